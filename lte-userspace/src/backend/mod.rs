@@ -1,0 +1,174 @@
+//! The guard: what decides over each packet on the modem and steers what an uplink got.
+//!
+//! Two backends keep the same promises by different means. The rest of the agent knows this
+//! trait and [`Guard`], and nothing of either backend.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+pub mod ebpf;
+pub mod nft;
+
+/// Which backend keeps the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// TC eBPF programs.
+    Ebpf,
+    /// An nftables table.
+    Nft,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ebpf => "ebpf",
+            Self::Nft => "nft",
+        })
+    }
+}
+
+/// How a frame starts on an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkHeader {
+    /// Fourteen bytes of Ethernet (`ARPHRD_ETHER`).
+    Ethernet,
+    /// None: the frame starts with the IP header (`ARPHRD_NONE`, `ARPHRD_RAWIP`, `ARPHRD_PPP`).
+    None,
+}
+
+/// The modem's own place in its carrier's network, for one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inet<A> {
+    /// The modem interface's address.
+    pub address: A,
+    /// Length of its subnet's prefix, in bits.
+    pub prefix_len: u8,
+    /// The way out. `None` on a point-to-point modem.
+    pub gateway: Option<A>,
+}
+
+/// The modem as the guard sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modem {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// How its frames start.
+    pub header: LinkHeader,
+    /// IPv4 on it.
+    pub v4: Option<Inet<Ipv4Addr>>,
+    /// IPv6 on it; `None`: nothing of IPv6 passes.
+    pub v6: Option<Inet<Ipv6Addr>>,
+}
+
+/// All that a backend needs to know: the desired guard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The modem; `None` while it is unplugged: what an uplink gets of the tunnel is then dropped.
+    pub modem: Option<Modem>,
+    /// Every other way out, name by interface index.
+    pub uplinks: BTreeMap<u32, String>,
+    /// The tunnel's UDP port on this side, host byte order.
+    pub listen_port: u16,
+    /// The mark's value, host byte order.
+    pub mark: u32,
+    /// The bits of a packet's mark that are ours.
+    pub mask: u32,
+    /// TCP ports of the modem's admin page.
+    pub admin_ports: Vec<u16>,
+    /// How long after the last packet sent to a remote its replies are admitted.
+    pub flow_timeout: Duration,
+}
+
+/// One thing that is not as desired, in words a person can read ("no program on wwan0 ingress").
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Difference(pub String);
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// One counter of the guard.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Counter {
+    /// The hook, then the class: `modem-out/tunnel`, `modem-in/drop-unsolicited`.
+    pub name: String,
+    /// Packets.
+    pub packets: u64,
+    /// Bytes, from the IP header on, as a carrier bills them.
+    pub bytes: u64,
+}
+
+/// An address of the tunnel's far side, as remembered by the guard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Remote {
+    /// Address.
+    pub address: IpAddr,
+    /// Port, host byte order.
+    pub port: u16,
+}
+
+/// Why a backend could not do what it was asked.
+///
+/// Each message is one line that says what failed, on what, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// This machine cannot run the backend at all (`--backend auto` then tries the next).
+    #[error("{0}")]
+    Unsupported(String),
+    /// A step failed.
+    #[error("{context}: {source}")]
+    Failed {
+        /// What was being done, and on what.
+        context: String,
+        /// The cause.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl BackendError {
+    /// A failed step with its cause.
+    pub fn failed(
+        context: impl Into<String>,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::Failed {
+            context: context.into(),
+            source: source.into(),
+        }
+    }
+}
+
+/// A guard's keeper.
+///
+/// Calls block for milliseconds at most and run in the calling thread's network namespace.
+pub trait Backend: fmt::Debug {
+    /// Which one it is.
+    fn kind(&self) -> Kind;
+
+    /// Whether this machine can run it, without changing anything.
+    fn probe(&self) -> Result<(), BackendError>;
+
+    /// What differs from the desired guard; empty when all is in place. Changes nothing.
+    fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError>;
+
+    /// Puts the desired guard in place. What is there already is adopted or replaced in one
+    /// step: there is no moment in which the modem is open, and counters and remembered remotes
+    /// are kept.
+    fn apply(&mut self, want: &Guard) -> Result<(), BackendError>;
+
+    /// Whether anything of this backend is on the machine.
+    fn present(&mut self) -> Result<bool, BackendError>;
+
+    /// Takes away everything of this backend's, as far as it goes; all failures are returned.
+    fn remove(&mut self) -> Result<(), Vec<BackendError>>;
+
+    /// The books.
+    fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;
+}

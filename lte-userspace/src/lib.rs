@@ -1,0 +1,3 @@
+//! The agent of an LTE backup tunnel that carries only itself.
+
+pub mod backend;

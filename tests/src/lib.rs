@@ -1,0 +1,1 @@
+//! The lab in network namespaces.
