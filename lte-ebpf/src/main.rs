@@ -1,1 +1,72 @@
-fn main() {}
+//! The TC programs of the tunnel's guard. Each asks the policy and acts; what may pass is
+//! decided in `lte_common::policy`.
+#![no_std]
+#![no_main]
+
+mod act;
+mod log;
+mod maps;
+mod rewrite;
+mod skb;
+
+use aya_ebpf::macros::classifier;
+use aya_ebpf::programs::TcContext;
+use lte_common::headers;
+use lte_common::policy::{self, Hook, Origin, Verdict};
+
+use crate::maps::Maps;
+use crate::skb::{Direct, Helper, Skb};
+
+/// On the modem, leaving.
+#[classifier]
+pub fn modem_egress(ctx: TcContext) -> i32 {
+    guard(&Skb::new(&ctx), Hook::ModemOut)
+}
+
+/// On the modem, entering, before routing.
+#[classifier]
+pub fn modem_ingress(ctx: TcContext) -> i32 {
+    guard(&Skb::new(&ctx), Hook::ModemIn)
+}
+
+/// On an uplink, leaving: every packet of the house comes by, so that what is certainly not the
+/// tunnel's goes on after a few reads at fixed offsets.
+#[classifier]
+pub fn uplink_egress(ctx: TcContext) -> i32 {
+    let skb = Skb::new(&ctx);
+    if !skb.is_local() || !headers::maybe_udp(&Direct::new(&skb), maps::policy().link_len) {
+        return act::verdict_to_action(&skb, Hook::UplinkOut, None, &Verdict::UNTOUCHED);
+    }
+    guard(&skb, Hook::UplinkOut)
+}
+
+#[inline(always)]
+fn guard(skb: &Skb, hook: Hook) -> i32 {
+    let policy = maps::policy();
+    let parsed = match headers::plain_udp(&Direct::new(skb), policy.link_len) {
+        Some(facts) => Ok(facts),
+        None => headers::parse(&Helper::new(skb), policy.link_len),
+    };
+    let origin = Origin {
+        local: skb.is_local(),
+        mark: skb.mark(),
+    };
+    let verdict = policy::decide(hook, &parsed, origin, policy, &Maps);
+    let facts = parsed.as_ref().ok();
+    if let Some(facts) = facts {
+        policy::remember(hook, facts, origin, &verdict, policy, &Maps);
+    }
+    act::verdict_to_action(skb, hook, facts, &verdict)
+}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// The kernel lets programs under this licence call all helpers.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

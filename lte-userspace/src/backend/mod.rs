@@ -3,7 +3,7 @@
 //! Two backends keep the same promises by different means. The rest of the agent knows this
 //! trait and [`Guard`], and nothing of either backend.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -65,13 +65,25 @@ pub struct Modem {
     pub v6: Option<Inet<Ipv6Addr>>,
 }
 
+/// An uplink as the guard sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    /// Interface name.
+    pub name: String,
+    /// How its frames start.
+    pub header: LinkHeader,
+}
+
 /// All that a backend needs to know: the desired guard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Guard {
     /// The modem; `None` while it is unplugged: what an uplink gets of the tunnel is then dropped.
     pub modem: Option<Modem>,
-    /// Every other way out, name by interface index.
-    pub uplinks: BTreeMap<u32, String>,
+    /// Every other way out, by interface index.
+    pub uplinks: BTreeMap<u32, Uplink>,
+    /// The peers' addresses as far as they are known: what goes there is the tunnel's, whatever
+    /// its source port has become. Knowing one lets no reply in before something was sent to it.
+    pub peers: BTreeSet<Remote>,
     /// The tunnel's UDP port on this side, host byte order.
     pub listen_port: u16,
     /// The mark's value, host byte order.
@@ -105,8 +117,8 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// An address of the tunnel's far side, as remembered by the guard.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// An address of the tunnel's far side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remote {
     /// Address.
     pub address: IpAddr,

@@ -1,0 +1,274 @@
+//! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
+
+use super::icmp::{self, Quote};
+use super::reader::Plain;
+use super::transport::{self, Payload, Udp};
+use super::{Facts, Family, Fragment, Reader, Reject, link, protocol};
+use crate::layout::Addr;
+
+/// IPv6 extension headers that are walked before a packet is refused.
+pub const MAX_EXTENSIONS: usize = 6;
+
+const IPV4_LEN: u16 = 20;
+const IPV6_LEN: u16 = 40;
+const FRAGMENT_LEN: u16 = 8;
+const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+
+/// An IPv4 header without options; all in network byte order.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+struct Ipv4 {
+    version_ihl: u8,
+    _tos: u8,
+    total_len: u16,
+    ident: u16,
+    frag: u16,
+    ttl: u8,
+    protocol: u8,
+    _checksum: u16,
+    source: u32,
+    destination: u32,
+}
+
+// SAFETY: integers only, packed to two, no padding.
+unsafe impl Plain for Ipv4 {}
+
+/// An IPv6 header; all in network byte order.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+struct Ipv6 {
+    _version: u32,
+    payload_len: u16,
+    next: u8,
+    hop_limit: u8,
+    source: [u32; 4],
+    destination: [u32; 4],
+}
+
+// SAFETY: integers only, packed to two, no padding.
+unsafe impl Plain for Ipv6 {}
+
+const _: () = {
+    assert!(size_of::<Ipv4>() == IPV4_LEN as usize);
+    assert!(size_of::<Ipv6>() == IPV6_LEN as usize);
+};
+
+/// Extension headers of IPv6 that stand before a transport header (RFC 8200, 4; RFC 4302;
+/// RFC 6275). ESP and "no next header" end the walk: nothing behind them can be read.
+#[inline(always)]
+pub(super) const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP | ROUTING | FRAGMENT | AUTH | DESTINATION | MOBILITY
+    )
+}
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTH: u8 = 51;
+const DESTINATION: u8 = 60;
+const MOBILITY: u8 = 135;
+
+/// The quick way: IPv4 without options or UDP over IPv6 without extensions, whole, untagged.
+///
+/// `None` says nothing about the packet: [`parse`](super::parse) does.
+#[inline(always)]
+pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
+    let at = usize::from(link_len);
+    if link_len != 0 {
+        let kind = reader.load::<[u8; 2]>(at - 2).map(u16::from_be_bytes)?;
+        if kind != link::ethertype::IPV4 {
+            return None;
+        }
+    }
+    let ip = reader.load::<Ipv4>(at)?;
+    if ip.version_ihl != 0x45
+        || ip.protocol != protocol::UDP
+        || u16::from_be(ip.frag) & (MORE_FRAGMENTS | OFFSET) != 0
+    {
+        return None;
+    }
+    let ip_len = u16::from_be(ip.total_len);
+    if u32::from(ip_len) + u32::from(link_len) > reader.frame_len() {
+        return None;
+    }
+    let udp = reader.load::<Udp>(at + usize::from(IPV4_LEN))?;
+    let room = ip_len.checked_sub(IPV4_LEN)?;
+    if !udp.fits(room) {
+        return None;
+    }
+    let payload = if udp.is_long() {
+        transport::shape(udp.payload_len(), reader.load(at + 28)?)
+    } else {
+        transport::short_shape(udp.payload_len(), reader.load::<[u8; 1]>(at + 28))
+    };
+    Some(Facts {
+        source: Addr::v4(ip.source),
+        destination: Addr::v4(ip.destination),
+        ip_len: u32::from(ip_len),
+        ident: 0,
+        network: link_len,
+        transport: link_len + IPV4_LEN,
+        source_port: udp.source_port(),
+        destination_port: udp.destination_port(),
+        family: Family::V4,
+        protocol: protocol::UDP,
+        fragment: Fragment::Whole,
+        payload,
+        icmp_type: 0,
+        hop_limit: ip.ttl,
+        quote: Quote::NONE,
+    })
+}
+
+#[inline(always)]
+pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
+    let ip = reader
+        .load::<Ipv4>(usize::from(at))
+        .ok_or(Reject::Malformed)?;
+    let header_len = u16::from(ip.version_ihl & 0xf) * 4;
+    let ip_len = u16::from_be(ip.total_len);
+    if ip.version_ihl >> 4 != 4
+        || header_len < IPV4_LEN
+        || ip_len < header_len
+        || u32::from(at) + u32::from(ip_len) > reader.frame_len()
+    {
+        return Err(Reject::Malformed);
+    }
+    let frag = u16::from_be(ip.frag);
+    let fragment = if frag & OFFSET != 0 {
+        Fragment::Later
+    } else if frag & MORE_FRAGMENTS != 0 {
+        Fragment::First
+    } else {
+        Fragment::Whole
+    };
+    let facts = Facts {
+        source: Addr::v4(ip.source),
+        destination: Addr::v4(ip.destination),
+        ip_len: u32::from(ip_len),
+        ident: match fragment {
+            Fragment::Whole => 0,
+            _ => u32::from(u16::from_be(ip.ident)),
+        },
+        network: at,
+        transport: at + header_len,
+        source_port: 0,
+        destination_port: 0,
+        family: Family::V4,
+        protocol: ip.protocol,
+        fragment,
+        payload: Payload::Other,
+        icmp_type: 0,
+        hop_limit: ip.ttl,
+        quote: Quote::NONE,
+    };
+    transport::read(reader, facts, ip_len - header_len)
+}
+
+#[inline(always)]
+pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
+    let ip = reader
+        .load::<Ipv6>(usize::from(at))
+        .ok_or(Reject::Malformed)?;
+    let payload_len = u16::from_be(ip.payload_len);
+    let ip_len = u32::from(payload_len) + u32::from(IPV6_LEN);
+    if u32::from(at) + ip_len > reader.frame_len() {
+        return Err(Reject::Malformed);
+    }
+    let mut next = ip.next;
+    let mut skipped: u16 = 0;
+    let mut fragment = Fragment::Whole;
+    let mut ident = 0;
+    for _ in 0..MAX_EXTENSIONS {
+        if !is_extension(next) || matches!(fragment, Fragment::Later) {
+            break;
+        }
+        // No header begins beyond the payload, and so none of these sums overflows.
+        if u32::from(skipped) + u32::from(FRAGMENT_LEN) > u32::from(payload_len) {
+            return Err(Reject::Malformed);
+        }
+        let head: [u8; 8] = reader
+            .load(usize::from(at) + usize::from(IPV6_LEN) + usize::from(skipped))
+            .ok_or(Reject::Malformed)?;
+        let len = match next {
+            FRAGMENT => {
+                let frag = u16::from_be_bytes([head[2], head[3]]);
+                ident = u32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+                fragment = if frag & !0x7 != 0 {
+                    Fragment::Later
+                } else if frag & 1 != 0 {
+                    Fragment::First
+                } else {
+                    Fragment::Whole
+                };
+                FRAGMENT_LEN
+            }
+            AUTH => (u16::from(head[1]) + 2) * 4,
+            _ => (u16::from(head[1]) + 1) * 8,
+        };
+        next = head[0];
+        skipped = skipped.checked_add(len).ok_or(Reject::Malformed)?;
+    }
+    if is_extension(next) && !matches!(fragment, Fragment::Later) {
+        return Err(Reject::TooManyHeaders);
+    }
+    let room = payload_len.checked_sub(skipped).ok_or(Reject::Malformed)?;
+    let facts = Facts {
+        source: Addr(ip.source),
+        destination: Addr(ip.destination),
+        ip_len,
+        ident: match fragment {
+            Fragment::Whole => 0,
+            _ => ident,
+        },
+        network: at,
+        transport: at + IPV6_LEN + skipped,
+        source_port: 0,
+        destination_port: 0,
+        family: Family::V6,
+        protocol: next,
+        fragment,
+        payload: Payload::Other,
+        icmp_type: 0,
+        hop_limit: ip.hop_limit,
+        quote: Quote::NONE,
+    };
+    transport::read(reader, facts, room)
+}
+
+/// What an ICMP error quotes: the head of a packet of ours, perhaps cut off behind its ports.
+#[inline(always)]
+pub(super) fn quoted<R: Reader>(reader: &R, at: u16, family: Family) -> Quote {
+    match family {
+        Family::V4 => {
+            let Some(ip) = reader.load::<Ipv4>(usize::from(at)) else {
+                return Quote::NONE;
+            };
+            let header_len = u16::from(ip.version_ihl & 0xf) * 4;
+            if ip.version_ihl >> 4 != 4
+                || header_len < IPV4_LEN
+                || ip.protocol != protocol::UDP
+                || u16::from_be(ip.frag) & OFFSET != 0
+            {
+                return Quote::NONE;
+            }
+            icmp::ports(
+                reader,
+                at + header_len,
+                Addr::v4(ip.source),
+                Addr::v4(ip.destination),
+            )
+        }
+        Family::V6 => {
+            let Some(ip) = reader.load::<Ipv6>(usize::from(at)) else {
+                return Quote::NONE;
+            };
+            if ip.next != protocol::UDP {
+                return Quote::NONE;
+            }
+            icmp::ports(reader, at + IPV6_LEN, Addr(ip.source), Addr(ip.destination))
+        }
+    }
+}

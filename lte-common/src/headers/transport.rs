@@ -1,0 +1,140 @@
+//! UDP (RFC 768), TCP (RFC 9293) and the shapes of WireGuard's messages.
+
+use super::reader::Plain;
+use super::{Facts, Fragment, Reader, Reject, icmp, protocol};
+
+/// What a UDP datagram carries, by its look.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// None of the below.
+    Other = 0,
+    /// A message of WireGuard: type 1 of 148 bytes, 2 of 92, 3 of 64, 4 of at least 32 and a
+    /// multiple of 16, with three zero bytes behind the type.
+    WireGuard = 1,
+    /// One byte `0xff`, a NAT keepalive (RFC 3948, 2.3).
+    NatKeepalive = 2,
+}
+
+const UDP_LEN: u16 = 8;
+/// The shortest of WireGuard's messages, an empty transport message.
+const SHORTEST_MESSAGE: u16 = 32;
+
+/// A UDP header; all in network byte order.
+#[repr(C, packed(2))]
+#[derive(Clone, Copy)]
+pub(super) struct Udp {
+    source_port: u16,
+    destination_port: u16,
+    len: u16,
+    _checksum: u16,
+}
+
+// SAFETY: integers only, packed to two, no padding.
+unsafe impl Plain for Udp {}
+
+impl Udp {
+    #[inline(always)]
+    pub(super) fn source_port(self) -> u16 {
+        u16::from_be(self.source_port)
+    }
+    #[inline(always)]
+    pub(super) fn destination_port(self) -> u16 {
+        u16::from_be(self.destination_port)
+    }
+    /// Whether the length is possible in `room` bytes of a whole packet.
+    #[inline(always)]
+    pub(super) fn fits(self, room: u16) -> bool {
+        let len = u16::from_be(self.len);
+        len >= UDP_LEN && len <= room
+    }
+    #[inline(always)]
+    pub(super) fn payload_len(self) -> u16 {
+        u16::from_be(self.len).wrapping_sub(UDP_LEN)
+    }
+    #[inline(always)]
+    pub(super) fn is_long(self) -> bool {
+        self.payload_len() >= SHORTEST_MESSAGE
+    }
+}
+
+/// The shape of at least [`SHORTEST_MESSAGE`] bytes that begin with `head`.
+#[inline(always)]
+pub(super) fn shape(len: u16, head: [u8; 4]) -> Payload {
+    let right = match u32::from_le_bytes(head) {
+        1 => len == 148,
+        2 => len == 92,
+        3 => len == 64,
+        4 => len >= SHORTEST_MESSAGE && len.is_multiple_of(16),
+        _ => false,
+    };
+    if right {
+        Payload::WireGuard
+    } else {
+        Payload::Other
+    }
+}
+
+/// The shape of fewer bytes than that.
+#[inline(always)]
+pub(super) fn short_shape(len: u16, head: Option<[u8; 1]>) -> Payload {
+    match head {
+        Some([0xff]) if len == 1 => Payload::NatKeepalive,
+        _ => Payload::Other,
+    }
+}
+
+/// Completes the facts from the transport header, of which `room` bytes are in the packet.
+#[inline(always)]
+pub(super) fn read<R: Reader>(reader: &R, facts: Facts, room: u16) -> Result<Facts, Reject> {
+    if matches!(facts.fragment, Fragment::Later) {
+        return Ok(facts);
+    }
+    match facts.protocol {
+        protocol::UDP => udp(reader, facts, room),
+        protocol::TCP => tcp(reader, facts, room),
+        protocol::ICMP | protocol::ICMPV6 => icmp::read(reader, facts, room),
+        _ => Ok(facts),
+    }
+}
+
+#[inline(always)]
+fn udp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reject> {
+    let at = usize::from(facts.transport);
+    if room < UDP_LEN {
+        return Err(Reject::Malformed);
+    }
+    let udp = reader.load::<Udp>(at).ok_or(Reject::Malformed)?;
+    // A first fragment says the length of the whole datagram, more than it holds itself.
+    let whole = matches!(facts.fragment, Fragment::Whole);
+    if whole && !udp.fits(room) || !whole && u16::from_be(udp.len) < UDP_LEN {
+        return Err(Reject::Malformed);
+    }
+    facts.source_port = udp.source_port();
+    facts.destination_port = udp.destination_port();
+    let at = at + usize::from(UDP_LEN);
+    facts.payload = if !udp.is_long() {
+        short_shape(udp.payload_len(), reader.load(at))
+    } else if room >= UDP_LEN + 4 {
+        match reader.load(at) {
+            Some(head) => shape(udp.payload_len(), head),
+            None => Payload::Other,
+        }
+    } else {
+        Payload::Other
+    };
+    Ok(facts)
+}
+
+#[inline(always)]
+fn tcp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reject> {
+    if room < 20 {
+        return Err(Reject::Malformed);
+    }
+    let [a, b, c, d] = reader
+        .load::<[u8; 4]>(usize::from(facts.transport))
+        .ok_or(Reject::Malformed)?;
+    facts.source_port = u16::from_be_bytes([a, b]);
+    facts.destination_port = u16::from_be_bytes([c, d]);
+    Ok(facts)
+}

@@ -1,0 +1,211 @@
+//! Map keys, values and counters, as both sides see them in memory.
+//!
+//! Every type is `repr(C)` without implicit padding, so that a value written by one side is the
+//! value read by the other and a key's padding never makes two equal keys differ. Addresses are
+//! in network byte order, ports and times in host byte order.
+
+/// Version of everything in this file; part of the path under which maps are pinned.
+///
+/// To be raised when a size, an offset or a meaning changes: opening a pinned map does not
+/// compare its layout.
+pub const VERSION: u32 = 1;
+
+/// An IP address in network byte order; IPv4 as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Addr(pub [u32; 4]);
+
+impl Addr {
+    /// No address.
+    pub const NONE: Self = Self([0; 4]);
+
+    const MAPPED: u32 = 0x0000_ffff_u32.to_be();
+
+    /// An IPv4 address from its word in network byte order.
+    #[inline(always)]
+    pub const fn v4(word: u32) -> Self {
+        Self([0, 0, Self::MAPPED, word])
+    }
+
+    /// An IPv4 address from its bytes.
+    pub const fn from_v4(octets: [u8; 4]) -> Self {
+        Self::v4(u32::from_ne_bytes(octets))
+    }
+
+    /// An IPv6 address from its bytes.
+    pub const fn from_v6(o: [u8; 16]) -> Self {
+        Self([
+            u32::from_ne_bytes([o[0], o[1], o[2], o[3]]),
+            u32::from_ne_bytes([o[4], o[5], o[6], o[7]]),
+            u32::from_ne_bytes([o[8], o[9], o[10], o[11]]),
+            u32::from_ne_bytes([o[12], o[13], o[14], o[15]]),
+        ])
+    }
+
+    /// The word of an IPv4 address, network byte order.
+    #[inline(always)]
+    pub const fn v4_word(&self) -> u32 {
+        self.0[3]
+    }
+
+    /// The sixteen bytes, IPv4 mapped.
+    pub const fn octets(&self) -> [u8; 16] {
+        let [a, b, c, d] = self.0;
+        let (a, b, c, d) = (
+            a.to_ne_bytes(),
+            b.to_ne_bytes(),
+            c.to_ne_bytes(),
+            d.to_ne_bytes(),
+        );
+        [
+            a[0], a[1], a[2], a[3], b[0], b[1], b[2], b[3], c[0], c[1], c[2], c[3], d[0], d[1],
+            d[2], d[3],
+        ]
+    }
+
+    /// Whether no address is set.
+    #[inline(always)]
+    pub const fn is_none(&self) -> bool {
+        self.0[0] | self.0[1] | self.0[2] | self.0[3] == 0
+    }
+
+    /// Word by word: a comparison of arrays would become a call to `memcmp`.
+    #[inline(always)]
+    pub const fn same(&self, other: &Self) -> bool {
+        (self.0[0] ^ other.0[0])
+            | (self.0[1] ^ other.0[1])
+            | (self.0[2] ^ other.0[2])
+            | (self.0[3] ^ other.0[3])
+            == 0
+    }
+
+    /// Whether both lie in one subnet of the given mask (network byte order).
+    #[inline(always)]
+    pub const fn same_subnet(&self, other: &Self, mask: &Self) -> bool {
+        ((self.0[0] ^ other.0[0]) & mask.0[0])
+            | ((self.0[1] ^ other.0[1]) & mask.0[1])
+            | ((self.0[2] ^ other.0[2]) & mask.0[2])
+            | ((self.0[3] ^ other.0[3]) & mask.0[3])
+            == 0
+    }
+}
+
+/// Key of [`maps::REMOTES`]: a far end of the tunnel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemoteKey {
+    /// Its address.
+    pub address: Addr,
+    /// Its UDP port, host byte order.
+    pub port: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+/// Value of [`maps::REMOTES`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// When the tunnel last sent to it, ns of `CLOCK_MONOTONIC`; 0: known from the config, never
+    /// sent to. Known is enough for steering, not for letting a reply in.
+    pub sent: u64,
+    /// The source address that was replaced by the modem's, [`Addr::NONE`] where none was.
+    pub source: Addr,
+    /// A source port other than the listen port, given by a masquerade on the way; else 0.
+    pub source_port: u16,
+    /// Zero.
+    pub pad: [u16; 3],
+}
+
+/// Key of [`maps::FRAGMENTS`]: a datagram whose first fragment was let through (RFC 791, 3.2;
+/// RFC 8200, 4.5).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FragmentKey {
+    /// Source of the datagram.
+    pub source: Addr,
+    /// Destination of the datagram.
+    pub destination: Addr,
+    /// Identification, host byte order.
+    pub ident: u32,
+    /// The hook it was seen on, as [`Hook`](crate::policy::Hook).
+    pub hook: u32,
+}
+
+/// Value of [`maps::FRAGMENTS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FragmentValue {
+    /// When the first fragment passed, ns of `CLOCK_MONOTONIC`.
+    pub seen: u64,
+    /// The address that replaces the datagram's, [`Addr::NONE`] where none does.
+    pub replace: Addr,
+    /// Non-zero: the first fragment was marked.
+    pub marked: u64,
+}
+
+/// Key of [`maps::ASKED`] and [`maps::PERMITS`]: a conversation as this side sees it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TalkKey {
+    /// The far address; in a permit [`Addr::NONE`] stands for any.
+    pub remote: Addr,
+    /// The far port; 0 with ICMP, and in a permit for any.
+    pub remote_port: u16,
+    /// The near port; the identifier with ICMP echo.
+    pub local_port: u16,
+    /// IP protocol number.
+    pub protocol: u32,
+}
+
+/// One of [`maps::COUNTERS`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes from the IP header on, as a carrier bills them.
+    pub bytes: u64,
+}
+
+/// Room for classes of one hook in [`maps::COUNTERS`]; the index is `hook * STRIDE + class`.
+pub const COUNTER_STRIDE: u32 = 32;
+
+/// Names and sizes of the maps.
+pub mod maps {
+    /// Far ends of the tunnel: LRU hash, [`RemoteKey`](super::RemoteKey) to [`Remote`](super::Remote).
+    pub const REMOTES: &str = "REMOTES";
+    /// Entries in it: peers, and the addresses they roamed through.
+    pub const REMOTES_MAX: u32 = 256;
+    /// Datagrams under way in pieces: LRU hash, [`FragmentKey`](super::FragmentKey) to
+    /// [`FragmentValue`](super::FragmentValue).
+    pub const FRAGMENTS: &str = "FRAGMENTS";
+    /// Entries in it.
+    pub const FRAGMENTS_MAX: u32 = 1024;
+    /// What was asked of the modem itself: LRU hash, [`TalkKey`](super::TalkKey) to a time in ns of
+    /// `CLOCK_MONOTONIC`.
+    pub const ASKED: &str = "ASKED";
+    /// Entries in it.
+    pub const ASKED_MAX: u32 = 256;
+    /// What the agent permits: hash, [`TalkKey`](super::TalkKey) to an expiry in ns of
+    /// `CLOCK_MONOTONIC`.
+    pub const PERMITS: &str = "PERMITS";
+    /// Entries in it.
+    pub const PERMITS_MAX: u32 = 64;
+    /// The books: per-CPU array of [`Counter`](super::Counter).
+    pub const COUNTERS: &str = "COUNTERS";
+    /// Entries in it.
+    pub const COUNTERS_MAX: u32 = 3 * super::COUNTER_STRIDE;
+}
+
+const _: () = {
+    assert!(size_of::<Addr>() == 16);
+    assert!(size_of::<RemoteKey>() == 20);
+    assert!(size_of::<Remote>() == 32);
+    assert!(core::mem::offset_of!(Remote, source) == 8);
+    assert!(core::mem::offset_of!(Remote, source_port) == 24);
+    assert!(size_of::<FragmentKey>() == 40);
+    assert!(size_of::<FragmentValue>() == 32);
+    assert!(size_of::<TalkKey>() == 24);
+    assert!(size_of::<Counter>() == 16);
+};

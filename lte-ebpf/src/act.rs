@@ -1,0 +1,106 @@
+//! From verdict to TC action.
+
+use aya_ebpf::bindings::{
+    TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
+};
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
+use lte_common::headers::{Facts, Family};
+use lte_common::policy::{Action, Class, Hook, Policy, Verdict};
+
+use crate::skb::Skb;
+use crate::{log, maps, rewrite};
+
+/// On to the next program, if there is one, and then out: others may shape what passes.
+const NEXT: i32 = TC_ACT_UNSPEC;
+const SHOT: i32 = TC_ACT_SHOT as i32;
+const AF_INET: u32 = 2;
+const AF_INET6: u32 = 10;
+
+/// Does what the verdict says, counts it, and tells the kernel.
+#[inline(always)]
+pub(crate) fn verdict_to_action(
+    skb: &Skb,
+    hook: Hook,
+    facts: Option<&Facts>,
+    verdict: &Verdict,
+) -> i32 {
+    let policy = maps::policy();
+    let bytes = match facts {
+        Some(facts) => facts.ip_len,
+        None => skb.len().saturating_sub(u32::from(policy.link_len)),
+    };
+    match (verdict.action, facts) {
+        (Action::Untouched, _) => NEXT,
+        (Action::Pass, _) => {
+            maps::count(hook, verdict.class, bytes);
+            NEXT
+        }
+        (Action::Mark, Some(facts)) if rewrite::apply(skb, facts, facts.network, verdict) => {
+            skb.set_mark(policy.marked(skb.mark()));
+            maps::count(hook, verdict.class, bytes);
+            NEXT
+        }
+        (Action::Steer, Some(facts)) if steer(skb, facts, verdict, policy) => {
+            maps::count(hook, verdict.class, bytes);
+            log::dropped_or_steered(skb, hook, verdict.class, bytes);
+            to_modem(facts.family, policy)
+        }
+        (Action::Drop, _) => {
+            maps::count(hook, verdict.class, bytes);
+            log::dropped_or_steered(skb, hook, verdict.class, bytes);
+            SHOT
+        }
+        // The packet could not be changed as it must be.
+        (Action::Mark | Action::Steer, _) => {
+            maps::count(hook, Class::DropMalformed, bytes);
+            SHOT
+        }
+    }
+}
+
+#[inline(always)]
+fn steer(skb: &Skb, facts: &Facts, verdict: &Verdict, policy: &Policy) -> bool {
+    let Some(network) = rewrite::untag(skb, facts, policy) else {
+        return false;
+    };
+    if !rewrite::apply(skb, facts, network, verdict) {
+        return false;
+    }
+    skb.set_mark(policy.marked(skb.mark()));
+    true
+}
+
+/// Sends the packet out by the modem, through the neighbour table where it has one. The kernel
+/// drops it where the modem is down.
+#[inline(always)]
+fn to_modem(family: Family, policy: &Policy) -> i32 {
+    let gateway = match family {
+        Family::V4 => &policy.gateway_v4,
+        Family::V6 => &policy.gateway_v6,
+    };
+    if policy.modem_link_len == 0 || gateway.is_none() {
+        // SAFETY: takes an interface index, which the kernel checks.
+        return unsafe { bpf_redirect(policy.modem_index, 0) } as i32;
+    }
+    let mut next_hop = bpf_redir_neigh {
+        nh_family: match family {
+            Family::V4 => AF_INET,
+            Family::V6 => AF_INET6,
+        },
+        __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
+            ipv6_nh: match family {
+                Family::V4 => [gateway.v4_word(), 0, 0, 0],
+                Family::V6 => gateway.0,
+            },
+        },
+    };
+    // SAFETY: the parameters are initialised and outlive the call; the kernel checks the index.
+    unsafe {
+        bpf_redirect_neigh(
+            policy.modem_index,
+            &raw mut next_hop,
+            size_of::<bpf_redir_neigh>() as i32,
+            0,
+        ) as i32
+    }
+}

@@ -1,0 +1,117 @@
+//! The maps, and the policy's memory in them.
+
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
+use lte_common::layout::{
+    Counter, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as sizes,
+};
+use lte_common::policy::{Class, Hook, Memory, Policy};
+
+#[map]
+static REMOTES: LruHashMap<RemoteKey, Remote> = LruHashMap::pinned(sizes::REMOTES_MAX, 0);
+#[map]
+static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> =
+    LruHashMap::pinned(sizes::FRAGMENTS_MAX, 0);
+#[map]
+static ASKED: LruHashMap<TalkKey, u64> = LruHashMap::pinned(sizes::ASKED_MAX, 0);
+#[map]
+static PERMITS: HashMap<TalkKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
+#[map]
+static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(sizes::COUNTERS_MAX, 0);
+
+/// Overwritten by the agent before the programs are loaded; in a section of its own, so that a
+/// running program can be asked for it by the map alone.
+#[unsafe(no_mangle)]
+#[cfg_attr(target_arch = "bpf", unsafe(link_section = ".rodata.policy"))]
+static POLICY: Policy = Policy {
+    build: 0,
+    flow_timeout: 0,
+    modem_v4: lte_common::layout::Addr::NONE,
+    mask_v4: lte_common::layout::Addr::NONE,
+    gateway_v4: lte_common::layout::Addr::NONE,
+    modem_v6: lte_common::layout::Addr::NONE,
+    mask_v6: lte_common::layout::Addr::NONE,
+    gateway_v6: lte_common::layout::Addr::NONE,
+    modem_index: 0,
+    mark: 0,
+    mask: 0,
+    listen_port: 0,
+    link_len: 0,
+    modem_link_len: 0,
+    admin_ports: [0; 8],
+    pad: 0,
+};
+
+/// What the agent has told.
+#[inline(always)]
+pub(crate) fn policy() -> &'static Policy {
+    let at: *const Policy = &raw const POLICY;
+    // The compiler must not take the zeros above for the values: it cannot follow a pointer that
+    // was read as volatile. The verifier can, and takes what the agent wrote for constants.
+    // SAFETY: `at` is a valid place to read a pointer from, and the pointer is that of a static.
+    unsafe { &*core::ptr::read_volatile(&raw const at) }
+}
+
+/// Adds a packet to a counter.
+#[inline(always)]
+pub(crate) fn count(hook: Hook, class: Class, bytes: u32) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(class.index(hook)) {
+        // SAFETY: the value is of this CPU, and a program is not interrupted by itself.
+        let counter = unsafe { &mut *counter };
+        counter.packets += 1;
+        counter.bytes += u64::from(bytes);
+    }
+}
+
+/// The policy's memory.
+pub(crate) struct Maps;
+
+impl Memory for Maps {
+    #[inline(always)]
+    fn now(&self) -> u64 {
+        // SAFETY: the helper takes nothing and cannot fail.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn remote(&self, key: &RemoteKey) -> Option<Remote> {
+        // SAFETY: a value may be written by another CPU at the same time; each of its words is
+        // whole, and a torn value is at worst one packet's remote with another's source.
+        REMOTES.get_ptr(key).map(|at| unsafe { *at })
+    }
+
+    #[inline(always)]
+    fn put_remote(&self, key: &RemoteKey, value: &Remote) {
+        // A full LRU makes room; what cannot be kept is learned again from the next packet.
+        REMOTES.insert(key, value, 0).ok();
+    }
+
+    #[inline(always)]
+    fn fragment(&self, key: &FragmentKey) -> Option<FragmentValue> {
+        // SAFETY: as for remotes.
+        FRAGMENTS.get_ptr(key).map(|at| unsafe { *at })
+    }
+
+    #[inline(always)]
+    fn put_fragment(&self, key: &FragmentKey, value: &FragmentValue) {
+        FRAGMENTS.insert(key, value, 0).ok();
+    }
+
+    #[inline(always)]
+    fn asked(&self, key: &TalkKey) -> Option<u64> {
+        // SAFETY: one aligned word.
+        ASKED.get_ptr(key).map(|at| unsafe { *at })
+    }
+
+    #[inline(always)]
+    fn put_asked(&self, key: &TalkKey, now: u64) {
+        ASKED.insert(key, now, 0).ok();
+    }
+
+    #[inline(always)]
+    fn permit(&self, key: &TalkKey) -> Option<u64> {
+        // SAFETY: one aligned word.
+        PERMITS.get_ptr(key).map(|at| unsafe { *at })
+    }
+}
