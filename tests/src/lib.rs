@@ -1,1 +1,34 @@
-//! The lab in network namespaces.
+//! The lab: a home router, its uplink, a carrier with NAT and a server, in network namespaces.
+//!
+//! ```text
+//!   lan ──lan0── router ──wan───── isp ─────┐
+//!                   │                      vps   kernel WireGuard, set up by `wg`
+//!                   └────modem── carrier ───┘
+//! ```
+//!
+//! Everything is counted from outside the agent: packet sockets on the far sides, pings, and the
+//! kernel's own tables. Whatever is set up goes away with the value that set it up.
+
+pub mod addresses;
+pub mod agent;
+pub mod backend;
+pub mod bpf;
+pub mod capture;
+pub mod carrier;
+pub mod config;
+pub mod drops;
+pub mod keys;
+pub mod netns;
+pub mod notify;
+pub mod packet;
+pub mod ping;
+pub mod process;
+pub mod recipe;
+pub mod snapshot;
+pub mod stranger;
+pub mod sysctl;
+pub mod tempdir;
+pub mod topology;
+pub mod traffic;
+pub mod vps;
+pub mod wait;

@@ -1,0 +1,2 @@
+//! The story of the lab, told as it happens.
+fn main() {}

@@ -1,0 +1,46 @@
+//! What of eBPF is loaded on this machine, asked of the kernel itself.
+//!
+//! Programs, maps and links have no namespace: on a machine where something else loads traffic
+//! control programs at the same time, this list moves.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use aya::programs::{ProgramType, loaded_links, loaded_programs};
+
+/// Where the BPF file system is mounted.
+pub const FILE_SYSTEM: &str = "/sys/fs/bpf";
+
+/// One line for each traffic control program, each link and each pin.
+pub fn objects() -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    for program in loaded_programs() {
+        // A program may go between two steps of the walk.
+        let Ok(program) = program else { continue };
+        if program.program_type() == ProgramType::SchedClassifier.into() {
+            let name = program.name_as_str().unwrap_or("?").to_owned();
+            found.push(format!("program {name} tag {:016x}", program.tag()));
+        }
+    }
+    for link in loaded_links() {
+        let Ok(link) = link else { continue };
+        found.push(format!("bpf link of type {:?}", link.link_type()));
+    }
+    pins(Path::new(FILE_SYSTEM), &mut found)?;
+    Ok(found)
+}
+
+fn pins(directory: &Path, found: &mut Vec<String>) -> Result<()> {
+    if !directory.exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        let entry = entry?;
+        found.push(format!("pin {}", entry.path().display()));
+        if entry.file_type()?.is_dir() {
+            pins(&entry.path(), found)?;
+        }
+    }
+    Ok(())
+}

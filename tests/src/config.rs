@@ -1,0 +1,48 @@
+//! The agent's configuration as the lab writes it.
+
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::addresses::{
+    LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, TUNNEL_ROUTER,
+};
+
+/// The text of a configuration file.
+#[derive(Debug, Clone)]
+pub struct Config(pub String);
+
+impl Config {
+    /// The lab's own.
+    pub fn new(key_file: &Path, peer_public_key: &str) -> Self {
+        Self(format!(
+            r#"[modem]
+interface = "modem"
+address = "{MODEM}/24"
+gateway = "{MODEM_GATEWAY}"
+
+[tunnel]
+interface = "{TUNNEL}"
+address = ["{TUNNEL_ROUTER}/24"]
+private_key_file = "{key_file}"
+listen_port = {LISTEN_PORT}
+mtu = 1380
+
+[[tunnel.peer]]
+public_key = "{peer_public_key}"
+endpoint = "{PEER}:{PEER_PORT}"
+allowed_ips = ["{TUNNEL_PEER}/32"]
+persistent_keepalive = 80
+"#,
+            key_file = key_file.display(),
+        ))
+    }
+
+    /// The same with one passage changed. An error if the passage is not there, since a test
+    /// that changes nothing shows nothing.
+    pub fn with(mut self, passage: &str, instead: &str) -> Result<Self> {
+        ensure!(self.0.contains(passage), "no `{passage}` in the config");
+        self.0 = self.0.replace(passage, instead);
+        Ok(self)
+    }
+}

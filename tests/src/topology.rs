@@ -1,0 +1,311 @@
+//! The lab itself: five namespaces, their cables, addresses and routes.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::addresses::{
+    CARRIER, LAN_HOST, MODEM_GATEWAY, MODEM_MAC, ROUTER_LAN, UPLINK, UPLINK_GATEWAY,
+};
+use crate::carrier::Carrier;
+use crate::keys::keys;
+use crate::netns::Netns;
+use crate::snapshot::Snapshot;
+use crate::sysctl;
+use crate::vps::Vps;
+use crate::wait;
+
+/// The uplink's state when the lab opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uplink {
+    /// As a DHCP client leaves it: address, default route of metric 100.
+    Up,
+    /// Link up, no lease: no address and no default route.
+    NoLease,
+    /// Link down.
+    Down,
+}
+
+/// What a test may want otherwise.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The uplink's state.
+    pub uplink: Uplink,
+    /// Whether the router masquerades what leaves by `wan`, as home routers do.
+    pub masquerade: bool,
+    /// Delay in the carrier's network, one way.
+    pub delay: Duration,
+    /// Loss in the carrier's network, per cent, each way.
+    pub loss: f32,
+    /// Seconds after which the carrier forgets a UDP flow.
+    pub udp_timeout: Option<u32>,
+    /// Whether the server runs WireGuard. Without it the lab needs none in the kernel.
+    pub server: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            uplink: Uplink::Up,
+            masquerade: true,
+            delay: Duration::ZERO,
+            loss: 0.0,
+            udp_timeout: None,
+            server: true,
+        }
+    }
+}
+
+/// The namespaces, set up. All go when it goes.
+#[derive(Debug)]
+pub struct Lab {
+    /// A host at home, whose default gateway is the router.
+    pub lan: Netns,
+    /// Where the agent runs: `lan0`, `wan`, `modem`.
+    pub router: Netns,
+    /// Behind `wan`: routes, hides nothing. Its side of the link is `cust0`.
+    pub isp: Netns,
+    /// Behind `modem`.
+    pub carrier: Carrier,
+    /// The server.
+    pub vps: Vps,
+}
+
+impl Lab {
+    /// Builds it.
+    pub fn build(options: &Options) -> Result<Self> {
+        let [lan, router, isp, carrier, vps] =
+            ["lan", "router", "isp", "carrier", "vps"].map(Netns::create);
+        let (lan, router, isp, carrier, vps) = (lan?, router?, isp?, carrier?, vps?);
+        for netns in [&lan, &router, &isp, &carrier, &vps] {
+            strict(netns)?;
+        }
+        for netns in [&router, &isp, &carrier] {
+            sysctl::set(netns, &[("ipv4/ip_forward", "1")])?;
+        }
+        cables(&lan, &router, &isp, &carrier, &vps).context("laying the cables")?;
+        lan.ip(&format!(
+            "link set lo up
+             addr add {LAN_HOST}/24 dev eth0
+             link set eth0 up
+             route add default via {ROUTER_LAN}\n"
+        ))?;
+        isp.ip(&format!(
+            "link set lo up
+             addr add {UPLINK_GATEWAY}/24 dev cust0
+             addr add 192.0.2.1/30 dev core0
+             link set cust0 up
+             link set core0 up
+             route add default via 192.0.2.2\n"
+        ))?;
+        let carrier = Carrier::open(carrier, options)?;
+        let vps = Vps::open(vps, if options.server { Some(keys()?) } else { None })?;
+        router.ip(&format!(
+            "link set lo up
+             addr add {ROUTER_LAN}/24 dev lan0
+             link set lan0 up\n"
+        ))?;
+        if options.masquerade {
+            router.tool_with_input("nft", &["-f", "-"], MASQUERADE)?;
+        }
+        let lab = Self {
+            lan,
+            router,
+            isp,
+            carrier,
+            vps,
+        };
+        match options.uplink {
+            Uplink::Up => {
+                lab.plug_uplink()?;
+                lab.gain_lease()?;
+            }
+            Uplink::NoLease => lab.plug_uplink()?,
+            Uplink::Down => {}
+        }
+        lab.wait_settled(options)?;
+        Ok(lab)
+    }
+
+    /// A link's state, and its IPv6 address with it, come up to a second after the command.
+    fn wait_settled(&self, options: &Options) -> Result<()> {
+        let mut expected = vec!["lan0"];
+        if options.uplink != Uplink::Down {
+            expected.push("wan");
+        }
+        wait::until(wait::PATIENCE, "the router's links to come up", || {
+            let addresses = self
+                .router
+                .run(|| Ok(fs::read_to_string("/proc/thread-self/net/if_inet6")?))?;
+            let up = |link: &&str| addresses.lines().any(|line| line.ends_with(*link));
+            Ok(expected.iter().all(up).then_some(()))
+        })
+    }
+
+    /// What a DHCP client does with a lease.
+    pub fn gain_lease(&self) -> Result<()> {
+        self.router
+            .ip(&format!(
+                "addr add {UPLINK}/24 dev wan
+                 route add default via {UPLINK_GATEWAY} dev wan proto dhcp metric 100\n"
+            ))
+            .map(drop)
+    }
+
+    /// What a DHCP client does when the lease has run out.
+    pub fn lose_lease(&self) -> Result<()> {
+        self.router
+            .ip(&format!(
+                "route del default via {UPLINK_GATEWAY} dev wan metric 100
+                 addr del {UPLINK}/24 dev wan\n"
+            ))
+            .map(drop)
+    }
+
+    /// Takes away the default route alone.
+    pub fn lose_default_route(&self) -> Result<()> {
+        self.router
+            .ip(&format!(
+                "route del default via {UPLINK_GATEWAY} dev wan metric 100\n"
+            ))
+            .map(drop)
+    }
+
+    /// Link `wan` up.
+    pub fn plug_uplink(&self) -> Result<()> {
+        self.router.ip("link set wan up\n").map(drop)
+    }
+
+    /// Link `wan` down.
+    pub fn unplug_uplink(&self) -> Result<()> {
+        self.router.ip("link set wan down\n").map(drop)
+    }
+
+    /// A default route on the modem in the main table that wins over the uplink's: what a DHCP
+    /// client on the modem, or a hurried hand, would do.
+    pub fn default_route_on_modem(&self) -> Result<()> {
+        self.router
+            .ip(&format!(
+                "route add default via {MODEM_GATEWAY} dev modem metric 1\n"
+            ))
+            .map(drop)
+    }
+
+    /// The router's state.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Snapshot::take(&self.router)
+    }
+}
+
+/// What a home router does on its uplink.
+const MASQUERADE: &str = "table ip home {
+    chain out { type nat hook postrouting priority 100; oifname \"wan\" masquerade; }
+}
+";
+
+/// The strict filter, before any interface is there, so that each gets it as its own; and no wait
+/// for duplicate addresses, which would change a snapshot under a test's hands.
+fn strict(netns: &Netns) -> Result<()> {
+    sysctl::set(
+        netns,
+        &[
+            ("ipv4/conf/all/rp_filter", "1"),
+            ("ipv4/conf/default/rp_filter", "1"),
+            ("ipv4/conf/all/src_valid_mark", "0"),
+            ("ipv4/conf/default/src_valid_mark", "0"),
+            ("ipv6/conf/all/accept_dad", "0"),
+            ("ipv6/conf/default/accept_dad", "0"),
+        ],
+    )
+}
+
+/// The modem has been up before, as a real one has: the first time gives a link its root qdisc,
+/// which stays, and which nobody can take away again.
+fn cables(lan: &Netns, router: &Netns, isp: &Netns, carrier: &Netns, vps: &Netns) -> Result<()> {
+    let (lan, isp_end, carrier_end) = (lan.path(), isp.path(), carrier.path());
+    router.ip(&format!(
+        "link add lan0 type veth peer name eth0 netns {lan}
+         link add wan type veth peer name cust0 netns {isp_end}
+         link add modem address {MODEM_MAC} type veth peer name modem0 netns {carrier_end}
+         link set modem up
+         link set modem down\n"
+    ))?;
+    vps.ip(&format!(
+        "link add isp0 type veth peer name core0 netns {isp_end}
+         link add carrier0 type veth peer name core0 netns {carrier_end}
+         link set lo up
+         addr add 192.0.2.2/30 dev isp0
+         addr add 203.0.113.1/24 dev carrier0
+         addr add {peer}/32 dev lo
+         addr add {elsewhere}/32 dev lo
+         link set isp0 up
+         link set carrier0 up
+         route add 198.51.100.0/24 via 192.0.2.1\n",
+        peer = crate::addresses::PEER,
+        elsewhere = crate::addresses::ELSEWHERE,
+    ))?;
+    carrier.ip(&format!(
+        "link set lo up
+         addr add {MODEM_GATEWAY}/24 dev modem0
+         addr add {CARRIER}/24 dev core0
+         link set modem0 up
+         link set core0 up
+         route add default via 203.0.113.1\n"
+    ))?;
+    Ok(())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::addresses::ELSEWHERE;
+    use crate::ping;
+
+    fn lab() -> Lab {
+        Lab::build(&Options {
+            server: false,
+            ..Options::default()
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn the_lan_reaches_the_server_by_the_uplink() {
+        let lab = lab();
+        assert!(ping::answers(&lab.lan, ELSEWHERE).unwrap());
+    }
+
+    #[test]
+    fn without_a_lease_it_does_not() {
+        let lab = lab();
+        lab.lose_lease().unwrap();
+        assert!(!ping::answers(&lab.lan, ELSEWHERE).unwrap());
+        lab.gain_lease().unwrap();
+        assert!(ping::answers(&lab.lan, ELSEWHERE).unwrap());
+    }
+
+    #[test]
+    fn the_modem_waits_as_the_agent_expects_it() {
+        let lab = lab();
+        let shown = lab
+            .router
+            .tool("ip", &["-br", "addr", "show", "modem"])
+            .unwrap();
+        assert!(shown.contains("DOWN"), "{shown}");
+        assert!(!shown.contains('.'), "{shown}");
+    }
+
+    #[test]
+    fn every_interface_is_strict() {
+        let lab = lab();
+        for netns in [&lab.router, &lab.isp, &lab.lan] {
+            for (key, value) in sysctl::all(netns).unwrap() {
+                if key.ends_with("/rp_filter") {
+                    assert_eq!(value, "1", "{key} in {}", netns.name());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Traffic that is not the tunnel's, some of it made to look as if it were.
+
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::netns::Netns;
+
+/// A payload of WireGuard's shape: transport data, as long as a keepalive.
+pub fn shaped_as_data() -> Vec<u8> {
+    let mut payload = vec![0x5a; 32];
+    payload[..4].copy_from_slice(&[4, 0, 0, 0]);
+    payload
+}
+
+/// A payload of WireGuard's shape: a handshake initiation.
+pub fn shaped_as_initiation() -> Vec<u8> {
+    let mut payload = vec![0x5a; 148];
+    payload[..4].copy_from_slice(&[1, 0, 0, 0]);
+    payload
+}
+
+/// Sends UDP from a port of choice, each payload once to each destination. Errors of sending are
+/// no errors here: that the kernel has no route is one way of a packet not to leave.
+pub fn send_udp(
+    netns: &Netns,
+    from_port: u16,
+    to: &[SocketAddrV4],
+    payloads: &[Vec<u8>],
+) -> Result<usize> {
+    let socket = netns
+        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from_port))?))
+        .with_context(|| format!("UDP port {from_port} in {}", netns.name()))?;
+    let mut accepted = 0;
+    for to in to {
+        for payload in payloads {
+            if socket.send_to(payload, to).is_ok() {
+                accepted += 1;
+            }
+        }
+    }
+    Ok(accepted)
+}
+
+/// Whether a TCP connection comes about.
+pub fn connects(netns: &Netns, to: SocketAddrV4, within: Duration) -> Result<bool> {
+    netns.run(|| Ok(TcpStream::connect_timeout(&to.into(), within).is_ok()))
+}

@@ -1,0 +1,71 @@
+//! The server: kernel WireGuard, set up with `ip` and `wg`, by none of the agent's code.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+
+use crate::addresses::{PEER_PORT, TUNNEL_PEER, TUNNEL_ROUTER};
+use crate::keys::Keys;
+use crate::netns::Netns;
+use crate::tempdir::TempDir;
+
+/// The server's namespace. Towards the uplink's provider it has `isp0`, towards the carrier
+/// `carrier0`, and the tunnel is `wg0`.
+#[derive(Debug)]
+pub struct Vps {
+    /// Its namespace.
+    pub netns: Netns,
+}
+
+impl Vps {
+    pub(crate) fn open(netns: Netns, keys: Option<&Keys>) -> Result<Self> {
+        if let Some(keys) = keys {
+            let files = TempDir::new()?;
+            let key = files.write("key", 0o600, keys.peer.private())?;
+            netns
+                .ip("link add wg0 type wireguard\n")
+                .context("WireGuard: has this kernel its module?")?;
+            netns.tool(
+                "wg",
+                &[
+                    "set",
+                    "wg0",
+                    "listen-port",
+                    &PEER_PORT.to_string(),
+                    "private-key",
+                    &key.to_string_lossy(),
+                    "peer",
+                    &keys.router.public,
+                    "allowed-ips",
+                    &format!("{TUNNEL_ROUTER}/32"),
+                ],
+            )?;
+            netns.ip(&format!(
+                "addr add {TUNNEL_PEER}/24 dev wg0
+                 link set wg0 up\n"
+            ))?;
+        }
+        Ok(Self { netns })
+    }
+
+    /// Where the server sees the router: the source of its last authenticated packet.
+    pub fn endpoint(&self) -> Result<Option<SocketAddr>> {
+        let shown = self.netns.tool("wg", &["show", "wg0", "endpoints"])?;
+        Ok(value(&shown).and_then(|word| word.parse().ok()))
+    }
+
+    /// Unix time of the last completed handshake, in seconds.
+    pub fn latest_handshake(&self) -> Result<Option<u64>> {
+        let shown = self
+            .netns
+            .tool("wg", &["show", "wg0", "latest-handshakes"])?;
+        Ok(value(&shown)
+            .and_then(|word| word.parse().ok())
+            .filter(|&seconds| seconds != 0))
+    }
+}
+
+/// `wg show … <field>` prints one line a peer: key, then value. There is one peer.
+fn value(shown: &str) -> Option<&str> {
+    shown.split_whitespace().nth(1)
+}
