@@ -1,23 +1,60 @@
 //! Builds the eBPF object that the agent carries. A build that fails is an error: there is no
 //! agent without its programs.
 
-use aya_build::{Package, Toolchain};
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-fn main() -> anyhow::Result<()> {
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("lte-ebpf");
-    let common = root.with_file_name("lte-common");
-    println!("cargo:rerun-if-changed={}", common.display());
-    // rustc of the stable channel then builds core for the BPF target.
-    // SAFETY: a build script has one thread.
-    unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
-    let toolchain = std::env::var("RUSTUP_TOOLCHAIN").unwrap_or_else(|_| "1.95.0".into());
-    aya_build::build_ebpf(
-        [Package {
-            name: "lte-ebpf",
-            root_dir: &root.display().to_string(),
-            no_default_features: false,
-            features: &[],
-        }],
-        Toolchain::Custom(&toolchain),
-    )
+use anyhow::{Context as _, Result, bail};
+
+const TARGET: &str = "bpfel-unknown-none";
+
+fn main() -> Result<()> {
+    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo sets it")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets it")?);
+    let workspace = here.parent().context("the package lies in a workspace")?;
+    for part in ["lte-ebpf", "lte-common", "Cargo.toml", "Cargo.lock"] {
+        println!("cargo:rerun-if-changed={}", workspace.join(part).display());
+    }
+    println!("cargo:rerun-if-env-changed=PATH");
+    let object = build(workspace, &out.join("ebpf"))?;
+    fs::copy(&object, out.join("lte-ebpf"))
+        .with_context(|| format!("copy {}", object.display()))?;
+    Ok(())
+}
+
+fn build(workspace: &Path, target_dir: &Path) -> Result<PathBuf> {
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .current_dir(workspace)
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "lte-ebpf",
+            "--bins",
+            "--release",
+        ])
+        .args(["--target", TARGET, "-Z", "build-std=core", "--target-dir"])
+        .arg(target_dir)
+        // The stable compiler then builds core for a target that has none prebuilt.
+        .env("RUSTC_BOOTSTRAP", "1")
+        // Maps and programs get their names, and the verifier its line numbers, from BTF.
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Cdebuginfo=2\u{1f}-Clink-arg=--btf",
+        )
+        // clippy's, when the agent is being linted.
+        .env_remove("RUSTC_WORKSPACE_WRAPPER")
+        .env_remove("RUSTC_WRAPPER")
+        .output()
+        .context("run cargo for the eBPF object")?;
+    if !output.status.success() {
+        bail!(
+            "the eBPF object does not build; `cargo xtask build` fetches what it needs (rust-src, bpf-linker)\n{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+    Ok(target_dir.join(TARGET).join("release").join("lte-ebpf"))
 }

@@ -19,20 +19,20 @@ use crate::skb::{Direct, Helper, Skb};
 
 /// On the modem, leaving.
 #[classifier]
-pub fn modem_egress(ctx: TcContext) -> i32 {
+fn modem_egress(ctx: TcContext) -> i32 {
     guard(&Skb::new(&ctx), Hook::ModemOut)
 }
 
 /// On the modem, entering, before routing.
 #[classifier]
-pub fn modem_ingress(ctx: TcContext) -> i32 {
+fn modem_ingress(ctx: TcContext) -> i32 {
     guard(&Skb::new(&ctx), Hook::ModemIn)
 }
 
 /// On an uplink, leaving: every packet of the house comes by, so that what is certainly not the
 /// tunnel's goes on after a few reads at fixed offsets.
 #[classifier]
-pub fn uplink_egress(ctx: TcContext) -> i32 {
+fn uplink_egress(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     if !skb.is_local() || !headers::maybe_udp(&Direct::new(&skb), maps::policy().link_len) {
         return act::verdict_to_action(&skb, Hook::UplinkOut, None, &Verdict::UNTOUCHED);

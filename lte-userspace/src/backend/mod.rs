@@ -184,3 +184,17 @@ pub trait Backend: fmt::Debug {
     /// The books.
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;
 }
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text.replace('\n', "; ")
+}

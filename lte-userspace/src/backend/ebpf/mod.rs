@@ -1,0 +1,132 @@
+//! The eBPF backend: three TC programs, attached by TCX links from kernel 6.6 on and by clsact
+//! filters before.
+//!
+//! What runs is asked from the kernel, not remembered: a program's read-only data tells which
+//! policy it was loaded with, and that policy tells which build it is of.
+
+mod attach;
+mod clsact;
+mod maps;
+mod object;
+mod pins;
+mod policy;
+mod probe;
+mod tc;
+mod tcx;
+
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
+use attach::Mode;
+
+pub use object::{LoadedProgram, Options, load_for_test};
+pub use policy::policy_for;
+
+/// Keeper of the eBPF guard.
+#[derive(Debug)]
+pub struct Ebpf {
+    mode: Mode,
+    options: Options,
+}
+
+impl Ebpf {
+    /// A keeper for this kernel. Changes nothing.
+    ///
+    /// # Errors
+    /// [`BackendError::Unsupported`] with the reason where this machine cannot run it.
+    pub fn new() -> Result<Self, BackendError> {
+        Self::with_options(Options::default())
+    }
+
+    /// The same, with the programs' own log lines.
+    ///
+    /// # Errors
+    /// As [`Ebpf::new`].
+    pub fn with_options(options: Options) -> Result<Self, BackendError> {
+        probe::all()?;
+        Ok(Self {
+            mode: Mode::of_this_kernel()?,
+            options,
+        })
+    }
+}
+
+impl Backend for Ebpf {
+    fn kind(&self) -> Kind {
+        Kind::Ebpf
+    }
+
+    fn probe(&self) -> Result<(), BackendError> {
+        probe::all()
+    }
+
+    fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
+        let mut differences = Vec::new();
+        for wanted in attach::wanted(want) {
+            let policy = policy_for(want, wanted.header, self.options);
+            if let Some(why) = attach::difference(self.mode, &wanted, &policy)? {
+                differences.push(Difference(why));
+            }
+        }
+        for stale in attach::stale(self.mode, &attach::wanted(want))? {
+            differences.push(Difference(format!("{stale} is no longer wanted")));
+        }
+        differences.extend(maps::missing_peers(want)?);
+        Ok(differences)
+    }
+
+    fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
+        let dir = pins::create()?;
+        let wanted = attach::wanted(want);
+        let mut objects = object::Objects::new(dir, self.options);
+        let mut first_error = None;
+        for attachment in &wanted {
+            let policy = policy_for(want, attachment.header, self.options);
+            // Each interface is a guard of its own: one that fails leaves the others in place.
+            let done = attach::difference(self.mode, attachment, &policy).and_then(|difference| {
+                match difference {
+                    Some(_) => attach::put(self.mode, attachment, objects.get(&policy)?),
+                    None => Ok(()),
+                }
+            });
+            if let Err(error) = done {
+                first_error.get_or_insert(error);
+            }
+        }
+        // The maps exist from the first load on; a guard without any attachment needs no peers.
+        if let Err(error) = maps::add_peers(want) {
+            first_error.get_or_insert(error);
+        }
+        for stale in attach::stale(self.mode, &wanted)? {
+            if let Err(error) = attach::take_away(self.mode, &stale) {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    fn present(&mut self) -> Result<bool, BackendError> {
+        Ok(pins::exist() || !attach::stale(self.mode, &[])?.is_empty())
+    }
+
+    fn remove(&mut self) -> Result<(), Vec<BackendError>> {
+        let mut errors = Vec::new();
+        match attach::stale(self.mode, &[]) {
+            Ok(all) => {
+                for attachment in all {
+                    errors.extend(attach::take_away(self.mode, &attachment).err());
+                }
+            }
+            Err(error) => errors.push(error),
+        }
+        errors.extend(clsact::remove_qdiscs());
+        errors.extend(pins::remove());
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        }
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
+        maps::counters()
+    }
+}

@@ -1,0 +1,169 @@
+//! The eBPF object: carried in the agent, loaded with a policy.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use aya::programs::SchedClassifier;
+use aya::{EbpfLoader, Pod};
+use lte_common::policy::{Hook, Policy};
+
+use crate::backend::BackendError;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lte-ebpf"));
+
+/// How the programs are loaded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Options {
+    /// The programs log what they drop and steer, through the kernel's ring buffer. Off, the
+    /// verifier takes the lines out and they cost nothing.
+    pub packet_log: bool,
+}
+
+/// What may be written to and read from the kernel as it lies in memory.
+#[repr(transparent)]
+#[derive(Clone, Copy)]
+pub(super) struct Raw<T>(pub(super) T);
+
+// SAFETY: the types of lte_common::layout and Policy are repr(C), integers only, without padding
+// (asserted there), and so valid for any bytes.
+unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
+
+/// Tells this build of the programs from another: of the object's bytes and the options.
+pub(super) fn build_id(options: Options) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    OBJECT.hash(&mut hasher);
+    options.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The program for a hook, by its name in the object.
+pub(super) const fn program_name(hook: Hook) -> &'static str {
+    match hook {
+        Hook::ModemOut => "modem_egress",
+        Hook::ModemIn => "modem_ingress",
+        Hook::UplinkOut => "uplink_egress",
+    }
+}
+
+/// Objects loaded in one go, one for each policy: it differs by the device's link header.
+pub(super) struct Objects {
+    dir: PathBuf,
+    options: Options,
+    loaded: BTreeMap<u16, aya::Ebpf>,
+}
+
+impl fmt::Debug for Objects {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Objects")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Objects {
+    pub(super) fn new(dir: PathBuf, options: Options) -> Self {
+        Self {
+            dir,
+            options,
+            loaded: BTreeMap::new(),
+        }
+    }
+
+    /// The object for a policy, loaded if it is not yet.
+    pub(super) fn get(&mut self, policy: &Policy) -> Result<&mut aya::Ebpf, BackendError> {
+        use std::collections::btree_map::Entry;
+        match self.loaded.entry(policy.link_len) {
+            Entry::Occupied(entry) => Ok(entry.into_mut()),
+            Entry::Vacant(entry) => Ok(entry.insert(load(policy, self.options, Some(&self.dir))?)),
+        }
+    }
+}
+
+fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::Ebpf, BackendError> {
+    let policy = Raw(*policy);
+    let log_level = if options.packet_log {
+        aya_log::Level::Debug as u8
+    } else {
+        0
+    };
+    let mut loader = EbpfLoader::new();
+    loader
+        .override_global("POLICY", &policy, true)
+        .override_global("AYA_LOG_LEVEL", &log_level, true);
+    if let Some(dir) = pins {
+        loader.default_map_pin_directory(dir);
+    }
+    let mut ebpf = loader
+        .load(OBJECT)
+        .map_err(|e| BackendError::failed("load the eBPF object", e))?;
+    if options.packet_log {
+        let logger = aya_log::EbpfLogger::init(&mut ebpf)
+            .map_err(|e| BackendError::failed("read the programs' log", e))?;
+        spawn_logger(logger);
+    }
+    Ok(ebpf)
+}
+
+fn spawn_logger(mut logger: aya_log::EbpfLogger<&'static dyn log::Log>) {
+    tokio::spawn(async move {
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
+        loop {
+            tick.tick().await;
+            logger.flush();
+        }
+    });
+}
+
+/// The program of a hook, loaded into the kernel.
+pub(super) fn program(
+    ebpf: &mut aya::Ebpf,
+    hook: Hook,
+) -> Result<&mut SchedClassifier, BackendError> {
+    let name = program_name(hook);
+    let program: &mut SchedClassifier = ebpf
+        .program_mut(name)
+        .ok_or_else(|| BackendError::failed("find the eBPF program", name.to_owned()))?
+        .try_into()
+        .map_err(|e| BackendError::failed(format!("use the eBPF program {name}"), e))?;
+    if program.fd().is_err() {
+        program
+            .load()
+            .map_err(|e| BackendError::failed(format!("load the eBPF program {name}"), e))?;
+    }
+    Ok(program)
+}
+
+/// A program in the kernel with maps of its own, attached to nothing: for `BPF_PROG_TEST_RUN`.
+pub struct LoadedProgram {
+    /// The object, with its maps.
+    pub ebpf: aya::Ebpf,
+    /// The program's name in it.
+    pub name: &'static str,
+}
+
+impl fmt::Debug for LoadedProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedProgram")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Loads the program of a hook with a policy, its maps pinned in a directory of the caller's.
+///
+/// # Errors
+/// What the kernel's verifier or the loader says.
+pub fn load_for_test(
+    hook: Hook,
+    policy: &Policy,
+    pins: &Path,
+) -> Result<LoadedProgram, BackendError> {
+    let mut ebpf = load(policy, Options::default(), Some(pins))?;
+    program(&mut ebpf, hook)?;
+    Ok(LoadedProgram {
+        ebpf,
+        name: program_name(hook),
+    })
+}

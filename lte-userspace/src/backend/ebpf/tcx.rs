@@ -1,0 +1,97 @@
+//! TCX links (kernel 6.6), pinned: they stay when the agent goes.
+
+use std::fs;
+use std::io;
+
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
+use lte_common::policy::Hook;
+
+use super::attach::{Attachment, direction, policy_of};
+use super::{object, pins};
+use crate::backend::{BackendError, LinkHeader};
+
+const PREFIX: &str = "link-";
+
+fn pin_name(index: u32, hook: Hook) -> String {
+    format!("{PREFIX}{index}-{}", hook.name())
+}
+
+/// The program of ours at a place, if its link is pinned: one that is not goes with its owner.
+pub(super) fn running(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
+    if !pins::path(&pin_name(at.index, at.hook)).exists() {
+        return Ok(None);
+    }
+    let (_revision, programs) = SchedClassifier::query_tcx(&at.name, direction(at.hook))
+        .map_err(|e| BackendError::failed(format!("ask for the programs on {}", at.name), e))?;
+    let name = object::program_name(at.hook);
+    Ok(programs
+        .into_iter()
+        .find(|program| program.name_as_str() == Some(name) && policy_of(program).is_some()))
+}
+
+pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
+    let path = pins::path(&pin_name(at.index, at.hook));
+    let fail = |what: &str| format!("{what} {at}");
+    match PinnedLink::from_pin(&path) {
+        Ok(pinned) => {
+            let link = SchedClassifierLink::try_from(FdLink::from(pinned))
+                .map_err(|e| BackendError::failed(fail("use the pinned link of"), e))?;
+            // A link whose interface was deleted, or that was detached, is severed for good
+            // (ENOLINK): only then is it replaced.
+            if let Ok(id) = program.attach_to_link(link) {
+                // The pin holds the link; dropping our handle does not detach it.
+                let link = program
+                    .take_link(id)
+                    .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
+                drop(link);
+                if running(at)?.is_some() {
+                    return Ok(());
+                }
+            }
+            fs::remove_file(&path)
+                .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))?;
+        }
+        Err(LinkError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(BackendError::failed(fail("open the pinned link of"), e)),
+    }
+    let id = program
+        .attach_with_options(
+            &at.name,
+            direction(at.hook),
+            TcAttachOptions::TcxOrder(LinkOrder::first()),
+        )
+        .map_err(|e| BackendError::failed(fail("attach"), e))?;
+    let link = program
+        .take_link(id)
+        .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
+    let link: FdLink = link
+        .try_into()
+        .map_err(|e: LinkError| BackendError::failed(fail("pin the link of"), e))?;
+    link.pin(&path)
+        .map_err(|e| BackendError::failed(fail("pin the link of"), e))?;
+    Ok(())
+}
+
+/// All places with a pinned link. The header is not known, and not needed to take one away.
+pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
+    Ok(pins::names(PREFIX)?
+        .iter()
+        .filter_map(|name| {
+            let (index, hook) = name.split_once('-')?;
+            Some(Attachment {
+                index: index.parse().ok()?,
+                name: String::new(),
+                hook: *Hook::ALL.iter().find(|h| h.name() == hook)?,
+                header: LinkHeader::None,
+            })
+        })
+        .collect())
+}
+
+pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
+    let path = pins::path(&pin_name(at.index, at.hook));
+    fs::remove_file(&path)
+        .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))
+}
