@@ -1,1 +1,0 @@
-//! The nftables backend.

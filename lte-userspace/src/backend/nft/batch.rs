@@ -1,0 +1,177 @@
+//! The transactions: what is told to nft to get from what is to what is to be.
+
+use super::ruleset::Ruleset;
+use super::seal::{SEAL, Seal};
+use super::state::{State, TableState};
+use super::table::{NAME, Table, is_counter_name};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The transaction that makes both tables what they are to be.
+///
+/// Where a table has the right chains and sets already, only its rules are replaced, and not a
+/// packet is lost from its counters. Else it is made anew, with the counters and the remembered
+/// remotes that were read just before.
+pub(super) fn load(want: &Ruleset, have: &State) -> Result<Value, serde_json::Error> {
+    let mut commands = Vec::new();
+    for table in want.tables() {
+        let family = table.family_name();
+        let add = |kind: &str, body: Value| json!({"add": {kind: body}});
+        let itself = json!({"family": family, "name": NAME});
+        let old = have.table(family);
+        if let Some(old) = old
+            && is_frame_of(table, old)
+        {
+            commands.push(json!({"flush": {"table": itself}}));
+            for (name, _) in old.named("chain").filter(|(name, _)| is_seal(name)) {
+                commands.push(json!({"delete": {"chain": object(family, name)}}));
+            }
+            commands.extend(table.rules()?.into_iter().map(|rule| json!({"add": rule})));
+            continue;
+        }
+        commands.push(add("table", itself.clone()));
+        if old.is_some() {
+            commands.push(json!({"delete": {"table": itself}}));
+            commands.push(add("table", itself));
+        }
+        commands.extend(counters(table, old).map(|c| add("counter", c)));
+        let frame_and_rules = table.frame()?.into_iter().chain(table.rules()?);
+        commands.extend(frame_and_rules.map(|object| json!({"add": object})));
+        commands.extend(
+            old.into_iter()
+                .flat_map(|old| elements(table, old))
+                .map(|e| add("element", e)),
+        );
+    }
+    Ok(json!({"nftables": commands}))
+}
+
+/// The command that seals what has been loaded.
+pub(super) fn seal(seal: Seal) -> Value {
+    json!({"nftables": [{"add": {"chain": object("inet", &seal.name())}}]})
+}
+
+/// The transaction that takes away what is there.
+pub(super) fn remove(have: &State) -> Value {
+    let commands: Vec<_> = [("inet", &have.inet), ("netdev", &have.netdev)]
+        .into_iter()
+        .filter(|(_, table)| table.is_some())
+        .map(|(family, _)| json!({"delete": {"table": {"family": family, "name": NAME}}}))
+        .collect();
+    json!({"nftables": commands})
+}
+
+fn object(family: &str, name: &str) -> Value {
+    json!({"family": family, "table": NAME, "name": name})
+}
+
+fn is_seal(chain: &str) -> bool {
+    chain.starts_with(SEAL)
+}
+
+/// Whether a table that is there has the chains and sets that are wanted, and the counters.
+pub(super) fn is_frame_of(want: &Table, have: &TableState) -> bool {
+    frame_differences(want, have).is_empty()
+}
+
+/// In what the chains, sets and counters of a table differ from what is wanted; rules aside.
+pub(super) fn frame_differences(want: &Table, have: &TableState) -> Vec<String> {
+    let mut differences = Vec::new();
+    let mut compare = |kind: &str, want: BTreeMap<String, Value>, have: BTreeMap<String, Value>| {
+        for (name, body) in &want {
+            match have.get(name) {
+                None => differences.push(format!("no {kind} {name}")),
+                Some(other) if other != body => {
+                    differences.push(format!("{kind} {name} was changed"));
+                }
+                Some(_) => {}
+            }
+        }
+        let more = have.keys().filter(|name| !want.contains_key(*name));
+        differences.extend(more.map(|name| format!("{kind} {name} is not ours")));
+    };
+    let chain = |body: &Value| pick(body, &["type", "hook", "prio", "policy", "dev"]);
+    let set = |body: &Value| pick(body, &["type", "timeout", "size"]);
+    let objects = want.frame().unwrap_or_default();
+    let wanted = |kind: &str, pick: &dyn Fn(&Value) -> Value| {
+        objects
+            .iter()
+            .filter_map(|object| object.get(kind))
+            .filter_map(|body| Some((body["name"].as_str()?.to_owned(), pick(body))))
+            .collect()
+    };
+    let found = |kind: &'static str, pick: &dyn Fn(&Value) -> Value| {
+        have.named(kind)
+            .filter(|(name, _)| !is_seal(name))
+            .map(|(name, body)| (name.to_owned(), pick(body)))
+            .collect()
+    };
+    compare("chain", wanted("chain", &chain), found("chain", &chain));
+    compare("set", wanted("set", &set), found("set", &set));
+    let there: BTreeSet<_> = have.named("counter").map(|(name, _)| name).collect();
+    let missing = want.counters().into_iter().filter(|c| !there.contains(c));
+    differences.extend(missing.map(|name| format!("no counter {name}")));
+    let foreign = there.iter().filter(|name| !is_counter_name(name));
+    differences.extend(foreign.map(|name| format!("counter {name} is not ours")));
+    if have
+        .named("table")
+        .any(|(_, body)| body.get("flags").is_some())
+    {
+        differences.push("it has flags, perhaps `dormant`".to_owned());
+    }
+    let known = ["table", "chain", "set", "counter", "rule"];
+    let others = have.kinds().filter(|kind| !known.contains(kind));
+    differences.extend(others.map(|kind| format!("a {kind} that is not ours")));
+    differences
+}
+
+/// Those keys of an object that it has.
+fn pick(body: &Value, keys: &[&str]) -> Value {
+    let parts = keys
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), body.get(key)?.clone())));
+    Value::Object(parts.collect())
+}
+
+/// The counters of a table: those that its rules name, and with the values of the table that it
+/// replaces all that were there. None is ever lost, also where no rule names it for a while.
+fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<Item = Value> + 'a {
+    let tallies: BTreeMap<_, _> = old.into_iter().flat_map(TableState::counters).collect();
+    let mut names = table.counters();
+    names.extend(tallies.keys());
+    let link = table
+        .chains
+        .iter()
+        .find_map(|chain| super::netdev::header_len(&chain.name))
+        .unwrap_or(0);
+    names.into_iter().map(move |name| {
+        let mut counter = object(table.family_name(), name);
+        if let Some(tally) = tallies.get(name) {
+            let link = if name.starts_with("modem-out/") {
+                link
+            } else {
+                0
+            };
+            let bytes = tally
+                .packets
+                .saturating_mul(link)
+                .saturating_add(tally.bytes);
+            counter["packets"] = tally.packets.into();
+            counter["bytes"] = bytes.into();
+        }
+        counter
+    })
+}
+
+/// The elements of the old table's sets, for as long as they had left.
+fn elements<'a>(table: &'a Table, old: &'a TableState) -> impl Iterator<Item = Value> + 'a {
+    table.sets.iter().filter_map(|set| {
+        let elements = old.elements(&set.name);
+        if elements.is_empty() {
+            return None;
+        }
+        let mut all = object(table.family_name(), &set.name);
+        all["elem"] = elements.into();
+        Some(all)
+    })
+}

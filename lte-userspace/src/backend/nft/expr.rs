@@ -1,0 +1,259 @@
+//! The words rules are made of: short names for the expressions and statements in use here.
+//!
+//! Of the comparisons only `==`, `!=`, `in` and `>=` appear: `Operator::LT` and `GT` are swapped
+//! on output in nftables 0.6.3.
+
+use nftables::expr::{
+    BinaryOperation, CT, CTDir, Expression, Exthdr, Fib, FibFlag, FibResult, Meta, MetaKey,
+    NamedExpression, Payload, PayloadBase, PayloadField, PayloadRaw, Prefix, SetItem,
+};
+use nftables::stmt::{Counter, JumpTarget, Mangle, Match, NAT, NATFamily, Operator, Set, SetOp};
+use nftables::types::NfFamily;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// A statement without borrowed parts.
+pub(super) type Stmt = nftables::stmt::Statement<'static>;
+/// An expression without borrowed parts.
+pub(super) type Expr = Expression<'static>;
+
+/// One of the two families, as far as rules differ between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The network header's name in payload expressions, and in address translation.
+    pub(super) const fn header(self) -> &'static str {
+        match self {
+            Self::V4 => "ip",
+            Self::V6 => "ip6",
+        }
+    }
+
+    /// Its value of `meta nfproto`.
+    pub(super) const fn nfproto(self) -> &'static str {
+        match self {
+            Self::V4 => "ipv4",
+            Self::V6 => "ipv6",
+        }
+    }
+
+    /// The set of remembered remotes.
+    pub(super) const fn remotes(self) -> &'static str {
+        match self {
+            Self::V4 => "remote4",
+            Self::V6 => "remote6",
+        }
+    }
+
+    /// Its last character, for the names of chains.
+    pub(super) const fn digit(self) -> char {
+        match self {
+            Self::V4 => '4',
+            Self::V6 => '6',
+        }
+    }
+}
+
+pub(super) fn text(text: impl Into<String>) -> Expr {
+    Expression::String(text.into().into())
+}
+
+pub(super) const fn number(number: u32) -> Expr {
+    Expression::Number(number)
+}
+
+pub(super) fn address(address: impl Into<IpAddr>) -> Expr {
+    text(address.into().to_string())
+}
+
+/// The subnet that an address lies in. nft compares with what it is given, host bits and all.
+pub(super) fn subnet(host: impl Into<IpAddr>, len: u8) -> Expr {
+    let network: IpAddr = match host.into() {
+        IpAddr::V4(host) => {
+            let mask = u32::MAX
+                .checked_shl(32 - u32::from(len.min(32)))
+                .unwrap_or(0);
+            Ipv4Addr::from_bits(host.to_bits() & mask).into()
+        }
+        IpAddr::V6(host) => {
+            let mask = u128::MAX
+                .checked_shl(128 - u32::from(len.min(128)))
+                .unwrap_or(0);
+            Ipv6Addr::from_bits(host.to_bits() & mask).into()
+        }
+    };
+    Expression::Named(NamedExpression::Prefix(Prefix {
+        addr: Box::new(address(network)),
+        len: len.into(),
+    }))
+}
+
+/// An anonymous set of numbers.
+pub(super) fn any_of(numbers: impl IntoIterator<Item = u32>) -> Expr {
+    let items = numbers
+        .into_iter()
+        .map(|n| SetItem::Element(number(n)))
+        .collect();
+    Expression::Named(NamedExpression::Set(items))
+}
+
+pub(super) fn field(protocol: &'static str, field: &'static str) -> Expr {
+    Expression::Named(NamedExpression::Payload(Payload::PayloadField(
+        PayloadField {
+            protocol: protocol.into(),
+            field: field.into(),
+        },
+    )))
+}
+
+/// The fragment offset in an IPv6 fragment header (RFC 8200, 4.5); no match where there is none.
+pub(super) fn ipv6_fragment_offset() -> Expr {
+    Expression::Named(NamedExpression::Exthdr(Exthdr {
+        name: "frag".into(),
+        field: Some("frag-off".into()),
+        offset: None,
+    }))
+}
+
+/// Bits of the packet counted from the start of the transport header.
+pub(super) const fn transport(offset: u32, len: u32) -> Expr {
+    Expression::Named(NamedExpression::Payload(Payload::PayloadRaw(PayloadRaw {
+        base: PayloadBase::TH,
+        offset,
+        len,
+    })))
+}
+
+pub(super) const fn meta(key: MetaKey) -> Expr {
+    Expression::Named(NamedExpression::Meta(Meta { key }))
+}
+
+pub(super) fn ct(key: &'static str) -> Expr {
+    Expression::Named(NamedExpression::CT(CT {
+        key: key.into(),
+        family: None,
+        dir: None,
+    }))
+}
+
+pub(super) fn ct_original(key: &'static str) -> Expr {
+    Expression::Named(NamedExpression::CT(CT {
+        key: key.into(),
+        family: None,
+        dir: Some(CTDir::Original),
+    }))
+}
+
+/// What kind of address the packet's source is to this machine.
+pub(super) fn source_kind() -> Expr {
+    Expression::Named(NamedExpression::Fib(Fib {
+        result: FibResult::Type,
+        flags: [FibFlag::Saddr].into(),
+    }))
+}
+
+pub(super) const fn concat(parts: Vec<Expr>) -> Expr {
+    Expression::Named(NamedExpression::Concat(parts))
+}
+
+pub(super) fn and(left: Expr, mask: u32) -> Expr {
+    Expression::BinaryOperation(Box::new(BinaryOperation::AND(left, number(mask))))
+}
+
+fn or(left: Expr, bits: u32) -> Expr {
+    Expression::BinaryOperation(Box::new(BinaryOperation::OR(vec![left, number(bits)])))
+}
+
+const fn compare(left: Expr, op: Operator, right: Expr) -> Stmt {
+    Stmt::Match(Match { left, right, op })
+}
+
+pub(super) const fn eq(left: Expr, right: Expr) -> Stmt {
+    compare(left, Operator::EQ, right)
+}
+
+pub(super) const fn ne(left: Expr, right: Expr) -> Stmt {
+    compare(left, Operator::NEQ, right)
+}
+
+pub(super) const fn at_least(left: Expr, right: Expr) -> Stmt {
+    compare(left, Operator::GEQ, right)
+}
+
+/// Any of the right side's bits is set.
+pub(super) const fn has(left: Expr, right: Expr) -> Stmt {
+    compare(left, Operator::IN, right)
+}
+
+/// The named set has it.
+pub(super) fn known(left: Expr, set: &str) -> Stmt {
+    eq(left, text(format!("@{set}")))
+}
+
+/// Puts it into the named set, or starts its time-out anew.
+pub(super) fn remember(elem: Expr, set: &str) -> Stmt {
+    Stmt::Set(Set {
+        op: SetOp::Update,
+        elem,
+        set: format!("@{set}").into(),
+    })
+}
+
+pub(super) fn count(name: &str) -> Stmt {
+    Stmt::Counter(Counter::Named(name.to_owned().into()))
+}
+
+pub(super) const fn set(key: Expr, value: Expr) -> Stmt {
+    Stmt::Mangle(Mangle { key, value })
+}
+
+/// Puts `mark` into the bits `mask` of the key; its other bits stay.
+pub(super) fn set_mark(key: Expr, mark: u32, mask: u32) -> Stmt {
+    if mask == u32::MAX {
+        return set(key, number(mark));
+    }
+    set(key.clone(), or(and(key, !mask), mark))
+}
+
+pub(super) fn source_nat(family: Family, to: impl Into<IpAddr>) -> Stmt {
+    Stmt::SNAT(Some(NAT {
+        addr: Some(address(to)),
+        family: Some(match family {
+            Family::V4 => NATFamily::IP,
+            Family::V6 => NATFamily::IP6,
+        }),
+        port: None,
+        flags: None,
+    }))
+}
+
+pub(super) const fn accept() -> Stmt {
+    Stmt::Accept(None)
+}
+
+pub(super) const fn drop() -> Stmt {
+    Stmt::Drop(None)
+}
+
+pub(super) fn goto(chain: impl Into<String>) -> Stmt {
+    Stmt::Goto(JumpTarget {
+        target: chain.into().into(),
+    })
+}
+
+/// The name of a table's family, as nft spells it.
+pub(super) const fn family_name(family: NfFamily) -> &'static str {
+    match family {
+        NfFamily::IP => "ip",
+        NfFamily::IP6 => "ip6",
+        NfFamily::INet => "inet",
+        NfFamily::ARP => "arp",
+        NfFamily::Bridge => "bridge",
+        NfFamily::NetDev => "netdev",
+    }
+}

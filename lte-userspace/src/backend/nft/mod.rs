@@ -1,0 +1,187 @@
+//! The nftables backend: the same promises as the eBPF programs, without eBPF.
+//!
+//! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `expr` and `table` are their words.
+//! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
+//! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here.
+
+mod batch;
+mod expr;
+mod inet;
+mod netdev;
+mod probe;
+mod ruleset;
+mod run;
+mod seal;
+mod state;
+mod table;
+
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
+use ruleset::{Features, Ruleset};
+use run::Program;
+use seal::Seal;
+use serde_json::Value;
+use state::State;
+
+/// The guard as two nftables tables.
+#[derive(Debug)]
+pub struct Nft {
+    nft: Program,
+    /// Asked of the kernel once; it does not change while the machine runs.
+    features: Option<Features>,
+}
+
+impl Nft {
+    /// Finds nft; nothing is run yet.
+    pub fn new() -> Result<Self, BackendError> {
+        let nft = Program::find().ok_or_else(|| {
+            BackendError::Unsupported(
+                "no nft in PATH: install the package nftables, 1.0.6 or later".to_owned(),
+            )
+        })?;
+        Ok(Self {
+            nft,
+            features: None,
+        })
+    }
+
+    /// What this kernel's nftables cannot guard, one line each; empty where it can all.
+    pub fn unguarded(&mut self) -> Vec<String> {
+        if self.features().egress {
+            return Vec::new();
+        }
+        vec![
+            "frames of packet sockets (DHCP clients, sniffers that send) leave by the modem \
+             unseen, and fragments and ARP uncounted: nftables has the egress hook from kernel \
+             5.16 on"
+                .to_owned(),
+        ]
+    }
+
+    fn features(&mut self) -> Features {
+        *self
+            .features
+            .get_or_insert_with(|| probe::features(&self.nft))
+    }
+
+    fn desired(&mut self, want: &Guard) -> Result<(Ruleset, u64), BackendError> {
+        let rules = Ruleset::new(want, self.features());
+        let number = rules
+            .fingerprint()
+            .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
+        Ok((rules, number))
+    }
+
+    fn read(&self) -> Result<State, BackendError> {
+        State::read(&self.nft)
+            .map_err(|e| BackendError::failed("reading the nftables tables lte_backup", e))
+    }
+
+    fn commit(&self, transaction: &Value, doing: &str) -> Result<(), BackendError> {
+        self.nft
+            .call(&["-j", "-f", "-"], &transaction.to_string())
+            .map(|_| ())
+            .map_err(|e| BackendError::failed(doing, e))
+    }
+}
+
+impl Backend for Nft {
+    fn kind(&self) -> Kind {
+        Kind::Nft
+    }
+
+    fn probe(&self) -> Result<(), BackendError> {
+        probe::probe(&self.nft)
+    }
+
+    fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
+        let (rules, asked) = self.desired(want)?;
+        Ok(differences(&rules, asked, &self.read()?))
+    }
+
+    fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
+        let (rules, asked) = self.desired(want)?;
+        let have = self.read()?;
+        if differences(&rules, asked, &have).is_empty() {
+            return Ok(());
+        }
+        let load = batch::load(&rules, &have)
+            .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
+        self.commit(&load, "loading the nftables tables lte_backup")?;
+        let loaded = self.read()?;
+        let wrong = contents(&rules, &loaded);
+        if let Some(first) = wrong.first() {
+            return Err(BackendError::failed(
+                "reading back what was just loaded",
+                format!("{first}: another program changes the tables lte_backup"),
+            ));
+        }
+        let seal = Seal {
+            asked,
+            read: loaded.fingerprint(),
+        };
+        self.commit(&batch::seal(seal), "sealing the table inet lte_backup")
+    }
+
+    fn present(&mut self) -> Result<bool, BackendError> {
+        Ok(!self.read()?.is_empty())
+    }
+
+    fn remove(&mut self) -> Result<(), Vec<BackendError>> {
+        let have = self.read().map_err(|e| vec![e])?;
+        if have.is_empty() {
+            return Ok(());
+        }
+        self.commit(
+            &batch::remove(&have),
+            "deleting the nftables tables lte_backup",
+        )
+        .map_err(|e| vec![e])
+    }
+
+    fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
+        let state = self.read()?;
+        let counter = |(name, tally): (&str, state::Tally)| Counter {
+            name: name.to_owned(),
+            packets: tally.packets,
+            bytes: tally.bytes,
+        };
+        Ok(state.counters().into_iter().map(counter).collect())
+    }
+}
+
+/// In what the tables differ from what is desired.
+fn differences(want: &Ruleset, asked: u64, have: &State) -> Vec<Difference> {
+    let mut found = contents(want, have);
+    if found.is_empty() {
+        let whole = match have.seal() {
+            None => Some("no seal: a load was interrupted, or the seal deleted"),
+            Some(seal) if seal.asked != asked => Some("the rules are for other settings"),
+            Some(seal) if seal.read != have.fingerprint() => Some("a rule was changed"),
+            Some(_) => None,
+        };
+        found.extend(whole.map(|words| format!("table inet lte_backup: {words}")));
+    }
+    found.into_iter().map(Difference).collect()
+}
+
+/// In what chains, sets, counters and numbers of rules differ from what is desired.
+fn contents(want: &Ruleset, have: &State) -> Vec<String> {
+    let mut found = Vec::new();
+    for table in want.tables() {
+        let family = table.family_name();
+        let Some(state) = have.table(family) else {
+            found.push(format!("no table {family} lte_backup"));
+            continue;
+        };
+        let frame = batch::frame_differences(table, state);
+        let there = |name: &str| state.named("chain").any(|(other, _)| other == name);
+        let chains = table.chains.iter().filter(|chain| there(&chain.name));
+        let rules = chains.filter_map(|chain| {
+            let (want, have) = (table.rules_in(&chain.name), state.rules_in(&chain.name));
+            (want != have).then(|| format!("chain {} has {have} rules, not {want}", chain.name))
+        });
+        let all = frame.into_iter().chain(rules);
+        found.extend(all.map(|words| format!("table {family} lte_backup: {words}")));
+    }
+    found
+}

@@ -1,0 +1,125 @@
+//! Whether this machine can run the backend, and what its kernel has; nothing is changed.
+
+use super::batch;
+use super::ruleset::{Features, Ruleset};
+use super::run::{Program, RunError};
+use super::state::State;
+use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// The oldest nft that this was tried with: Debian 12's.
+const OLDEST: [u32; 3] = [1, 0, 6];
+
+/// Checks nft's version, and has the kernel check a ruleset without committing it.
+pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
+    let words = nft
+        .call(&["--version"], "")
+        .map_err(|e| BackendError::failed("asking nft for its version", e))?;
+    let version = version(&words).ok_or_else(|| {
+        BackendError::Unsupported(format!(
+            "nft does not say its version (`nft --version`: {}): install nftables 1.0.6 or later",
+            words.trim()
+        ))
+    })?;
+    if version < OLDEST {
+        let [a, b, c] = version;
+        return Err(BackendError::Unsupported(format!(
+            "nft {a}.{b}.{c} is too old: install nftables 1.0.6 or later"
+        )));
+    }
+    let rules = Ruleset::new(&sample(), Features { egress: false });
+    let rules = Ruleset {
+        // Its chains are bound to a device, and there is none.
+        netdev: super::table::Table::new(rules.netdev.family),
+        ..rules
+    };
+    let load = batch::load(&rules, &State::default())
+        .map_err(|e| BackendError::failed("writing a trial ruleset", e))?;
+    check(nft, &load).map_err(|error| match error {
+        RunError::Refused(words) => refused(&words),
+        other => BackendError::failed("checking a trial ruleset with nft", other),
+    })
+}
+
+/// What the kernel has.
+pub(super) fn features(nft: &Program) -> Features {
+    let table = |what: &str, body: Value| json!({"add": {what: body}});
+    let trial = json!({"nftables": [
+        table("table", json!({"family": "netdev", "name": "lte_backup_trial"})),
+        table("chain", json!({
+            "family": "netdev", "table": "lte_backup_trial", "name": "trial", "type": "filter",
+            "hook": "egress", "dev": "lo", "prio": 0, "policy": "accept",
+        })),
+    ]});
+    Features {
+        egress: check(nft, &trial).is_ok(),
+    }
+}
+
+/// Has nft and the kernel check a transaction, which is not committed.
+fn check(nft: &Program, transaction: &Value) -> Result<(), RunError> {
+    nft.call(&["-c", "-j", "-f", "-"], &transaction.to_string())
+        .map(|_| ())
+}
+
+fn version(words: &str) -> Option<[u32; 3]> {
+    let (_, rest) = words.split_once(" v")?;
+    let number = rest.split_whitespace().next()?;
+    let mut parts = number.split('.').map(|part| {
+        let digits = part
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(part.len());
+        part[..digits].parse().ok()
+    });
+    let major = parts.next()??;
+    let minor = parts.next()??;
+    Some([major, minor, parts.next().flatten().unwrap_or(0)])
+}
+
+fn refused(words: &str) -> BackendError {
+    let lower = words.to_lowercase();
+    let why = if lower.contains("operation not permitted") {
+        "nftables may not be changed by this process: run as root (CAP_NET_ADMIN)".to_owned()
+    } else if lower.contains("cache initialization failed")
+        || lower.contains("protocol not supported")
+        || lower.contains("unable to initialize netlink socket")
+    {
+        format!("this kernel has no nf_tables (nft: {words}): load the module or use eBPF")
+    } else {
+        format!(
+            "this kernel refuses the ruleset (nft: {words}): it wants nf_tables with inet, nat, conntrack and fib"
+        )
+    };
+    BackendError::Unsupported(why)
+}
+
+/// A guard that uses all that a guard can use.
+fn sample() -> Guard {
+    Guard {
+        modem: Some(Modem {
+            index: 1,
+            name: "lo".to_owned(),
+            header: LinkHeader::Ethernet,
+            v4: Some(Inet {
+                address: Ipv4Addr::new(192, 0, 2, 2),
+                prefix_len: 24,
+                gateway: None,
+            }),
+            v6: Some(Inet {
+                address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
+                prefix_len: 64,
+                gateway: None,
+            }),
+        }),
+        uplinks: BTreeMap::new(),
+        peers: BTreeSet::new(),
+        listen_port: 51820,
+        mark: 0x7b,
+        mask: 0xff,
+        admin_ports: vec![80, 443],
+        flow_timeout: Duration::from_secs(180),
+    }
+}

@@ -1,0 +1,174 @@
+//! Calling nft: with a deadline, and with its complaints captured.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// How long nft may take. It waits while others change rulesets, and a transaction needs an RCU
+/// grace period or two; beyond this something is wrong.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Where nft is looked for besides `PATH`, which services and users often have without sbin.
+const SBIN: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// Why a call of nft gave nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    /// It could not be started, spoken to or waited for.
+    #[error("{}: {source}", binary.display())]
+    Io {
+        /// The program.
+        binary: PathBuf,
+        /// The cause.
+        source: io::Error,
+    },
+    /// It took longer than its deadline and was killed.
+    #[error("nft gave no answer within {} s and was stopped", .0.as_secs_f32())]
+    Deadline(Duration),
+    /// It refused, in its own words.
+    #[error("{0}")]
+    Refused(String),
+    /// It answered with something that is not JSON.
+    #[error("nft's answer is not JSON: {0}")]
+    NotJson(#[from] serde_json::Error),
+}
+
+/// The nft program.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    binary: PathBuf,
+    deadline: Duration,
+}
+
+impl Program {
+    /// Looks for it.
+    pub(super) fn find() -> Option<Self> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&path)
+            .chain(SBIN.map(PathBuf::from))
+            .map(|folder| folder.join("nft"))
+            .find(|file| file.is_file())
+            .map(|binary| Self::at(&binary, DEADLINE))
+    }
+
+    pub(super) fn at(binary: &Path, deadline: Duration) -> Self {
+        Self {
+            binary: binary.to_owned(),
+            deadline,
+        }
+    }
+
+    /// Runs it with arguments and input; its output where it succeeds.
+    pub(super) fn call<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        input: &str,
+    ) -> Result<String, RunError> {
+        let until = Instant::now() + self.deadline;
+        let io_error = |source| RunError::Io {
+            binary: self.binary.clone(),
+            source,
+        };
+        let mut child = Command::new(&self.binary)
+            .args(arguments)
+            // Its words are shown, and searched, in one language.
+            .env("LC_ALL", "C")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(io_error)?;
+        let talk = talk(&mut child, input.to_owned());
+        let answer = talk
+            .receive(until)
+            .and_then(|(output, complaints)| Some((wait(&mut child, until)?, output, complaints)));
+        let Some((status, output, complaints)) = answer else {
+            stop(&mut child).map_err(io_error)?;
+            return Err(RunError::Deadline(self.deadline));
+        };
+        if status.map_err(io_error)?.success() {
+            String::from_utf8(output.map_err(io_error)?)
+                .map_err(|e| io_error(io::Error::new(io::ErrorKind::InvalidData, e)))
+        } else {
+            let complaints = complaints.map_err(io_error)?;
+            Err(RunError::Refused(condense(&String::from_utf8_lossy(
+                &complaints,
+            ))))
+        }
+    }
+}
+
+type Bytes = io::Result<Vec<u8>>;
+
+/// The three pipes, each at its own pace: nft may complain before it has read all.
+struct Talk {
+    output: mpsc::Receiver<Bytes>,
+    complaints: mpsc::Receiver<Bytes>,
+}
+
+impl Talk {
+    fn receive(&self, until: Instant) -> Option<(Bytes, Bytes)> {
+        let left = || until.saturating_duration_since(Instant::now());
+        let output = self.output.recv_timeout(left()).ok()?;
+        let complaints = self.complaints.recv_timeout(left()).ok()?;
+        Some((output, complaints))
+    }
+}
+
+fn talk(child: &mut Child, input: String) -> Talk {
+    if let Some(mut pipe) = child.stdin.take() {
+        // What nft did not read, it did not want: its exit status and its words tell why.
+        std::thread::spawn(move || pipe.write_all(input.as_bytes()).ok());
+    }
+    Talk {
+        output: reader(child.stdout.take()),
+        complaints: reader(child.stderr.take()),
+    }
+}
+
+fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Bytes> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let read = match pipe {
+            Some(mut pipe) => pipe.read_to_end(&mut bytes).map(|_| bytes),
+            None => Ok(bytes),
+        };
+        // Nobody listens any more where the deadline has passed.
+        sender.send(read).ok();
+    });
+    receiver
+}
+
+/// Its exit status. Its pipes are closed already, so it is about to end or has ended.
+fn wait(child: &mut Child, until: Instant) -> Option<io::Result<std::process::ExitStatus>> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(Ok(status)),
+            Err(error) => return Some(Err(error)),
+            Ok(None) if Instant::now() >= until => return None,
+            Ok(None) => std::thread::sleep(Duration::from_micros(200)),
+        }
+    }
+}
+
+fn stop(child: &mut Child) -> io::Result<()> {
+    child.kill()?;
+    child.wait().map(|_| ())
+}
+
+/// nft's complaint in one line, without the place in the input, which nobody has seen.
+fn condense(complaints: &str) -> String {
+    let line = complaints
+        .lines()
+        .find(|line| line.contains("Error:"))
+        .or_else(|| complaints.lines().find(|line| !line.trim().is_empty()))
+        .unwrap_or("nft failed without a word");
+    match line.split_once("Error:") {
+        Some((place, error)) if !place.contains("netlink") => error.trim().to_owned(),
+        _ => line.trim().to_owned(),
+    }
+}

@@ -1,0 +1,37 @@
+//! The seal: how a restarted agent knows its rules again.
+//!
+//! nft lists rules in other words than it was given, and each version in its own: what is read
+//! cannot be compared with what was written. So after a load the tables are read back, and an
+//! empty chain is added whose name holds two numbers: one for what was asked for, one for what
+//! was read back. Later both are computed anew. Whoever flushes, deletes, inserts or alters
+//! anything breaks the second; other settings, or another version of the agent, the first. A new
+//! version of nft may break the second too: then the rules are loaded once more, and sealed.
+
+/// How the name of the seal begins.
+pub(super) const SEAL: &str = "seal_";
+
+/// The two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seal {
+    /// Of the rules that were asked for.
+    pub(super) asked: u64,
+    /// Of what was read back.
+    pub(super) read: u64,
+}
+
+impl Seal {
+    /// The name of the chain that is the seal.
+    pub(super) fn name(self) -> String {
+        format!("{SEAL}{:016x}_{:016x}", self.asked, self.read)
+    }
+
+    /// From the name of a chain.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        let (asked, read) = name.strip_prefix(SEAL)?.split_once('_')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        Some(Self {
+            asked: number(asked)?,
+            read: number(read)?,
+        })
+    }
+}

@@ -1,0 +1,235 @@
+//! Our tables as they are in the kernel: plain JSON, because counters have 64 bits.
+
+use super::netdev::header_len;
+use super::ruleset::Fnv;
+use super::run::{Program, RunError};
+use super::seal::{SEAL, Seal};
+use super::table::{NAME, is_counter_name};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Packets, and bytes from the IP header on.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) packets: u64,
+    pub(super) bytes: u64,
+}
+
+/// One of our tables as it is.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct TableState {
+    /// What it holds, each object as `{kind: {…}}`.
+    objects: Vec<Value>,
+}
+
+/// Both of our tables as they are.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct State {
+    pub(super) inet: Option<TableState>,
+    pub(super) netdev: Option<TableState>,
+}
+
+impl State {
+    /// Reads both; other people's tables are not read, whatever is in them.
+    pub(super) fn read(nft: &Program) -> Result<Self, RunError> {
+        let tables = list(nft, &["list", "tables"])?;
+        let table = |family: &str| -> Result<Option<TableState>, RunError> {
+            let ours = |o: &Value| o["table"]["family"] == family && o["table"]["name"] == NAME;
+            if !tables.iter().any(ours) {
+                return Ok(None);
+            }
+            let objects = list(nft, &["list", "table", family, NAME])?;
+            Ok(Some(TableState { objects }))
+        };
+        let mut netdev = table("netdev")?;
+        if let Some(table) = &mut netdev {
+            table.add_devices(&nft.call(&["list", "table", "netdev", NAME], "")?);
+        }
+        Ok(Self {
+            inet: table("inet")?,
+            netdev,
+        })
+    }
+
+    /// Whether there is anything of ours.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.inet.is_none() && self.netdev.is_none()
+    }
+
+    /// A table by its family's name.
+    pub(super) fn table(&self, family: &str) -> Option<&TableState> {
+        match family {
+            "inet" => self.inet.as_ref(),
+            "netdev" => self.netdev.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// What the last load said of itself.
+    pub(super) fn seal(&self) -> Option<Seal> {
+        let inet = self.inet.as_ref()?;
+        let mut seals = inet
+            .named("chain")
+            .filter_map(|(name, _)| Seal::parse(name));
+        // Two are none: one of them is not of the last load.
+        seals.next().filter(|_| seals.next().is_none())
+    }
+
+    /// A number that differs where anything but the traffic's traces differs.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hash = Fnv::new();
+        for table in [&self.inet, &self.netdev].into_iter().flatten() {
+            for object in table.stripped() {
+                hash.add(&object);
+            }
+        }
+        hash.finish()
+    }
+
+    /// The books: both tables' counters of a name together.
+    pub(super) fn counters(&self) -> BTreeMap<&str, Tally> {
+        let mut sums = BTreeMap::<_, Tally>::new();
+        for table in [&self.inet, &self.netdev].into_iter().flatten() {
+            for (name, tally) in table.counters() {
+                let sum = sums.entry(name).or_default();
+                sum.packets = sum.packets.saturating_add(tally.packets);
+                sum.bytes = sum.bytes.saturating_add(tally.bytes);
+            }
+        }
+        sums
+    }
+}
+
+/// Runs a listing and gives its objects.
+fn list(nft: &Program, words: &[&str]) -> Result<Vec<Value>, RunError> {
+    let mut arguments = vec!["-j"];
+    arguments.extend(words);
+    let mut answer: Value = serde_json::from_str(&nft.call(&arguments, "")?)?;
+    let objects = match answer["nftables"].take() {
+        Value::Array(objects) => objects,
+        _ => Vec::new(),
+    };
+    Ok(objects
+        .into_iter()
+        .filter(|object| object.get("metainfo").is_none())
+        .collect())
+}
+
+impl TableState {
+    /// The objects of a kind, with their names.
+    pub(super) fn named(&self, kind: &'static str) -> impl Iterator<Item = (&str, &Value)> {
+        self.objects.iter().filter_map(move |object| {
+            let body = object.get(kind)?;
+            Some((body["name"].as_str()?, body))
+        })
+    }
+
+    /// Puts the devices that chains are bound to where they belong. The JSON of nft 1.0.6 is silent
+    /// about them, its plain listing is not: `type filter hook ingress device "modem" priority …`.
+    fn add_devices(&mut self, listing: &str) {
+        let mut devices = BTreeMap::new();
+        let mut chain = "";
+        for line in listing.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("chain ") {
+                chain = name.trim_end_matches(" {");
+            } else if line.starts_with("type ")
+                && let Some((_, rest)) = line.split_once(" device")
+                && let Some((device, _)) = rest.split_once(" priority")
+            {
+                let between = |c: char| c == '"' || c == ' ';
+                let device = device.trim_start_matches("s =").trim_matches(between);
+                devices.insert(chain, device);
+            }
+        }
+        for object in &mut self.objects {
+            if let Some(body) = object.get_mut("chain").and_then(Value::as_object_mut) {
+                body.remove("dev");
+                let device = body.get("name").and_then(Value::as_str);
+                if let Some(device) = device.and_then(|name| devices.get(name)) {
+                    body.insert("dev".to_owned(), (*device).into());
+                }
+            }
+        }
+    }
+
+    /// The kinds of all objects.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &str> {
+        self.objects
+            .iter()
+            .filter_map(|object| object.as_object()?.keys().next().map(String::as_str))
+    }
+
+    /// How many rules a chain has.
+    pub(super) fn rules_in(&self, chain: &str) -> usize {
+        self.objects
+            .iter()
+            .filter(|object| object["rule"]["chain"] == chain)
+            .count()
+    }
+
+    /// The counters of ours in it.
+    pub(super) fn counters(&self) -> impl Iterator<Item = (&str, Tally)> {
+        let link = self.egress_header();
+        self.named("counter")
+            .filter(|(name, _)| is_counter_name(name))
+            .map(move |(name, body)| {
+                let value = |key: &str| body[key].as_u64().unwrap_or(0);
+                let packets = value("packets");
+                let link = if name.starts_with("modem-out/") {
+                    link
+                } else {
+                    0
+                };
+                let bytes = value("bytes").saturating_sub(packets.saturating_mul(link));
+                (name, Tally { packets, bytes })
+            })
+    }
+
+    /// Bytes of link header that the egress chain's counters have in each packet.
+    pub(super) fn egress_header(&self) -> u64 {
+        self.named("chain")
+            .find_map(|(name, _)| header_len(name))
+            .unwrap_or(0)
+    }
+
+    /// The elements of a set.
+    pub(super) fn elements(&self, set: &str) -> &[Value] {
+        self.named("set")
+            .find(|(name, _)| *name == set)
+            .and_then(|(_, body)| body.get("elem")?.as_array())
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The objects without what traffic changes, without handles, without the seal; in an order
+    /// that depends on nothing but them.
+    fn stripped(&self) -> Vec<Value> {
+        let mut objects: Vec<_> = self
+            .objects
+            .iter()
+            .filter(|object| {
+                !object["chain"]["name"]
+                    .as_str()
+                    .is_some_and(|name| name.starts_with(SEAL))
+            })
+            .cloned()
+            .collect();
+        for object in &mut objects {
+            for (kind, body) in object.as_object_mut().into_iter().flatten() {
+                let volatile: &[&str] = match kind.as_str() {
+                    "counter" => &["handle", "packets", "bytes"],
+                    "set" => &["handle", "elem"],
+                    _ => &["handle"],
+                };
+                if let Some(body) = body.as_object_mut() {
+                    body.retain(|key, _| !volatile.contains(&key.as_str()));
+                }
+            }
+        }
+        // Rules keep their order within their chain: the sort is stable.
+        objects.sort_by_cached_key(|object| match object.get("rule") {
+            Some(rule) => format!("rule {}", rule["chain"]),
+            None => object.to_string(),
+        });
+        objects
+    }
+}
