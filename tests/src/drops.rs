@@ -1,4 +1,4 @@
-//! The kernel's own count of packets its reverse-path filter dropped.
+//! The kernel's own counts: what its reverse-path filter dropped, what its sockets were given.
 
 use std::fs;
 
@@ -8,22 +8,29 @@ use crate::netns::Netns;
 
 /// `IPReversePathFilter` of the namespace.
 pub fn reverse_path(netns: &Netns) -> Result<u64> {
+    counter(netns, "netstat", "IpExt:", "IPReversePathFilter")
+}
+
+/// Datagrams that were given to UDP sockets of the namespace, WireGuard's among them.
+pub fn udp_received(netns: &Netns) -> Result<u64> {
+    counter(netns, "snmp", "Udp:", "InDatagrams")
+}
+
+fn counter(netns: &Netns, file: &str, table: &str, name: &str) -> Result<u64> {
     // Not /proc/net: that is the namespace of the process, not of the thread.
-    let text = netns.run(|| Ok(fs::read_to_string("/proc/thread-self/net/netstat")?))?;
-    extension(&text, "IPReversePathFilter")
-        .with_context(|| format!("IPReversePathFilter of {}", netns.name()))
+    let path = format!("/proc/thread-self/net/{file}");
+    let text = netns.run(|| fs::read_to_string(&path).with_context(|| path.clone()))?;
+    find(&text, table, name).with_context(|| format!("no {table} {name} in {path}"))
 }
 
 /// Each table is two lines of the same prefix: names, then values.
-fn extension(text: &str, name: &str) -> Option<u64> {
-    let mut lines = text.lines();
-    while let (Some(names), Some(values)) = (lines.next(), lines.next()) {
-        let column = names.split_whitespace().position(|word| word == name);
-        if let Some(column) = column {
-            return values.split_whitespace().nth(column)?.parse().ok();
-        }
-    }
-    None
+fn find(text: &str, table: &str, name: &str) -> Option<u64> {
+    let mut lines = text.lines().filter(|line| line.starts_with(table));
+    let column = lines
+        .next()?
+        .split_whitespace()
+        .position(|word| word == name)?;
+    lines.next()?.split_whitespace().nth(column)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -31,10 +38,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_found_under_its_name() {
-        let text = "TcpExt: A B\nTcpExt: 1 2\nIpExt: InNoRoutes X\nIpExt: 3 4\n";
-        assert_eq!(extension(text, "B"), Some(2));
-        assert_eq!(extension(text, "X"), Some(4));
-        assert_eq!(extension(text, "Y"), None);
+    fn a_value_is_found_under_its_table_and_name() {
+        let text = "TcpExt: A B\nTcpExt: 1 2\nIpExt: A X\nIpExt: 3 4\n";
+        assert_eq!(find(text, "TcpExt:", "B"), Some(2));
+        assert_eq!(find(text, "IpExt:", "A"), Some(3));
+        assert_eq!(find(text, "IpExt:", "B"), None);
+        assert_eq!(find(text, "Icmp:", "A"), None);
     }
 }

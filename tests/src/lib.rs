@@ -24,6 +24,8 @@ pub mod packet;
 pub mod ping;
 pub mod process;
 pub mod recipe;
+pub mod scene;
+pub mod seccomp;
 pub mod snapshot;
 pub mod stranger;
 pub mod sysctl;

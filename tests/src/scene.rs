@@ -1,0 +1,154 @@
+//! The lab with its observers in place: what a test starts from.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::addresses::{CARRIER, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, UPLINK};
+use crate::agent::{Agent, Installation};
+use crate::capture::{Capture, Direction, Seen};
+use crate::drops;
+use crate::packet::{Kind, Message};
+use crate::ping::{PACE, Pinger};
+use crate::topology::{Lab, Options};
+use crate::wait::PATIENCE;
+
+/// How soon after the start the tunnel has to be up.
+pub const PROMPT: Duration = Duration::from_secs(3);
+
+/// The lab, and captures at the three places that tell what left the router and what arrived.
+#[derive(Debug)]
+pub struct Scene {
+    /// At the uplink's provider.
+    pub at_isp: Capture,
+    /// At the carrier.
+    pub at_carrier: Capture,
+    /// At the server.
+    pub at_vps: Capture,
+    /// The namespaces.
+    pub lab: Lab,
+    drops_before: u64,
+}
+
+impl Scene {
+    /// Builds the lab and starts watching.
+    pub fn open(options: &Options) -> Result<Self> {
+        let lab = Lab::build(options)?;
+        Ok(Self {
+            at_isp: Capture::start(&lab.isp)?,
+            at_carrier: Capture::start(&lab.carrier.netns)?,
+            at_vps: Capture::start(&lab.vps.netns)?,
+            drops_before: drops::reverse_path(&lab.router)?,
+            lab,
+        })
+    }
+
+    /// A place for the agent in the router.
+    pub fn installation(&self) -> Result<Installation> {
+        Installation::new(&self.lab.router)
+    }
+
+    /// How long after `start` the peer had the first packet of an established session.
+    pub fn handshake_after(&self, start: Instant) -> Result<Duration> {
+        let first = self.at_vps.wait_for(PATIENCE, "a handshake", |seen| {
+            seen.direction == Direction::In
+                && seen.packet.kind == Kind::WireGuard(Message::Data)
+                && seen.at >= start
+        })?;
+        Ok(first.at.duration_since(start))
+    }
+
+    /// The same, and soon enough.
+    pub fn prompt_handshake(&self, agent: &Agent) -> Result<Duration> {
+        let took = self.handshake_after(agent.started())?;
+        ensure!(
+            took <= PROMPT,
+            "the handshake took {took:?}, more than {PROMPT:?}"
+        );
+        Ok(took)
+    }
+
+    /// Starts pings through the tunnel, at the lab's pace.
+    pub fn ping_tunnel(&self) -> Result<Pinger> {
+        Pinger::start(&self.lab.router, TUNNEL_PEER, PACE)
+    }
+
+    /// The tunnel carries, over the modem alone, with nobody else on it, and the strict filter
+    /// has had nothing to drop.
+    pub fn tunnel_is_sound(&self) -> Result<()> {
+        self.nothing_leaked()?;
+        let endpoint = self.lab.vps.endpoint()?.map(|endpoint| endpoint.ip());
+        ensure!(
+            endpoint == Some(CARRIER.into()),
+            "the peer sees the router at {endpoint:?}, not at the carrier's {CARRIER}"
+        );
+        let dropped = self.reverse_path_drops()?;
+        ensure!(
+            dropped == 0,
+            "the reverse-path filter dropped {dropped} packets"
+        );
+        Ok(())
+    }
+
+    /// No outer packet went by the uplink, and nothing but the tunnel by the modem.
+    pub fn nothing_leaked(&self) -> Result<()> {
+        self.at_isp.none("outer packets on the uplink", |seen| {
+            seen.packet.is_wireguard()
+        })?;
+        self.at_vps
+            .none("outer packets from the uplink's address", |seen| {
+                seen.packet.is_wireguard() && seen.packet.source() == Some(UPLINK.into())
+            })?;
+        self.at_carrier
+            .none("foreign packets on the modem", foreign)
+    }
+
+    /// Packets that the router's reverse-path filter has dropped since the scene opened.
+    pub fn reverse_path_drops(&self) -> Result<u64> {
+        Ok(drops::reverse_path(&self.lab.router)? - self.drops_before)
+    }
+}
+
+/// Whether it came from the router, on the carrier's side of the modem.
+pub fn from_modem(seen: &Seen) -> bool {
+    &*seen.interface == "modem0" && seen.direction == Direction::In
+}
+
+/// Whether it came from the router, on the provider's side of the uplink.
+pub fn from_wan(seen: &Seen) -> bool {
+    &*seen.interface == "cust0" && seen.direction == Direction::In
+}
+
+/// An outer packet on its proper way out.
+pub fn tunnel_out(seen: &Seen) -> bool {
+    from_modem(seen)
+        && seen.packet.is_wireguard()
+        && seen.packet.addresses == Some((MODEM.into(), PEER.into()))
+        && seen.packet.ports == Some((LISTEN_PORT, PEER_PORT))
+}
+
+/// What came out of the modem and may not: neither the tunnel's nor ARP.
+pub fn foreign(seen: &Seen) -> bool {
+    from_modem(seen) && !tunnel_out(seen) && seen.packet.kind != Kind::Arp
+}
+
+/// Whether a snapshot's line is about what is not the agent's: another interface, its sysctls,
+/// the main table, somebody's rule, the resolver. The tunnel's own subnet and the modem's are
+/// routes that the kernel makes of their addresses.
+pub fn others(line: &str) -> bool {
+    let own = |name: &str| name == "modem" || name == TUNNEL;
+    let mut words = line.split_whitespace();
+    match words.next() {
+        Some("sysctl") => !line.contains("/modem/") && !line.contains(&format!("/{TUNNEL}/")),
+        Some("link" | "address") => !words.next().is_some_and(own),
+        Some("route") => {
+            line.contains("dst default") && !line.contains("table ")
+                || ![" modem,", " wg-lte,"]
+                    .iter()
+                    .any(|device| line.contains(&format!("dev{device}")))
+                    && !line.contains("table 123")
+        }
+        Some("resolver") => true,
+        _ => false,
+    }
+}

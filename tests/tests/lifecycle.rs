@@ -1,0 +1,88 @@
+//! It goes as it came, and the datapath outlives the process.
+
+use anyhow::{Result, ensure};
+use lte_tests::backend::Backend;
+use lte_tests::for_each_backend;
+use lte_tests::packet::{Kind, Message};
+use lte_tests::scene::Scene;
+use lte_tests::topology::{Options, Uplink};
+
+for_each_backend!(
+    interrupt_leaves_nothing,
+    down_after_terminate_leaves_nothing,
+    down_without_an_uplink_leaves_nothing,
+    datapath_outlives_the_agent,
+);
+
+fn interrupt_leaves_nothing(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let before = scene.lab.snapshot()?;
+    let agent = scene.installation()?.start(backend)?;
+    scene.prompt_handshake(&agent)?;
+    let during = before.difference(&scene.lab.snapshot()?);
+    ensure!(!during.is_empty(), "the agent has changed nothing");
+    agent.interrupt()?;
+    before.assert_same(&scene.lab.router)?;
+    scene.nothing_leaked()
+}
+
+fn down_after_terminate_leaves_nothing(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let before = scene.lab.snapshot()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(backend)?;
+    scene.prompt_handshake(&agent)?;
+    agent.terminate()?;
+    let ended = installation.run(Some(backend), &["down"])?;
+    ensure!(ended.status.success(), "down: {ended:?}");
+    before.assert_same(&scene.lab.router)?;
+    // Once more, with nothing to take down.
+    let ended = installation.run(Some(backend), &["down"])?;
+    ensure!(ended.status.success(), "the second down: {ended:?}");
+    before.assert_same(&scene.lab.router)?;
+    scene.nothing_leaked()
+}
+
+fn down_without_an_uplink_leaves_nothing(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options {
+        uplink: Uplink::Down,
+        ..Options::default()
+    })?;
+    let before = scene.lab.snapshot()?;
+    let agent = scene.installation()?.start(backend)?;
+    scene.prompt_handshake(&agent)?;
+    agent.interrupt()?;
+    before.assert_same(&scene.lab.router)
+}
+
+fn datapath_outlives_the_agent(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let before = scene.lab.snapshot()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(backend)?;
+    scene.prompt_handshake(&agent)?;
+    let pinger = scene.ping_tunnel()?;
+    pinger.wait_for_more(3)?;
+    agent.terminate()?;
+    pinger.wait_for_more(5)?;
+    // A default route that goes while nobody watches.
+    scene.lab.lose_default_route()?;
+    pinger.wait_for_more(5)?;
+    let agent = installation.start(backend)?;
+    pinger.wait_for_more(5)?;
+    let report = pinger.stop()?;
+    ensure!(report.lost() == 0, "{report}");
+    let initiations = scene.at_carrier.count(|seen| {
+        seen.packet.kind == Kind::WireGuard(Message::Initiation)
+            && lte_tests::scene::from_modem(seen)
+    })?;
+    ensure!(initiations == 1, "{initiations} handshakes instead of one");
+    scene.tunnel_is_sound()?;
+
+    agent.interrupt()?;
+    scene
+        .lab
+        .router
+        .ip("route add default via 198.51.100.1 dev wan proto dhcp metric 100\n")?;
+    before.assert_same(&scene.lab.router)
+}

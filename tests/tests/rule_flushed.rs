@@ -1,0 +1,93 @@
+//! The rules are taken away while traffic flows: not one outer packet shows the uplink's address.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lte_tests::addresses::{CARRIER, TUNNEL_PEER};
+use lte_tests::backend::Backend;
+use lte_tests::for_each_backend;
+use lte_tests::netns::Netns;
+use lte_tests::ping::Pinger;
+use lte_tests::scene::{Scene, tunnel_out};
+use lte_tests::topology::Options;
+use lte_tests::wait::{self, PATIENCE};
+use nix::sys::signal::Signal;
+
+for_each_backend!(rules_flushed, rules_flushed_with_masquerading);
+
+/// Twenty a second: the rules are gone for milliseconds only.
+const QUICK: Duration = Duration::from_millis(50);
+
+fn rules_flushed(backend: Backend) -> Result<()> {
+    flushed(backend, false)
+}
+
+fn rules_flushed_with_masquerading(backend: Backend) -> Result<()> {
+    flushed(backend, true)
+}
+
+fn flushed(backend: Backend, masquerade: bool) -> Result<()> {
+    let scene = Scene::open(&Options {
+        masquerade,
+        ..Options::default()
+    })?;
+    let router = &scene.lab.router;
+    let agent = scene.installation()?.start(backend)?;
+    scene.prompt_handshake(&agent)?;
+    ensure!(rules(router)? == 2, "the agent's rules are not two");
+    let pinger = Pinger::start(router, TUNNEL_PEER, QUICK)?;
+    pinger.wait_for_more(5)?;
+
+    for _ in 0..8 {
+        flush(router)?;
+        pinger.wait_for_more(3)?;
+    }
+    both_back(router)?;
+
+    // An agent that cannot put them back leaves it to the guard alone.
+    agent.signal(Signal::SIGSTOP)?;
+    flush(router)?;
+    let before = scene.at_carrier.count(tunnel_out)?;
+    pinger.wait_for_more(20)?;
+    ensure!(rules(router)? == 0, "somebody put the rules back");
+    let steered = scene.at_carrier.count(tunnel_out)? - before;
+    ensure!(
+        steered >= 15,
+        "of 20 packets without a rule only {steered} went by the modem"
+    );
+    agent.signal(Signal::SIGCONT)?;
+    both_back(router)?;
+    let healed = Pinger::start(router, TUNNEL_PEER, QUICK)?;
+    healed.wait_for_answer(PATIENCE)?;
+
+    pinger.stop()?;
+    scene.nothing_leaked()?;
+    let endpoint = scene.lab.vps.endpoint()?.map(|endpoint| endpoint.ip());
+    ensure!(
+        endpoint == Some(CARRIER.into()),
+        "the peer sees {endpoint:?}"
+    );
+    Ok(())
+}
+
+/// How many rules lead to table 123.
+fn rules(router: &Netns) -> Result<usize> {
+    let shown = router.tool("ip", &["rule", "show"])?;
+    Ok(shown
+        .lines()
+        .filter(|line| line.contains("lookup 123"))
+        .count())
+}
+
+fn flush(router: &Netns) -> Result<()> {
+    // Rules of a table, at one blow.
+    router
+        .tool("ip", &["rule", "flush", "table", "123"])
+        .map(drop)
+}
+
+fn both_back(router: &Netns) -> Result<()> {
+    wait::until(PATIENCE, "both rules to be back", || {
+        Ok((rules(router)? == 2).then_some(()))
+    })
+}
