@@ -221,7 +221,8 @@ fn no_wireguard_in_the_kernel() -> Result<()> {
 /// Takes a module out of the kernel and has nobody load it, until dropped. This is the whole
 /// machine's matter: it is done for a second, and in a virtual machine.
 struct HiddenModule {
-    loader: String,
+    /// `None` where the kernel loads no modules at all.
+    loader: Option<String>,
 }
 
 impl HiddenModule {
@@ -232,15 +233,23 @@ impl HiddenModule {
             tool("modprobe", &["-r", module], "")
                 .with_context(|| format!("{module} is built in or in use"))?;
         }
-        let loader = fs::read_to_string(Self::LOADER)?;
-        fs::write(Self::LOADER, "/nonexistent")?;
+        let loader = match fs::read_to_string(Self::LOADER) {
+            Ok(loader) => Some(loader),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error).context(Self::LOADER),
+        };
+        if loader.is_some() {
+            fs::write(Self::LOADER, "/nonexistent")?;
+        }
         Ok(Self { loader })
     }
 }
 
 impl Drop for HiddenModule {
     fn drop(&mut self) {
-        if let Err(error) = fs::write(Self::LOADER, self.loader.trim_end()) {
+        if let Some(loader) = &self.loader
+            && let Err(error) = fs::write(Self::LOADER, loader.trim_end())
+        {
             eprintln!("cannot restore {}: {error}", Self::LOADER);
         }
     }

@@ -1,0 +1,314 @@
+//! The story itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddrV4;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use lte_tests::addresses::{CARRIER, ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT, UPLINK};
+use lte_tests::agent::{Agent, Installation};
+use lte_tests::backend::Backend;
+use lte_tests::capture::{Capture, Direction, Seen};
+use lte_tests::ping::{self, PACE, Pinger};
+use lte_tests::scene::{PROMPT, Scene, foreign, from_modem, from_wan, tunnel_out};
+use lte_tests::snapshot::Snapshot;
+use lte_tests::topology::Options;
+use lte_tests::traffic;
+
+use crate::account::Account;
+use crate::chapter::Chapter;
+
+/// As LTE is: 30 ms each way.
+const DELAY: Duration = Duration::from_millis(30);
+
+/// How many pings make a measurement.
+const PINGS: usize = 10;
+
+pub(crate) fn tell(backend: Backend, account: &mut Account) -> Result<()> {
+    introduce(backend, account)?;
+    let scene = Scene::open(&Options {
+        delay: DELAY,
+        ..Options::default()
+    })?;
+    let installation = scene.installation()?;
+    let before = scene.lab.snapshot()?;
+
+    let agent = come_up(&scene, &installation, backend, account)?;
+    let pinger = scene.ping_tunnel()?;
+    lose_the_lease(&scene, &pinger, account)?;
+    lose_the_link(&scene, &pinger, account)?;
+    lan_tries(&scene, account)?;
+    rules_flushed(&scene, &pinger, account)?;
+    pinger.stop()?;
+    books(&scene, &installation, account)?;
+    go_down(&scene, &before, agent, account)
+}
+
+fn introduce(backend: Backend, account: &mut Account) -> Result<()> {
+    let kernel =
+        fs::read_to_string("/proc/sys/kernel/osrelease").context("the kernel's release")?;
+    account.about(format!(
+        "The lab on kernel {}: the agent with its {backend} backend.",
+        kernel.trim()
+    ))?;
+    account.about("")?;
+    account.about("  lan -- router --(wan)---- isp ------.")?;
+    account.about("             \\                       vps   WireGuard, set up by hand")?;
+    account.about("              `-(modem)-- carrier --'      with `ip` and `wg`")?;
+    account.about("")?;
+    account.about(format!(
+        "The carrier puts the modem behind {CARRIER} and takes {} ms each way.",
+        DELAY.as_millis()
+    ))?;
+    account.about(format!("On the uplink the router would show as {UPLINK}."))?;
+    account.about(
+        "The reverse-path filter is strict everywhere. All packets are counted outside the router.",
+    )
+}
+
+fn come_up(
+    scene: &Scene,
+    installation: &Installation,
+    backend: Backend,
+    account: &mut Account,
+) -> Result<Agent> {
+    let mut started = None;
+    account.chapter(
+        "The tunnel comes up over the modem",
+        &[
+            "a handshake within 3 s, all pings answered",
+            "the server sees the carrier's address; nothing goes by the uplink",
+            "the strict filter stays strict and drops nothing",
+        ],
+        |chapter| {
+            let agent = started.insert(installation.start(backend)?);
+            let took = scene.handshake_after(agent.started())?;
+            chapter.measured(
+                took <= PROMPT,
+                format!(
+                    "handshake {:.2} s after the agent's start",
+                    took.as_secs_f32()
+                ),
+            );
+            let pinger = scene.ping_tunnel()?;
+            pinger.wait_for_more(PINGS)?;
+            let report = pinger.stop()?;
+            let median = report.median_round_trip().unwrap_or_default();
+            chapter.measured(
+                report.lost() == 0,
+                format!("{report}, median {} ms", median.as_millis()),
+            );
+            sound(scene, chapter)
+        },
+    )?;
+    started.context("the agent does not run, and so the story ends here")
+}
+
+fn lose_the_lease(scene: &Scene, pinger: &Pinger, account: &mut Account) -> Result<()> {
+    account.chapter(
+        "The uplink loses its lease: address and default route go",
+        &["the tunnel goes on: no ping lost, before or after"],
+        |chapter| {
+            around(pinger, chapter, || scene.lab.lose_lease())?;
+            sound(scene, chapter)
+        },
+    )
+}
+
+fn lose_the_link(scene: &Scene, pinger: &Pinger, account: &mut Account) -> Result<()> {
+    account.chapter(
+        "The uplink's cable is pulled",
+        &["the tunnel goes on: no ping lost, before or after"],
+        |chapter| {
+            around(pinger, chapter, || scene.lab.unplug_uplink())?;
+            sound(scene, chapter)
+        },
+    )
+}
+
+/// Pings before and after something happens.
+fn around(
+    pinger: &Pinger,
+    chapter: &mut Chapter,
+    happen: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    let from = Instant::now();
+    pinger.wait_for_more(PINGS / 2)?;
+    let then = Instant::now();
+    happen()?;
+    pinger.wait_for_more(PINGS)?;
+    let to = Instant::now();
+    // The last one's answer is under way.
+    std::thread::sleep(2 * DELAY + PACE);
+    let all = pinger.so_far();
+    for (name, report) in [
+        ("before", all.between(from, then)),
+        ("after", all.between(then, to)),
+    ] {
+        chapter.measured(
+            report.sent() > 0 && report.lost() == 0,
+            format!("{name}: {report}"),
+        );
+    }
+    Ok(())
+}
+
+fn lan_tries(scene: &Scene, account: &mut Account) -> Result<()> {
+    let modem = "default via 192.168.0.1 dev modem metric 1";
+    account.chapter(
+        "A LAN host tries to use the SIM",
+        &[
+            "somebody has put a default route on the modem, and there is no other",
+            "its pings, DNS, TCP and look-alikes of the tunnel's packets: none gets out",
+        ],
+        |chapter| {
+            scene.lab.default_route_on_modem()?;
+            let at_lan = Capture::start(&scene.lab.lan)?;
+            let targets = [
+                SocketAddrV4::new(ELSEWHERE, 53),
+                SocketAddrV4::new(PEER, PEER_PORT),
+            ];
+            let payloads = [traffic::shaped_as_data(), b"a question".to_vec()];
+            for port in [LISTEN_PORT, 40000] {
+                traffic::send_udp(&scene.lab.lan, port, &targets, &payloads)?;
+            }
+            let answered = ping::answers(&scene.lab.lan, ELSEWHERE)?;
+            let connected = traffic::connects(
+                &scene.lab.lan,
+                SocketAddrV4::new(ELSEWHERE, 443),
+                Duration::from_millis(500),
+            )?;
+            let tried = at_lan.count(|seen| {
+                seen.direction == Direction::Out && seen.packet.addresses.is_some()
+            })?;
+            ensure!(tried > 0, "the LAN host sent nothing");
+            let out = scene.at_carrier.count(foreign)?;
+            chapter.measured(
+                out == 0 && !answered && !connected,
+                format!("{tried} packets tried, {out} seen at the carrier"),
+            );
+            scene.lab.router.ip(&format!("route del {modem}\n"))?;
+            sound(scene, chapter)
+        },
+    )
+}
+
+fn rules_flushed(scene: &Scene, pinger: &Pinger, account: &mut Account) -> Result<()> {
+    account.chapter(
+        "The uplink is back, and another program flushes the rules, five times",
+        &[
+            "the rules come back by themselves",
+            "in between not one outer packet shows the uplink's address",
+        ],
+        |chapter| {
+            scene.lab.plug_uplink()?;
+            scene.lab.gain_lease()?;
+            let mut slowest = Duration::ZERO;
+            for _ in 0..5 {
+                let flushed = Instant::now();
+                scene
+                    .lab
+                    .router
+                    .tool("ip", &["rule", "flush", "table", "123"])?;
+                lte_tests::wait::until(lte_tests::wait::PATIENCE, "the rules", || {
+                    let rules = scene.lab.router.tool("ip", &["rule", "show"])?;
+                    Ok((rules.matches("lookup 123").count() == 2).then_some(()))
+                })?;
+                slowest = slowest.max(flushed.elapsed());
+                pinger.wait_for_more(2)?;
+            }
+            chapter.measured(
+                true,
+                format!(
+                    "back within {} ms, as far as `ip rule` can be asked",
+                    slowest.as_millis()
+                ),
+            );
+            sound(scene, chapter)
+        },
+    )
+}
+
+/// What holds in every chapter.
+fn sound(scene: &Scene, chapter: &mut Chapter) -> Result<()> {
+    let seen_as = scene.lab.vps.endpoint()?;
+    chapter.measured(
+        seen_as.is_some_and(|seen| seen.ip() == CARRIER),
+        seen_as.map_or("the server sees nobody".to_owned(), |seen| {
+            format!("the server sees {seen}")
+        }),
+    );
+    let on_wan = scene.at_isp.count(|seen| seen.packet.is_wireguard())?;
+    let outer = scene.at_carrier.count(tunnel_out)?;
+    let others = scene.at_carrier.count(foreign)?;
+    chapter.measured(
+        on_wan == 0 && others == 0,
+        format!(
+            "so far: outer packets by the modem {outer}, by wan {on_wan}; others by the modem {others}"
+        ),
+    );
+    let drops = scene.reverse_path_drops()?;
+    chapter.measured(drops == 0, format!("reverse-path drops: {drops}"));
+    Ok(())
+}
+
+fn books(scene: &Scene, installation: &Installation, account: &mut Account) -> Result<()> {
+    account.book("\nThe books, as counted on the other side of each cable:")?;
+    for (cable, capture, from_router) in [
+        ("modem", &scene.at_carrier, from_modem as fn(&Seen) -> bool),
+        ("wan", &scene.at_isp, from_wan as fn(&Seen) -> bool),
+    ] {
+        let to_router = |seen: &Seen| {
+            seen.direction == Direction::Out && matches!(&*seen.interface, "modem0" | "cust0")
+        };
+        for (way, packets) in [
+            ("out", capture.packets(from_router)?),
+            ("in", capture.packets(to_router)?),
+        ] {
+            let mut kinds: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+            for seen in &packets {
+                let entry = kinds.entry(seen.packet.kind.to_string()).or_default();
+                entry.0 += 1;
+                entry.1 += seen.packet.bytes;
+            }
+            if kinds.is_empty() {
+                account.book(format!("   {cable:<6} {way:<4} nothing"))?;
+            }
+            for (kind, (count, bytes)) in kinds {
+                account.book(format!(
+                    "   {cable:<6} {way:<4} {kind:<22} {count:>6} packets {bytes:>9} bytes"
+                ))?;
+            }
+        }
+    }
+    let status = installation.run(None, &["status"])?;
+    if status.status.success() {
+        account.book(format!("\nThe agent's own, of the modem {MODEM}:"))?;
+        for line in status.stdout.lines() {
+            account.book(format!("   {line}"))?;
+        }
+    } else {
+        account.book(format!(
+            "\nThe agent's own: `lte-userspace status` says: {}",
+            status.stderr.lines().next().unwrap_or("nothing")
+        ))?;
+    }
+    Ok(())
+}
+
+fn go_down(scene: &Scene, before: &Snapshot, agent: Agent, account: &mut Account) -> Result<()> {
+    account.chapter(
+        "Ctrl-C",
+        &["every address, route, rule, sysctl, qdisc, program and pin is as it was found"],
+        |chapter| {
+            agent.interrupt()?;
+            before.assert_same(&scene.lab.router)?;
+            chapter.measured(
+                true,
+                format!("{} facts compared, none differs", before.lines().count()),
+            );
+            Ok(())
+        },
+    )
+}
