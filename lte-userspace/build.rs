@@ -10,7 +10,15 @@ use anyhow::{Context as _, Result, bail};
 
 const TARGET: &str = "bpfel-unknown-none";
 
-fn main() -> Result<()> {
+fn main() {
+    // Not returned: anyhow would add a stack to what rustc has said.
+    if let Err(error) = run() {
+        eprintln!("error: {error:#}");
+        std::process::exit(1);
+    }
+}
+
+fn run() -> Result<()> {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo sets it")?);
     let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets it")?);
     let workspace = here.parent().context("the package lies in a workspace")?;

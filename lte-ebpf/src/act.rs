@@ -16,11 +16,12 @@ const SHOT: i32 = TC_ACT_SHOT as i32;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 
-/// Does what the verdict says, counts it, and tells the kernel.
+/// Does what the verdict says to a packet with the given mark, counts it, and tells the kernel.
 #[inline(always)]
 pub(crate) fn verdict_to_action(
     skb: &Skb,
     hook: Hook,
+    mark: u32,
     facts: Option<&Facts>,
     verdict: &Verdict,
 ) -> i32 {
@@ -36,11 +37,12 @@ pub(crate) fn verdict_to_action(
             NEXT
         }
         (Action::Mark, Some(facts)) if rewrite::apply(skb, facts, facts.network, verdict) => {
-            skb.set_mark(policy.marked(skb.mark()));
+            skb.set_mark(policy.marked(mark));
             maps::count(hook, verdict.class, bytes);
             NEXT
         }
         (Action::Steer, Some(facts)) if steer(skb, facts, verdict, policy) => {
+            skb.set_mark(policy.marked(mark));
             maps::count(hook, verdict.class, bytes);
             log::dropped_or_steered(skb, hook, verdict.class, bytes);
             to_modem(facts.family, policy)
@@ -66,7 +68,6 @@ fn steer(skb: &Skb, facts: &Facts, verdict: &Verdict, policy: &Policy) -> bool {
     if !rewrite::apply(skb, facts, network, verdict) {
         return false;
     }
-    skb.set_mark(policy.marked(skb.mark()));
     true
 }
 

@@ -2,6 +2,7 @@
 //! decided in `lte_common::policy`.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod act;
 mod log;
@@ -35,7 +36,7 @@ fn modem_ingress(ctx: TcContext) -> i32 {
 fn uplink_egress(ctx: TcContext) -> i32 {
     let skb = Skb::new(&ctx);
     if !skb.is_local() || !headers::maybe_udp(&Direct::new(&skb), maps::policy().link_len) {
-        return act::verdict_to_action(&skb, Hook::UplinkOut, None, &Verdict::UNTOUCHED);
+        return act::verdict_to_action(&skb, Hook::UplinkOut, 0, None, &Verdict::UNTOUCHED);
     }
     guard(&skb, Hook::UplinkOut)
 }
@@ -56,7 +57,7 @@ fn guard(skb: &Skb, hook: Hook) -> i32 {
     if let Some(facts) = facts {
         policy::remember(hook, facts, origin, &verdict, policy, &Maps);
     }
-    act::verdict_to_action(skb, hook, facts, &verdict)
+    act::verdict_to_action(skb, hook, origin.mark, facts, &verdict)
 }
 
 #[cfg(target_arch = "bpf")]

@@ -44,8 +44,18 @@ impl Skb {
     /// Sets the mark.
     #[inline(always)]
     pub(crate) fn set_mark(&self, mark: u32) {
-        // SAFETY: as above; the verifier lets a classifier write this field.
-        unsafe { (*self.raw).mark = mark }
+        // Written out: the compiler likes to compute the field's address early and keep it, and
+        // the verifier takes no context pointer but the one it gave, with an offset in the access.
+        // SAFETY: as above; a classifier may write this field.
+        unsafe {
+            core::arch::asm!(
+                "*(u32 *)({skb} + {offset}) = {mark}",
+                skb = in(reg) self.raw,
+                offset = const core::mem::offset_of!(__sk_buff, mark),
+                mark = in(reg) u64::from(mark),
+                options(nostack, preserves_flags),
+            );
+        }
     }
 
     /// Whether it was made on this machine: a forwarded packet has come in by an interface.
@@ -98,6 +108,13 @@ impl Reader for Direct {
     }
 
     #[inline(always)]
+    fn byte_is(&self, offset: usize, value: u8) -> bool {
+        let at = self.data + offset;
+        // SAFETY: the read lies within the packet, by the check before it.
+        at < self.end && unsafe { *(at as *const u8) } == value
+    }
+
+    #[inline(always)]
     fn frame_len(&self) -> u32 {
         self.len
     }
@@ -138,6 +155,11 @@ impl Reader for Helper {
         }
         // SAFETY: the helper has written all of it, and T is valid for any bytes.
         Some(unsafe { value.assume_init() })
+    }
+
+    #[inline(always)]
+    fn byte_is(&self, offset: usize, value: u8) -> bool {
+        matches!(self.load::<u8>(offset), Some(byte) if byte == value)
     }
 
     #[inline(always)]

@@ -77,7 +77,7 @@ const MOBILITY: u8 = 135;
 pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
     let at = usize::from(link_len);
     if link_len != 0 {
-        let kind = reader.load::<[u8; 2]>(at - 2).map(u16::from_be_bytes)?;
+        let kind = reader.load::<u16>(at - 2).map(u16::from_be)?;
         if kind != link::ethertype::IPV4 {
             return None;
         }
@@ -101,7 +101,7 @@ pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
     let payload = if udp.is_long() {
         transport::shape(udp.payload_len(), reader.load(at + 28)?)
     } else {
-        transport::short_shape(udp.payload_len(), reader.load::<[u8; 1]>(at + 28))
+        transport::short_shape(reader, at + 28, udp.payload_len())
     };
     Some(Facts {
         source: Addr::v4(ip.source),

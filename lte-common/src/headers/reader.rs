@@ -7,6 +7,10 @@
 /// The implementor upholds the sentence above.
 pub unsafe trait Plain: Copy {}
 
+// SAFETY: an integer.
+unsafe impl Plain for u8 {}
+// SAFETY: an integer, aligned to two.
+unsafe impl Plain for u16 {}
 // SAFETY: any bytes are a valid array of bytes, aligned to one.
 unsafe impl<const N: usize> Plain for [u8; N] {}
 
@@ -14,6 +18,11 @@ unsafe impl<const N: usize> Plain for [u8; N] {}
 pub trait Reader {
     /// The bytes at `offset` as a header, or `None` where the frame ends before.
     fn load<T: Plain>(&self, offset: usize) -> Option<T>;
+
+    /// Whether the byte at `offset` is there and has a value. Where an optional
+    /// byte is compared, the compiler may mix the byte with its tag, which the verifier cannot
+    /// follow.
+    fn byte_is(&self, offset: usize, value: u8) -> bool;
 
     /// Bytes in the frame, the link header included.
     fn frame_len(&self) -> u32;
@@ -24,6 +33,10 @@ impl Reader for [u8] {
         let bytes = self.get(offset..offset.checked_add(size_of::<T>())?)?;
         // SAFETY: `bytes` has the size of T, T is valid for any bytes, and the read is unaligned.
         Some(unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
+    }
+
+    fn byte_is(&self, offset: usize, value: u8) -> bool {
+        self.get(offset) == Some(&value)
     }
 
     fn frame_len(&self) -> u32 {
@@ -40,6 +53,6 @@ mod tests {
         let frame: &[u8] = &[1, 2, 3, 4];
         assert_eq!(frame.load::<[u8; 2]>(2), Some([3, 4]));
         assert_eq!(frame.load::<[u8; 2]>(3), None);
-        assert_eq!(frame.load::<[u8; 1]>(usize::MAX), None);
+        assert_eq!(frame.load::<u8>(usize::MAX), None);
     }
 }

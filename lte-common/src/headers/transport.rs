@@ -75,12 +75,13 @@ pub(super) fn shape(len: u16, head: [u8; 4]) -> Payload {
     }
 }
 
-/// The shape of fewer bytes than that.
+/// The shape of fewer bytes than that, which begin at `offset`.
 #[inline(always)]
-pub(super) fn short_shape(len: u16, head: Option<[u8; 1]>) -> Payload {
-    match head {
-        Some([0xff]) if len == 1 => Payload::NatKeepalive,
-        _ => Payload::Other,
+pub(super) fn short_shape<R: Reader>(reader: &R, offset: usize, len: u16) -> Payload {
+    if len == 1 && reader.byte_is(offset, 0xff) {
+        Payload::NatKeepalive
+    } else {
+        Payload::Other
     }
 }
 
@@ -114,7 +115,7 @@ fn udp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reje
     facts.destination_port = udp.destination_port();
     let at = at + usize::from(UDP_LEN);
     facts.payload = if !udp.is_long() {
-        short_shape(udp.payload_len(), reader.load(at))
+        short_shape(reader, at, udp.payload_len())
     } else if room >= UDP_LEN + 4 {
         match reader.load(at) {
             Some(head) => shape(udp.payload_len(), head),

@@ -1,0 +1,98 @@
+//! The programs load on this kernel, in every configuration; what the verifier says of each is
+//! printed, so that growth is seen.
+
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use aya::programs::SchedClassifier;
+use lte_common::policy::Hook;
+use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
+use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
+
+fn guard(header: LinkHeader, v6: bool) -> Guard {
+    Guard {
+        modem: Some(Modem {
+            index: 1,
+            name: "modem".into(),
+            header,
+            v4: Some(Inet {
+                address: Ipv4Addr::new(192, 168, 0, 2),
+                prefix_len: 24,
+                gateway: Some(Ipv4Addr::new(192, 168, 0, 1)),
+            }),
+            v6: v6.then(|| Inet {
+                address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2),
+                prefix_len: 64,
+                gateway: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+            }),
+        }),
+        uplinks: [].into(),
+        peers: [].into(),
+        listen_port: 51820,
+        mark: 0x7b,
+        mask: 0xff,
+        admin_ports: vec![80, 443],
+        flow_timeout: Duration::from_secs(250),
+    }
+}
+
+#[test]
+fn every_program_loads_in_every_configuration() {
+    let pins = tempfile();
+    println!("program        link      ipv6  instructions  verified");
+    for hook in Hook::ALL {
+        for header in [LinkHeader::Ethernet, LinkHeader::None] {
+            for v6 in [false, true] {
+                let policy = policy_for(&guard(header, v6), header, Options::default());
+                let mut loaded = load_for_test(hook, &policy, pins.as_path()).unwrap();
+                let program: &mut SchedClassifier = loaded
+                    .ebpf
+                    .program_mut(loaded.name)
+                    .unwrap()
+                    .try_into()
+                    .unwrap();
+                let info = program.info().unwrap();
+                println!(
+                    "{:<13}  {:<8}  {:<4}  {:>12}  {:>8}",
+                    loaded.name,
+                    match header {
+                        LinkHeader::Ethernet => "ethernet",
+                        LinkHeader::None => "none",
+                    },
+                    if v6 { "on" } else { "off" },
+                    info.size_translated().map_or(0, |bytes| bytes / 8),
+                    info.verified_instruction_count()
+                        .map_or_else(|| "unknown".into(), |n| n.to_string()),
+                );
+            }
+        }
+    }
+}
+
+/// A directory of pins of this test's own, taken away at its end.
+struct Pins(std::path::PathBuf);
+
+impl Pins {
+    fn as_path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+fn tempfile() -> Pins {
+    let dir = std::path::PathBuf::from(format!("/sys/fs/bpf/lte-verifier-{}", std::process::id()));
+    std::fs::create_dir(&dir).unwrap();
+    Pins(dir)
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        if let Ok(entries) = std::fs::read_dir(&self.0) {
+            for entry in entries.flatten() {
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+        std::fs::remove_dir(&self.0).ok();
+    }
+}
