@@ -8,7 +8,7 @@ use crate::netns::Netns;
 
 /// `IPReversePathFilter` of the namespace.
 pub fn reverse_path(netns: &Netns) -> Result<u64> {
-    counter(netns, "netstat", "IpExt:", "IPReversePathFilter")
+    counter(netns, "netstat", "TcpExt:", "IPReversePathFilter")
 }
 
 /// Datagrams that were given to UDP sockets of the namespace, WireGuard's among them.
