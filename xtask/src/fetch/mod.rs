@@ -1,0 +1,5 @@
+//! Bringing what this machine lacks: packages of other Debian suites, kernels, the toolchain's parts.
+
+pub(crate) mod apt;
+pub(crate) mod debian;
+pub(crate) mod kernel;

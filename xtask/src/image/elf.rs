@@ -1,0 +1,91 @@
+//! Programs of the host, with the libraries they load.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use super::cpio::{Entry, Tree};
+
+/// Puts a program at a path, and its libraries where its loader looks for them.
+pub(crate) fn put_program(tree: &mut Tree, program: &Path, at: &Path) -> Result<()> {
+    put_libraries(tree, program)?;
+    tree.put(at, Entry::Host(program.to_owned(), 0o755));
+    Ok(())
+}
+
+/// Puts a program's libraries only.
+pub(crate) fn put_libraries(tree: &mut Tree, program: &Path) -> Result<()> {
+    for library in libraries(program)? {
+        let at = real_place(&library)?;
+        if !tree.has(&at) {
+            tree.put(&at, Entry::Host(library, 0o755));
+        }
+    }
+    Ok(())
+}
+
+/// The path with the links of its directories followed (`/lib` may be one), its own name kept.
+pub(crate) fn real_place(path: &Path) -> Result<PathBuf> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        bail!("{} is not a file", path.display());
+    };
+    let dir = dir
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", dir.display()))?;
+    Ok(dir.join(name))
+}
+
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let done = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("cannot run ldd")?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    let complaint = String::from_utf8_lossy(&done.stderr);
+    if !done.status.success() {
+        if complaint.contains("not a dynamic executable") || said.contains("statically linked") {
+            return Ok(Vec::new());
+        }
+        bail!("ldd {}: {}", program.display(), complaint.trim());
+    }
+    parse_ldd(&said).with_context(|| format!("ldd {}", program.display()))
+}
+
+fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for line in text.lines().map(str::trim) {
+        if line.ends_with("not found") {
+            bail!("a library is missing: {line}");
+        }
+        let target = line.split_once("=>").map_or(line, |(_, path)| path.trim());
+        if let Some(path) = target.split_whitespace().next()
+            && path.starts_with('/')
+        {
+            found.push(PathBuf::from(path));
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ldd_is_understood() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffe)\n\
+                    \tlibmnl.so.0 => /lib/x86_64-linux-gnu/libmnl.so.0 (0x00007f01)\n\
+                    \t/lib64/ld-linux-x86-64.so.2 (0x00007f02)\n\
+                    \tstatically linked\n";
+        let found = parse_ldd(text).expect("nothing is missing");
+        assert_eq!(
+            found,
+            [
+                PathBuf::from("/lib/x86_64-linux-gnu/libmnl.so.0"),
+                PathBuf::from("/lib64/ld-linux-x86-64.so.2")
+            ]
+        );
+        assert!(parse_ldd("\tlibx.so => not found\n").is_err());
+    }
+}

@@ -1,0 +1,206 @@
+//! `cargo xtask vm`: a command in a virtual machine.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::fetch::kernel::Series;
+use crate::host::cache::Cache;
+use crate::host::{say, workspace};
+use crate::image::guest::Extra;
+use crate::vm::machine::{Listener, Outcome};
+use crate::vm::protocol::{End, Job, Plan, Stream};
+use crate::vm::{Image, Size, console};
+
+/// The machine broke, and the command has no status.
+const MACHINE_BROKE: u8 = 125;
+/// The command was killed at its deadline, as timeout(1) says it.
+const DEADLINE: u8 = 124;
+/// The command could not be started, as a shell says it.
+const NOT_STARTED: u8 = 127;
+
+/// Run a command in a virtual machine with a given kernel
+///
+/// The command's output and exit status come through. A program named by a path, and the one that
+/// LTE_USERSPACE names, are brought along with their libraries, at the same path; so are the
+/// variables that begin with LTE_ and RUST_.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Kernel: 5.10, 6.1, 6.12 or 7.2
+    #[arg(long, default_value_t = Series::newest())]
+    kernel: Series,
+    /// Kill the command after so many seconds
+    #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+    deadline: u64,
+    /// Memory in MiB
+    #[arg(long, default_value_t = 1536, value_name = "MIB")]
+    memory: u32,
+    /// Processors
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// Set a variable for the command
+    #[arg(long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Bring a file or directory along, at the same path or another
+    #[arg(long, value_name = "PATH[:GUEST]")]
+    file: Vec<String>,
+    /// Keep the kernel's console in this file
+    #[arg(long, value_name = "FILE")]
+    console: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let mut words = args.command.clone();
+    let mut extras = Vec::new();
+    words[0] = bring_program(&words[0], &mut extras)?;
+    for file in &args.file {
+        let (host, guest) = file.split_once(':').unwrap_or((file, file));
+        extras.push(extra(host, guest)?);
+    }
+    let environment = environment(&args.env, &mut extras)?;
+    let job = Job {
+        words,
+        environment,
+        deadline: args.deadline,
+    };
+    run_one(job, &extras, args)
+}
+
+fn run_one(job: Job, extras: &[Extra], args: &Args) -> Result<ExitCode> {
+    let deadline = job.deadline;
+    let cache = Cache::open()?;
+    let image = Image::pack(&Plan { jobs: vec![job] }, extras)?;
+    let console = match &args.console {
+        Some(path) => std::path::absolute(path)?,
+        None => workspace::scratch("vm")?.join(format!(
+            "{}-{}.console",
+            args.kernel,
+            std::process::id()
+        )),
+    };
+    let size = Size {
+        cpus: args.cpus,
+        memory: args.memory,
+    };
+    let mut through = Through::default();
+    // The guest keeps the command's deadline; ours is for a guest that cannot.
+    let all = Duration::from_secs(deadline.saturating_add(180));
+    let outcome = image.boot(&cache, args.kernel, size, all, &console, &mut through)?;
+    if let Outcome::NeverUp(why) | Outcome::Broke(why) = outcome {
+        eprintln!("{}", console::tail(&console, 20));
+        say::error(&anyhow::anyhow!(
+            "kernel {}: {why} (console: {})",
+            args.kernel,
+            console.display()
+        ));
+        return Ok(ExitCode::from(MACHINE_BROKE));
+    }
+    if args.console.is_none() {
+        // Of a run that went well nobody wants it.
+        std::fs::remove_file(&console).ok();
+    }
+    through.status(deadline)
+}
+
+/// Passes a command's output through and keeps how it ended.
+#[derive(Debug, Default)]
+struct Through {
+    end: Option<End>,
+}
+
+impl Through {
+    fn status(self, deadline: u64) -> Result<ExitCode> {
+        Ok(match self.end {
+            Some(End::Exit(status)) => ExitCode::from(status.to_le_bytes()[0]),
+            Some(End::Signal(signal)) => {
+                say::error(&anyhow::anyhow!("the command died of signal {signal}"));
+                ExitCode::from((128 + signal).to_le_bytes()[0])
+            }
+            Some(End::Deadline) => {
+                say::error(&anyhow::anyhow!(
+                    "the command did not end within {deadline} s"
+                ));
+                ExitCode::from(DEADLINE)
+            }
+            Some(End::NotStarted(why)) => {
+                say::error(&anyhow::anyhow!("the command could not be started: {why}"));
+                ExitCode::from(NOT_STARTED)
+            }
+            None => bail!("the machine ended well, and the command has no status"),
+        })
+    }
+}
+
+impl Listener for Through {
+    fn start(&mut self, _job: usize) {}
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
+        let written = match stream {
+            Stream::Out => {
+                let mut out = std::io::stdout().lock();
+                out.write_all(bytes).and_then(|()| out.flush())
+            }
+            Stream::Err => std::io::stderr().lock().write_all(bytes),
+        };
+        written.context("cannot pass the command's output on")
+    }
+
+    fn end(&mut self, _job: usize, end: End) {
+        self.end = Some(end);
+    }
+}
+
+/// A program given by a path comes along and is called there by its absolute path; a bare name is
+/// looked up in the guest.
+fn bring_program(word: &str, extras: &mut Vec<Extra>) -> Result<String> {
+    if !word.contains('/') {
+        return Ok(word.to_owned());
+    }
+    if !Path::new(word).exists() {
+        // The guest may have it.
+        return Ok(word.to_owned());
+    }
+    let program = extra(word, word)?;
+    let path = program.guest.to_string_lossy().into_owned();
+    extras.push(program);
+    Ok(path)
+}
+
+fn extra(host: &str, guest: &str) -> Result<Extra> {
+    let host = std::path::absolute(host)?;
+    if !host.exists() {
+        bail!("{} is not there to be brought along", host.display());
+    }
+    Ok(Extra {
+        host,
+        guest: std::path::absolute(guest)?,
+    })
+}
+
+/// Our own variables and those asked for; a file that one of ours names comes along.
+fn environment(asked: &[String], extras: &mut Vec<Extra>) -> Result<Vec<(String, String)>> {
+    let mut found: Vec<(String, String)> = std::env::vars()
+        .filter(|(name, _)| name.starts_with("LTE_") || name.starts_with("RUST_"))
+        .filter(|(name, _)| !name.starts_with("RUST_RECURSION"))
+        .collect();
+    for one in asked {
+        let Some((name, value)) = one.split_once('=') else {
+            bail!("--env {one}: NAME=VALUE is wanted");
+        };
+        found.retain(|(other, _)| other != name);
+        found.push((name.to_owned(), value.to_owned()));
+    }
+    for (_, agent) in found.iter_mut().filter(|(name, _)| name == "LTE_USERSPACE") {
+        let program = extra(agent, agent).context("LTE_USERSPACE names no program")?;
+        *agent = program.guest.to_string_lossy().into_owned();
+        extras.push(program);
+    }
+    Ok(found)
+}

@@ -1,0 +1,282 @@
+//! One run of QEMU: started, listened to, and ended.
+
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::accel::Accel;
+use super::console::{Trouble, Watch};
+use super::protocol::{End, Frame, PORT, Stream};
+use crate::fetch::kernel::Kernel;
+use crate::host::{say, tools};
+
+/// A guest that says nothing for so long is taken for dead. It speaks every two seconds; a busy
+/// host may keep an emulated one waiting.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// How long a dying kernel may go on writing why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The kernel's command line. A broken kernel stops at once, and so does the machine.
+const COMMAND_LINE: &str =
+    "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off rdinit=/lte/init";
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Machine<'a> {
+    pub(crate) kernel: &'a Kernel,
+    pub(crate) initramfs: &'a Path,
+    pub(crate) accel: Accel,
+    pub(crate) cpus: u32,
+    /// In MiB.
+    pub(crate) memory: u32,
+    /// Where the kernel's console goes.
+    pub(crate) console: &'a Path,
+    /// For all jobs together.
+    pub(crate) deadline: Duration,
+}
+
+/// Hears what the jobs do.
+pub(crate) trait Listener {
+    /// A job begins, by its place in the plan.
+    fn start(&mut self, job: usize);
+    /// The running job wrote something.
+    fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<()>;
+    /// The running job is over.
+    fn end(&mut self, job: usize, end: End);
+}
+
+/// How a machine's run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// All jobs ended, each in its own way.
+    Done,
+    /// The guest never said hello.
+    NeverUp(String),
+    /// The machine broke while jobs ran: the running one, and those after it, have no result.
+    Broke(String),
+}
+
+impl Machine<'_> {
+    /// Runs the machine to its end.
+    pub(crate) fn run(&self, listener: &mut impl Listener) -> Result<Outcome> {
+        let mut qemu = Qemu::start(self)?;
+        let outcome = self.listen(&mut qemu, listener);
+        qemu.stop();
+        outcome
+    }
+
+    fn listen(&self, qemu: &mut Qemu, listener: &mut impl Listener) -> Result<Outcome> {
+        let started = Instant::now();
+        let mut watch = Watch::new(self.console);
+        let mut state = State::default();
+        loop {
+            match qemu.frames.recv_timeout(Duration::from_millis(200)) {
+                Ok(Ok(Frame::Done)) => return Ok(Outcome::Done),
+                Ok(Ok(frame)) => state.take(frame, listener)?,
+                Ok(Err(error)) => state.broken = Some(format!("unreadable: {error}")),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Its last words may still be on their way to the log.
+                    thread::sleep(Duration::from_millis(200));
+                    state.look(&mut watch, self.kernel);
+                    let why = state.broken.take().unwrap_or_else(|| qemu.last_words());
+                    return Ok(state.outcome(why));
+                }
+            }
+            let before = state.broken.is_some();
+            state.look(&mut watch, self.kernel);
+            if state.broken.is_some() && !before {
+                thread::sleep(LAST_WORDS);
+            }
+            if let Some(why) = state.broken.take() {
+                return Ok(state.outcome(why));
+            }
+            if let Some(why) = self.overdue(&state, started) {
+                return Ok(state.outcome(why));
+            }
+        }
+    }
+
+    fn overdue(&self, state: &State, started: Instant) -> Option<String> {
+        let patience = self.accel.patience();
+        let stalled = state
+            .stall
+            .as_ref()
+            .map_or(String::new(), |line| format!("; its console said: {line}"));
+        if !state.up && started.elapsed() > patience {
+            return Some(format!("not up after {} s{stalled}", patience.as_secs()));
+        }
+        if state.up && state.heard.elapsed() > SILENCE {
+            return Some(format!(
+                "no sign of life for {} s{stalled}",
+                SILENCE.as_secs()
+            ));
+        }
+        (started.elapsed() > self.deadline).then(|| {
+            format!(
+                "the deadline of {} s is over{stalled}",
+                self.deadline.as_secs()
+            )
+        })
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    up: bool,
+    heard: Instant,
+    running: usize,
+    stall: Option<String>,
+    broken: Option<String>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            up: false,
+            heard: Instant::now(),
+            running: 0,
+            stall: None,
+            broken: None,
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, frame: Frame, listener: &mut impl Listener) -> Result<()> {
+        self.heard = Instant::now();
+        match frame {
+            Frame::Hello => self.up = true,
+            Frame::Beat | Frame::Done => {}
+            Frame::Start(job) => {
+                self.running = job as usize;
+                listener.start(self.running);
+            }
+            Frame::Output(stream, bytes) => listener.output(stream, &bytes)?,
+            Frame::End(end) => listener.end(self.running, end),
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, watch: &mut Watch, kernel: &Kernel) {
+        for trouble in watch.look() {
+            match trouble {
+                Trouble::Dead(line) => self.broken = self.broken.take().or(Some(line)),
+                Trouble::Stall(line) => {
+                    say::warn(format_args!("kernel {}: {line}", kernel.series));
+                    self.stall = Some(line);
+                }
+            }
+        }
+    }
+
+    fn outcome(&self, why: String) -> Outcome {
+        if self.up {
+            Outcome::Broke(why)
+        } else {
+            Outcome::NeverUp(why)
+        }
+    }
+}
+
+/// QEMU, killed when it goes out of scope.
+#[derive(Debug)]
+struct Qemu {
+    child: Child,
+    frames: Receiver<std::io::Result<Frame>>,
+    /// Held open: QEMU takes its end for the port's.
+    _stdin: Option<ChildStdin>,
+    complaints: PathBuf,
+}
+
+impl Qemu {
+    fn start(machine: &Machine<'_>) -> Result<Self> {
+        let complaints = machine.console.with_extension("qemu");
+        let mut command = Command::new("setpriv");
+        // Whatever ends us, even a kill, ends the machine.
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(tools::path(tools::QEMU.program)?);
+        command.args(machine.accel.arguments());
+        command.args(["-M", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args(["-display", "none", "-monitor", "none"]);
+        command.args(["-smp", &machine.cpus.to_string()]);
+        command.args(["-m", &machine.memory.to_string()]);
+        command.arg("-kernel").arg(&machine.kernel.image);
+        command.arg("-initrd").arg(machine.initramfs);
+        command.args(["-append", COMMAND_LINE]);
+        command.arg("-serial");
+        // In QEMU's options a comma ends a value unless it is doubled.
+        let console = machine.console.display().to_string().replace(',', ",,");
+        command.arg(format!("file:{console}"));
+        // QEMU's own stdin and stdout are the guest's port.
+        command.args(["-chardev", "stdio,id=port,signal=off"]);
+        command.args(["-device", "virtio-serial-pci", "-device"]);
+        command.arg(format!("virtserialport,chardev=port,name={PORT}"));
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&complaints).context("cannot write QEMU's log")?)
+            .spawn()
+            .context("cannot start QEMU")?;
+        let from = child.stdout.take().context("QEMU has no stdout")?;
+        let (sender, frames) = mpsc::channel();
+        thread::spawn(move || {
+            let mut from = BufReader::new(from);
+            loop {
+                let frame = match Frame::read(&mut from) {
+                    Ok(Some(frame)) => Ok(frame),
+                    Ok(None) => return,
+                    // Cut off in the middle: the machine has ended, which is said elsewhere.
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => return,
+                    Err(error) => Err(error),
+                };
+                let last = frame.is_err();
+                if sender.send(frame).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Ok(Self {
+            _stdin: child.stdin.take(),
+            child,
+            frames,
+            complaints,
+        })
+    }
+
+    /// What QEMU said about its end.
+    fn last_words(&mut self) -> String {
+        let status = self
+            .child
+            .wait()
+            .map_or_else(|error| error.to_string(), |status| status.to_string());
+        let complaint = super::console::tail(&self.complaints, 1);
+        if complaint.is_empty() {
+            format!("the machine went off before its time (QEMU: {status})")
+        } else {
+            format!("QEMU: {complaint} ({status})")
+        }
+    }
+
+    fn stop(&mut self) {
+        // It may be gone already; then there is nothing to kill.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        if std::fs::metadata(&self.complaints).is_ok_and(|meta| meta.len() == 0) {
+            std::fs::remove_file(&self.complaints).ok();
+        }
+    }
+}
+
+impl Drop for Qemu {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

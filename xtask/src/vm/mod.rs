@@ -1,0 +1,137 @@
+//! Virtual machines: QEMU on the host's side, init on the guest's, and what they say to each other.
+
+pub(crate) mod accel;
+pub(crate) mod console;
+pub(crate) mod guest;
+pub(crate) mod machine;
+pub(crate) mod protocol;
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::fetch::kernel::{self, Kernel, Series};
+use crate::host::cache::Cache;
+use crate::host::{tools, workspace};
+use crate::image::guest::{Extra, userland};
+use accel::Accel;
+use machine::{Listener, Machine, Outcome};
+use protocol::Plan;
+
+/// What a machine has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) cpus: u32,
+    /// In MiB.
+    pub(crate) memory: u32,
+}
+
+/// A userland, packed once and booted with any kernel.
+#[derive(Debug)]
+pub(crate) struct Image {
+    archive: PathBuf,
+}
+
+impl Image {
+    /// Installs what is missing of the tools, and packs them with the plan and the files it needs.
+    pub(crate) fn pack(plan: &Plan, extras: &[Extra]) -> Result<Self> {
+        if std::env::consts::ARCH != "x86_64" {
+            bail!(
+                "the virtual machines are for x86_64, and this is {}",
+                std::env::consts::ARCH
+            );
+        }
+        let mut needed = vec![tools::QEMU];
+        needed.extend(tools::GUEST);
+        tools::require(&needed, "the virtual machine")?;
+        let archive = workspace::scratch("vm")?.join(format!("{}.cpio", std::process::id()));
+        let mut file = BufWriter::new(create(&archive)?);
+        userland(plan, extras)?.write(&mut file)?;
+        file.flush()?;
+        Ok(Self { archive })
+    }
+
+    /// Boots a kernel with it and hears the plan's jobs; the way it is run is found out.
+    pub(crate) fn boot(
+        &self,
+        cache: &Cache,
+        series: Series,
+        size: Size,
+        deadline: Duration,
+        console: &Path,
+        listener: &mut impl Listener,
+    ) -> Result<Outcome> {
+        let kernel = kernel::ready(cache, series)?;
+        let initramfs = self.joined(&kernel)?;
+        let mut ways = accel::candidates(cache, series)?.into_iter().peekable();
+        while let Some(accel) = ways.next() {
+            let machine = Machine {
+                kernel: &kernel,
+                initramfs: &initramfs.0,
+                accel,
+                cpus: size.cpus,
+                memory: size.memory,
+                console,
+                deadline,
+            };
+            let started = Instant::now();
+            let outcome = machine.run(listener)?;
+            match &outcome {
+                Outcome::NeverUp(why) if ways.peek().is_some() => {
+                    accel::say_failed(series, accel, why);
+                    if started.elapsed() >= accel.patience() {
+                        // It hung: another processor model would not mend that.
+                        while ways.next_if(|next| *next != Accel::Tcg).is_some() {}
+                    }
+                }
+                Outcome::NeverUp(_) => return Ok(outcome),
+                Outcome::Done | Outcome::Broke(_) => {
+                    accel::remember(cache, series, accel)?;
+                    return Ok(outcome);
+                }
+            }
+        }
+        bail!("there is no way to run kernel {series}");
+    }
+
+    /// The kernel's modules and the userland, one after the other, as the kernel takes them.
+    fn joined(&self, kernel: &Kernel) -> Result<Temporary> {
+        let name = format!("{}.initramfs", kernel.series);
+        let joined = Temporary(self.archive.with_extension(name));
+        let mut out = create(&joined.0)?;
+        for part in [&self.archive, &kernel.modules] {
+            let mut from =
+                File::open(part).with_context(|| format!("cannot read {}", part.display()))?;
+            io::copy(&mut from, &mut out)
+                .with_context(|| format!("cannot write {}", joined.0.display()))?;
+        }
+        Ok(joined)
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        remove(&self.archive);
+    }
+}
+
+/// A file that goes away with its owner.
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        remove(&self.0);
+    }
+}
+
+fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn remove(path: &Path) {
+    // Left behind, it costs space in the build directory and nothing else.
+    fs::remove_file(path).ok();
+}
