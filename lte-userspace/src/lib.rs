@@ -1,4 +1,11 @@
 //! The agent of an LTE backup tunnel that carries only itself.
 
 pub mod backend;
+pub mod cli;
 pub mod config;
+pub mod desired;
+pub mod kernel;
+mod logging;
+mod notify;
+pub mod reconcile;
+pub mod state;

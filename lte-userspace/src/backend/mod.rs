@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub mod ebpf;
 pub mod nft;
+pub mod select;
 
 /// Which backend keeps the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]

@@ -1,0 +1,72 @@
+//! No command: the agent.
+
+use anyhow::bail;
+
+use super::{Common, block_on, machine};
+use crate::config::Config;
+use crate::kernel::Kernel;
+use crate::notify::Notifier;
+use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, chosen_port};
+use crate::state::{Before, Lock, Memory};
+
+pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
+    let config = Config::load(&common.config)?;
+    machine::require_net_admin()?;
+    machine::require_wireguard()?;
+    let backends = machine::backends(&config, common.backend)?;
+    block_on(async move {
+        let kernel = Kernel::open()?;
+        if !wait {
+            machine::require_modem(&kernel, &config).await?;
+        }
+        common.dirs.create()?;
+        let lock = Lock::take(&common.dirs.run)?;
+        let before = Before::load(&common.dirs.run)?;
+        let memory = Memory::new(&common.dirs.state);
+        let listen_port = listen_port(&kernel, &config, &memory).await?;
+        let agent = Agent {
+            converger: Converger::new(kernel, backends, before, listen_port),
+            config,
+            path: common.config,
+            backend: common.backend,
+            memory,
+            lock,
+            notifier: Notifier::from_environment(),
+        };
+        match agent.run().await? {
+            Ending::Left => Ok(()),
+            Ending::Down(failed) => all_done(&failed),
+        }
+    })
+}
+
+/// The config's port, else that of a tunnel of ours that is up already, else the one that was
+/// chosen earlier or is chosen now.
+async fn listen_port(kernel: &Kernel, config: &Config, memory: &Memory) -> anyhow::Result<u16> {
+    if let Some(port) = config.tunnel.listen_port {
+        return Ok(port);
+    }
+    let name = &config.tunnel.interface;
+    let observed = Observed::look(kernel, Some(name), |_| Default::default()).await?;
+    let ours = observed.link(name).is_some_and(|link| link.is_our_tunnel());
+    if let Some(device) = observed
+        .device
+        .filter(|device| ours && device.listen_port != 0)
+    {
+        memory.keep_listen_port(device.listen_port)?;
+        return Ok(device.listen_port);
+    }
+    chosen_port(memory)
+}
+
+/// Fails with everything that could not be taken down.
+pub(super) fn all_done(failed: &[Failure]) -> anyhow::Result<()> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let lines: Vec<String> = failed
+        .iter()
+        .map(|failure| format!("could not {}: {}", failure.step, failure.why))
+        .collect();
+    bail!("{}", lines.join("\n"))
+}

@@ -1,0 +1,62 @@
+//! What the machine must offer, asked before anything is touched.
+
+use std::fs;
+
+use anyhow::{Context as _, anyhow, bail};
+
+use crate::backend::Backend;
+use crate::backend::select::{all, select};
+use crate::config::{BackendChoice, Config};
+use crate::kernel::{Kernel, genl};
+use crate::reconcile::modem;
+
+/// `CAP_NET_ADMIN`'s number (linux/capability.h).
+const CAP_NET_ADMIN: u32 = 12;
+
+/// Fails where the kernel would refuse everything.
+pub(super) fn require_net_admin() -> anyhow::Result<()> {
+    let status = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|text| u64::from_str_radix(text.trim(), 16).ok())
+        .unwrap_or(0);
+    if effective & (1 << CAP_NET_ADMIN) == 0 {
+        bail!("this needs root (CAP_NET_ADMIN): run it with sudo");
+    }
+    Ok(())
+}
+
+/// Fails where the kernel has no WireGuard.
+pub(super) fn require_wireguard() -> anyhow::Result<()> {
+    genl::family().map(drop).map_err(|error| {
+        anyhow!("this kernel has no WireGuard ({error}): load the module (modprobe wireguard) or run a kernel that has it")
+    })
+}
+
+/// The backends: the one that is to keep the guard, then every other.
+pub(super) fn backends(
+    config: &Config,
+    asked: Option<BackendChoice>,
+) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+    let selected = select(asked.unwrap_or(config.backend))?;
+    if let Some(why) = selected.why_not_ebpf {
+        log::info!("backend nft, since ebpf cannot run here: {why}");
+    }
+    let kind = selected.backend.kind();
+    let mut backends = vec![selected.backend];
+    backends.extend(all().into_iter().filter(|other| other.kind() != kind));
+    Ok(backends)
+}
+
+/// Fails where the modem is not plugged in, or nothing can be guarded on it.
+pub(super) async fn require_modem(kernel: &Kernel, config: &Config) -> anyhow::Result<()> {
+    let links = kernel.links().await?;
+    if modem(&links, &config.modem.identity).is_none() {
+        bail!(
+            "modem {}: there is no such interface: plug it in, mend [modem] in the config, or wait for it with --wait",
+            config.modem.identity
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! `status`: how do things stand?
+
+use std::time::SystemTime;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{Common, block_on, machine};
+use crate::backend::{Counter, Kind, chain, select};
+use crate::kernel::link::Found;
+use crate::kernel::{Kernel, route, rule};
+use crate::reconcile::Observed;
+use crate::state::{Before, Lock};
+
+/// Print how things stand
+///
+/// What is in place of tunnel, routes, rules and guard, when the peer was last heard, and how much
+/// went over the modem.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sudo lte-userspace status")]
+pub(super) struct Status {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    agent: AgentReport,
+    tunnel: Option<TunnelReport>,
+    modem: Vec<String>,
+    routes: Vec<String>,
+    rules: Vec<String>,
+    guards: Vec<GuardReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct AgentReport {
+    running: bool,
+    pid: Option<i32>,
+}
+
+#[derive(Debug, Serialize)]
+struct TunnelReport {
+    interface: String,
+    up: bool,
+    listen_port: u16,
+    peers: Vec<PeerReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct PeerReport {
+    public_key: String,
+    endpoint: Option<String>,
+    /// Seconds since the last handshake.
+    handshake_age: Option<u64>,
+    /// Bytes in WireGuard's own packets, without IP and UDP headers.
+    received: u64,
+    sent: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct GuardReport {
+    backend: Kind,
+    counters: Vec<Counter>,
+    error: Option<String>,
+}
+
+impl Status {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
+        machine::require_net_admin()?;
+        let report = gather(common)?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print(&report);
+        }
+        Ok(())
+    }
+}
+
+fn gather(common: &Common) -> anyhow::Result<Report> {
+    let holder = Lock::holder(&common.dirs.run);
+    let before = Before::load(&common.dirs.run)?;
+    let observed = block_on(async {
+        let kernel = Kernel::open()?;
+        let links = kernel.links().await?;
+        let tunnel = links.iter().find(|link| link.is_our_tunnel());
+        let name = tunnel.map(|link| link.name.as_str());
+        Ok(Observed::look(&kernel, name, |_| Default::default()).await?)
+    })?;
+    let modem = before
+        .record
+        .interfaces
+        .keys()
+        .filter_map(|index| observed.link_at(*index))
+        .map(|link| {
+            let state = if link.up { "up" } else { "down" };
+            format!("{} {state}", link.name)
+        })
+        .collect();
+    Ok(Report {
+        agent: AgentReport {
+            running: holder.is_some(),
+            pid: holder.flatten(),
+        },
+        tunnel: observed
+            .links
+            .iter()
+            .find(|link| link.is_our_tunnel())
+            .map(|link| tunnel(link, &observed)),
+        modem,
+        routes: observed.routes.ours.iter().map(route::words).collect(),
+        rules: observed.rules.iter().map(rule::words).collect(),
+        guards: guards()?,
+    })
+}
+
+fn tunnel(link: &Found, observed: &Observed) -> TunnelReport {
+    let now = SystemTime::now();
+    let device = observed.device.as_ref();
+    TunnelReport {
+        interface: link.name.clone(),
+        up: link.up,
+        listen_port: device.map_or(0, |device| device.listen_port),
+        peers: device
+            .iter()
+            .flat_map(|device| &device.peers)
+            .map(|(key, peer)| PeerReport {
+                public_key: key.to_string(),
+                endpoint: peer.endpoint.map(|endpoint| endpoint.to_string()),
+                handshake_age: peer
+                    .handshake
+                    .map(|time| now.duration_since(time).unwrap_or_default().as_secs()),
+                received: peer.received,
+                sent: peer.sent,
+            })
+            .collect(),
+    }
+}
+
+fn guards() -> anyhow::Result<Vec<GuardReport>> {
+    let mut guards = Vec::new();
+    for mut backend in select::all() {
+        if backend.present()? {
+            let counters = backend.counters();
+            guards.push(GuardReport {
+                backend: backend.kind(),
+                error: counters.as_ref().err().map(|error| chain(error)),
+                counters: counters.unwrap_or_default(),
+            });
+        }
+    }
+    Ok(guards)
+}
+
+fn print(report: &Report) {
+    match (report.agent.running, report.agent.pid) {
+        (true, Some(pid)) => println!("agent    running, pid {pid}"),
+        (true, None) => println!("agent    running"),
+        (false, _) => println!("agent    not running"),
+    }
+    match &report.tunnel {
+        None => println!("tunnel   none"),
+        Some(tunnel) => {
+            let state = if tunnel.up { "up" } else { "down" };
+            println!(
+                "tunnel   {} {state}, port {}",
+                tunnel.interface, tunnel.listen_port
+            );
+            for peer in &tunnel.peers {
+                println!(
+                    "  peer   {} at {}, last handshake {}, {} bytes in, {} out",
+                    peer.public_key,
+                    peer.endpoint.as_deref().unwrap_or("an unknown address"),
+                    peer.handshake_age
+                        .map_or("never".to_owned(), |age| format!("{age} s ago")),
+                    peer.received,
+                    peer.sent
+                );
+            }
+        }
+    }
+    for modem in &report.modem {
+        println!("modem    {modem}");
+    }
+    for line in report.routes.iter().chain(&report.rules) {
+        println!("{line}");
+    }
+    if report.guards.is_empty() {
+        println!("guard    none");
+    }
+    for guard in &report.guards {
+        println!("guard    {}", guard.backend);
+        for counter in guard.counters.iter().filter(|counter| counter.packets > 0) {
+            println!(
+                "  {:<28} {:>10} packets {:>14} bytes",
+                counter.name, counter.packets, counter.bytes
+            );
+        }
+        if let Some(error) = &guard.error {
+            println!("  counters cannot be read: {error}");
+        }
+    }
+}

@@ -1,0 +1,367 @@
+//! From the config to the objects that are to be there. Pure: facts in, objects out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
+use crate::config::{self, Cidr, Config, Endpoint};
+use crate::kernel::MAIN_TABLE;
+
+mod object;
+#[cfg(test)]
+mod tests;
+
+pub use object::{Address, Admin, Device, Family, Link, Peer, Route, Rule, Sysctl, SysctlKey};
+
+/// The port rule's place among the rules.
+pub const PORT_RULE: u32 = 1230;
+/// The mark rule's.
+pub const MARK_RULE: u32 = 1231;
+/// The source rule's.
+pub const SOURCE_RULE: u32 = 1232;
+
+/// What the config alone does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The modem, if it is plugged in.
+    pub modem: Option<ModemFacts>,
+    /// Every other way out, by interface index.
+    pub uplinks: BTreeMap<u32, Uplink>,
+    /// The tunnel's UDP port: the config's, or the one the kernel chose once.
+    pub listen_port: u16,
+    /// What the names of endpoints are known to mean.
+    pub resolved: BTreeMap<Endpoint, SocketAddr>,
+}
+
+/// The modem as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModemFacts {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// How its frames start.
+    pub header: LinkHeader,
+    /// Whether IPv6 can be set on it at all.
+    pub ipv6: bool,
+}
+
+/// One thing that is to be there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Object {
+    /// The guard; whole, since a backend puts it in place in one step.
+    Guard(Guard),
+    /// A sysctl.
+    Sysctl(Sysctl),
+    /// The WireGuard interface.
+    Link(Link),
+    /// Its settings.
+    Device(Device),
+    /// One of its peers.
+    Peer(Peer),
+    /// An address.
+    Address(Address),
+    /// An interface's being up or down.
+    Admin(Admin),
+    /// A route.
+    Route(Route),
+    /// A rule.
+    Rule(Rule),
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Guard(guard) => write!(f, "{}", GuardWords(guard)),
+            Self::Sysctl(object) => object.fmt(f),
+            Self::Link(object) => object.fmt(f),
+            Self::Device(object) => object.fmt(f),
+            Self::Peer(object) => object.fmt(f),
+            Self::Address(object) => object.fmt(f),
+            Self::Admin(object) => object.fmt(f),
+            Self::Route(object) => object.fmt(f),
+            Self::Rule(object) => object.fmt(f),
+        }
+    }
+}
+
+struct GuardWords<'a>(&'a Guard);
+
+impl fmt::Display for GuardWords<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let guard = self.0;
+        match &guard.modem {
+            Some(modem) => write!(f, "guard on modem {}", modem.name)?,
+            None => f.write_str("guard without a modem")?,
+        }
+        f.write_str(", uplinks")?;
+        for uplink in guard.uplinks.values() {
+            write!(f, " {}", uplink.name)?;
+        }
+        if guard.uplinks.is_empty() {
+            f.write_str(" none")?;
+        }
+        f.write_str(", peers")?;
+        for peer in &guard.peers {
+            write!(f, " {}", SocketAddr::new(peer.address, peer.port))?;
+        }
+        if guard.peers.is_empty() {
+            f.write_str(" unknown")?;
+        }
+        write!(
+            f,
+            ", port {}, mark {:#x}/{:#x}, admin ports {:?}, flow time-out {} s",
+            guard.listen_port,
+            guard.mark,
+            guard.mask,
+            guard.admin_ports,
+            guard.flow_timeout.as_secs()
+        )
+    }
+}
+
+/// All that is to be there, in the order of coming up: the guard before anything that could let a
+/// packet out, the tunnel's being up after everything its first packet needs.
+pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
+    let mut objects = vec![Object::Guard(guard(config, facts))];
+    if let Some(modem) = &facts.modem {
+        objects.extend(sysctls(modem).map(Object::Sysctl));
+    }
+    objects.extend(tunnel(config, facts));
+    if let Some(modem) = &facts.modem {
+        objects.extend(way_out(config, modem));
+    }
+    // The rules stay while the modem is away: what they send to the empty table falls through to
+    // the guard on the uplinks, and when the modem is back they are there.
+    objects.extend(
+        families(config).flat_map(|family| rules(config, facts.listen_port, family.address)),
+    );
+    objects.extend(tunnel_network(config));
+    objects
+}
+
+/// The guard, which is wanted with or without a modem.
+pub fn guard(config: &Config, facts: &Facts) -> Guard {
+    Guard {
+        modem: facts.modem.as_ref().map(|modem| Modem {
+            index: modem.index,
+            name: modem.name.clone(),
+            header: modem.header,
+            v4: config
+                .modem
+                .v4
+                .and_then(|family| match family.address.address {
+                    IpAddr::V4(address) => Some(inet(address, family, |gateway| match gateway {
+                        IpAddr::V4(gateway) => Some(gateway),
+                        IpAddr::V6(_) => None,
+                    })),
+                    IpAddr::V6(_) => None,
+                }),
+            v6: config
+                .modem
+                .v6
+                .and_then(|family| match family.address.address {
+                    IpAddr::V6(address) => Some(inet(address, family, |gateway| match gateway {
+                        IpAddr::V6(gateway) => Some(gateway),
+                        IpAddr::V4(_) => None,
+                    })),
+                    IpAddr::V4(_) => None,
+                }),
+        }),
+        uplinks: facts.uplinks.clone(),
+        peers: config
+            .tunnel
+            .peers
+            .iter()
+            .filter_map(|peer| address_of(&peer.endpoint, facts))
+            .map(|endpoint| Remote {
+                address: endpoint.ip(),
+                port: endpoint.port(),
+            })
+            .collect::<BTreeSet<_>>(),
+        listen_port: facts.listen_port,
+        mark: config.routing.mark,
+        mask: config.routing.mask,
+        admin_ports: config.modem.admin_ports.clone(),
+        flow_timeout: config.flow_timeout(),
+    }
+}
+
+/// Where an endpoint is, as far as it is known.
+fn address_of(endpoint: &Endpoint, facts: &Facts) -> Option<SocketAddr> {
+    match endpoint {
+        Endpoint::Address(address) => Some(*address),
+        name @ Endpoint::Name { .. } => facts.resolved.get(name).copied(),
+    }
+}
+
+fn inet<A>(address: A, family: config::Family, gateway: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
+    Inet {
+        address,
+        prefix_len: family.address.prefix_len,
+        gateway: family.gateway.and_then(gateway),
+    }
+}
+
+fn sysctls(modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
+    SysctlKey::ALL
+        .into_iter()
+        .filter(|key| modem.ipv6 || key.path().0 != "ipv6")
+        .map(|key| Sysctl {
+            interface: modem.name.clone(),
+            key,
+            value: match key {
+                SysctlKey::SrcValidMark => "1",
+                SysctlKey::AcceptRa => "0",
+            }
+            .to_owned(),
+        })
+}
+
+/// The WireGuard interface and its peers, still down.
+fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
+    let tunnel = &config.tunnel;
+    let mut objects = vec![
+        Object::Link(Link {
+            name: tunnel.interface.clone(),
+            mtu: tunnel.mtu,
+        }),
+        Object::Device(Device {
+            interface: tunnel.interface.clone(),
+            private_key: tunnel.private_key.clone(),
+            listen_port: facts.listen_port,
+        }),
+    ];
+    objects.extend(tunnel.peers.iter().map(|peer| {
+        let endpoint = address_of(&peer.endpoint, facts);
+        let mut allowed_ips = peer.allowed_ips.clone();
+        allowed_ips.sort_unstable();
+        allowed_ips.dedup();
+        Object::Peer(Peer {
+            interface: tunnel.interface.clone(),
+            public_key: peer.public_key,
+            endpoint,
+            allowed_ips,
+            // WireGuard greets a peer when its keepalive goes from off to on. So it stays off as
+            // long as nobody knows where the peer is, and the first known address is used at once.
+            keepalive: endpoint.map_or(Duration::ZERO, |_| peer.persistent_keepalive),
+        })
+    }));
+    objects
+}
+
+/// The modem's place in each family that is set.
+fn families(config: &Config) -> impl Iterator<Item = config::Family> {
+    [config.modem.v4, config.modem.v6].into_iter().flatten()
+}
+
+/// The modem's address and table.
+fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
+    let table = config.routing.table;
+    let mut objects: Vec<Object> = families(config)
+        .map(|family| {
+            Object::Address(Address {
+                interface: modem.name.clone(),
+                cidr: family.address,
+                // The subnet's route belongs in our table: in the main one it would draw a LAN of
+                // the same numbers, which are common, to the modem.
+                prefix_route: false,
+            })
+        })
+        .collect();
+    objects.push(Object::Admin(Admin {
+        interface: modem.name.clone(),
+        up: true,
+    }));
+    for family in families(config) {
+        let route = |destination, gateway| {
+            Object::Route(Route {
+                destination,
+                gateway,
+                interface: modem.name.clone(),
+                source: Some(family.address.address),
+                table,
+            })
+        };
+        // The subnet first: without it the kernel does not believe in the gateway.
+        if family.address.prefix_len < family.address.bits() {
+            objects.push(route(family.address.network(), None));
+        }
+        let everything = Family::of(family.address.address).everything();
+        objects.push(route(everything, family.gateway));
+    }
+    objects
+}
+
+fn rules(config: &Config, listen_port: u16, modem: Cidr) -> [Object; 3] {
+    let family = Family::of(modem.address);
+    let rule = |priority| Rule {
+        family,
+        priority,
+        local: true,
+        source: None,
+        udp_source_port: None,
+        mark: None,
+        table: config.routing.table,
+    };
+    [
+        Rule {
+            udp_source_port: Some(listen_port),
+            ..rule(PORT_RULE)
+        },
+        Rule {
+            local: false,
+            mark: Some((config.routing.mark, config.routing.mask)),
+            ..rule(MARK_RULE)
+        },
+        // What bears the modem's address goes by the modem. A strict filter needs it for what the
+        // modem says without our mark: it asks by ARP who has our address, and is only answered
+        // if the way back to it leads over the same interface.
+        Rule {
+            source: Some(Cidr::new(modem.address, modem.bits())),
+            ..rule(SOURCE_RULE)
+        },
+    ]
+    .map(Object::Rule)
+}
+
+/// The tunnel's own network, and its being up: from here on WireGuard speaks.
+fn tunnel_network(config: &Config) -> Vec<Object> {
+    let tunnel = &config.tunnel;
+    let mut objects: Vec<Object> = tunnel
+        .addresses
+        .iter()
+        .map(|cidr| {
+            Object::Address(Address {
+                interface: tunnel.interface.clone(),
+                cidr: *cidr,
+                prefix_route: true,
+            })
+        })
+        .collect();
+    objects.push(Object::Admin(Admin {
+        interface: tunnel.interface.clone(),
+        up: true,
+    }));
+    let mut networks: Vec<Cidr> = tunnel
+        .peers
+        .iter()
+        .flat_map(|peer| &peer.allowed_ips)
+        .filter(|net| !tunnel.addresses.iter().any(|own| own.covers(net)))
+        .copied()
+        .collect();
+    networks.sort_unstable();
+    networks.dedup();
+    objects.extend(networks.into_iter().map(|destination| {
+        Object::Route(Route {
+            destination,
+            gateway: None,
+            interface: tunnel.interface.clone(),
+            source: None,
+            table: MAIN_TABLE,
+        })
+    }));
+    objects
+}

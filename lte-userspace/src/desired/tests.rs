@@ -1,0 +1,174 @@
+#![expect(
+    clippy::unwrap_used,
+    reason = "a wrong literal in a test is to fail it"
+)]
+//! Golden texts: what each config comes to.
+
+use super::*;
+use crate::config::{
+    BackendChoice, Family as Place, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
+};
+
+fn config() -> Config {
+    Config {
+        backend: BackendChoice::Auto,
+        modem: config::Modem {
+            identity: ModemIdentity::Interface("modem".to_owned()),
+            v4: Some(Place {
+                address: "192.168.0.2/24".parse().unwrap(),
+                gateway: Some("192.168.0.1".parse().unwrap()),
+            }),
+            v6: None,
+            admin_ports: vec![80, 443],
+        },
+        tunnel: Tunnel {
+            interface: "wg-lte".to_owned(),
+            addresses: vec!["10.88.88.1/24".parse().unwrap()],
+            private_key: PrivateKey::from_bytes([1; 32]),
+            listen_port: Some(51820),
+            mtu: 1380,
+            peers: vec![config::Peer {
+                public_key: PublicKey([2; 32]),
+                endpoint: "203.0.113.10:51820".parse().unwrap(),
+                allowed_ips: vec!["10.88.88.2/32".parse().unwrap()],
+                persistent_keepalive: Duration::from_secs(80),
+            }],
+        },
+        routing: Routing {
+            table: 123,
+            mark: 0x7b,
+            mask: 0xff,
+        },
+        uplinks: Uplinks::DefaultRoutes,
+        budget: None,
+    }
+}
+
+fn facts() -> Facts {
+    Facts {
+        modem: Some(ModemFacts {
+            index: 3,
+            name: "modem".to_owned(),
+            header: LinkHeader::Ethernet,
+            ipv6: true,
+        }),
+        uplinks: [(
+            2,
+            Uplink {
+                name: "wan".to_owned(),
+                header: LinkHeader::Ethernet,
+            },
+        )]
+        .into(),
+        listen_port: 51820,
+        resolved: BTreeMap::new(),
+    }
+}
+
+fn text(config: &Config, facts: &Facts) -> String {
+    let mut text = String::new();
+    for object in desired(config, facts) {
+        text.push_str(&object.to_string());
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_usual_home() {
+    assert_eq!(
+        text(&config(), &facts()),
+        "\
+guard on modem modem, uplinks wan, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+sysctl net.ipv4.conf.modem.src_valid_mark = 1
+sysctl net.ipv6.conf.modem.accept_ra = 0
+link wg-lte type wireguard mtu 1380
+wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
+wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
+address 192.168.0.2/24 dev modem noprefixroute
+link modem up
+route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
+route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
+rule 1230: iif lo ipproto udp sport 51820 lookup 123
+rule 1231: fwmark 0x7b/0xff lookup 123
+rule 1232: from 192.168.0.2/32 iif lo lookup 123
+address 10.88.88.1/24 dev wg-lte
+link wg-lte up
+"
+    );
+}
+
+#[test]
+fn the_modem_is_unplugged() {
+    let facts = Facts {
+        modem: None,
+        uplinks: BTreeMap::new(),
+        ..facts()
+    };
+    assert_eq!(
+        text(&config(), &facts),
+        "\
+guard without a modem, uplinks none, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+link wg-lte type wireguard mtu 1380
+wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
+wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
+rule 1230: iif lo ipproto udp sport 51820 lookup 123
+rule 1231: fwmark 0x7b/0xff lookup 123
+rule 1232: from 192.168.0.2/32 iif lo lookup 123
+address 10.88.88.1/24 dev wg-lte
+link wg-lte up
+"
+    );
+}
+
+/// A point-to-point modem without IPv6, a name nobody has looked up, networks behind the peer.
+#[test]
+fn the_unusual_home() {
+    let mut config = config();
+    config.modem.v4 = Some(Place {
+        address: "100.64.1.1/32".parse().unwrap(),
+        gateway: None,
+    });
+    config.tunnel.addresses.push("fd88::1/64".parse().unwrap());
+    let peer = &mut config.tunnel.peers[0];
+    peer.endpoint = "vps.example.org:51820".parse().unwrap();
+    peer.allowed_ips = ["fd88::2/128", "10.99.0.0/16", "10.88.88.0/25", "fd99::/64"]
+        .map(|net| net.parse().unwrap())
+        .into();
+    config.routing = Routing {
+        table: 1000,
+        mark: 0x100,
+        mask: 0xff00,
+    };
+    let mut facts = facts();
+    facts.modem.as_mut().unwrap().ipv6 = false;
+    facts.modem.as_mut().unwrap().header = LinkHeader::None;
+    assert_eq!(
+        text(&config, &facts),
+        "\
+guard on modem modem, uplinks wan, peers unknown, port 51820, mark 0x100/0xff00, admin ports [80, 443], flow time-out 250 s
+sysctl net.ipv4.conf.modem.src_valid_mark = 1
+link wg-lte type wireguard mtu 1380
+wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
+wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= allowed-ips 10.88.88.0/25,10.99.0.0/16,fd88::2/128,fd99::/64 persistent-keepalive off
+address 100.64.1.1/32 dev modem noprefixroute
+link modem up
+route default dev modem src 100.64.1.1 table 1000
+rule 1230: iif lo ipproto udp sport 51820 lookup 1000
+rule 1231: fwmark 0x100/0xff00 lookup 1000
+rule 1232: from 100.64.1.1/32 iif lo lookup 1000
+address 10.88.88.1/24 dev wg-lte
+address fd88::1/64 dev wg-lte
+link wg-lte up
+route 10.99.0.0/16 dev wg-lte table main
+route fd99::/64 dev wg-lte table main
+"
+    );
+    facts.resolved.insert(
+        config.tunnel.peers[0].endpoint.clone(),
+        "198.51.100.7:51820".parse().unwrap(),
+    );
+    assert!(text(&config, &facts).contains(
+        " endpoint 198.51.100.7:51820 allowed-ips 10.88.88.0/25,10.99.0.0/16,fd88::2/128,fd99::/64 persistent-keepalive 80\n"
+    ));
+}

@@ -1,0 +1,87 @@
+//! Addresses on interfaces.
+
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressFlags, AddressMessage};
+
+use super::{Kernel, KernelError};
+use crate::config::Cidr;
+use crate::desired::Address;
+
+/// An address as observed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The interface's index.
+    pub index: u32,
+    /// The address.
+    pub cidr: Cidr,
+}
+
+impl Found {
+    fn from_message(message: &AddressMessage) -> Option<Self> {
+        let mut local = None;
+        let mut address = None;
+        for attribute in &message.attributes {
+            match attribute {
+                AddressAttribute::Local(ip) => local = Some(*ip),
+                AddressAttribute::Address(ip) => address = Some(*ip),
+                _ => {}
+            }
+        }
+        // On a point-to-point link `Address` is the other end's.
+        let own: IpAddr = local.or(address)?;
+        Some(Self {
+            index: message.header.index,
+            cidr: Cidr::new(own, message.header.prefix_len),
+        })
+    }
+}
+
+impl Kernel {
+    /// All addresses of all interfaces.
+    pub async fn addresses(&self) -> Result<Vec<Found>, KernelError> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        self.dump("listing the addresses", request, |reply| match reply {
+            RouteNetlinkMessage::NewAddress(message) => Found::from_message(&message),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Adds an address.
+    pub async fn add_address(&self, address: &Address) -> Result<(), KernelError> {
+        let index = self.index(&address.interface).await?;
+        let Cidr {
+            address: ip,
+            prefix_len,
+        } = address.cidr;
+        let mut request = self.handle.address().add(index, ip, prefix_len);
+        if !address.prefix_route {
+            request
+                .message_mut()
+                .attributes
+                .push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+        }
+        request
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("adding {address}")))
+    }
+
+    /// Removes an address.
+    pub async fn remove_address(&self, index: u32, cidr: Cidr) -> Result<(), KernelError> {
+        // The request type builds the very message that deleting needs.
+        let mut add = self
+            .handle
+            .address()
+            .add(index, cidr.address, cidr.prefix_len);
+        let message = std::mem::take(add.message_mut());
+        self.handle
+            .address()
+            .del(message)
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("removing address {cidr}")))
+    }
+}

@@ -1,0 +1,184 @@
+//! Links: what interfaces there are, and the WireGuard interface as one of them.
+
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
+use rtnetlink::{LinkUnspec, LinkWireguard};
+
+use super::{Kernel, KernelError};
+use crate::backend::LinkHeader;
+
+/// The alias by which our WireGuard interface is known as ours.
+pub const ALIAS: &str = "lte-backup";
+
+/// An interface as observed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Interface index.
+    pub index: u32,
+    /// Interface name.
+    pub name: String,
+    /// Its hardware address, as set and as built in.
+    pub macs: Vec<Vec<u8>>,
+    /// Whether it is WireGuard's.
+    pub wireguard: bool,
+    /// Whether it sits on top of another one (a VLAN, a macvlan).
+    pub stacked: bool,
+    /// How its frames start; `None`: in a way the guard does not know.
+    pub header: Option<LinkHeader>,
+    /// Whether it is set up.
+    pub up: bool,
+    /// Its MTU in bytes.
+    pub mtu: u32,
+    /// Its alias.
+    pub alias: Option<String>,
+    /// Whether it is the loopback.
+    pub loopback: bool,
+}
+
+impl Found {
+    /// Whether it is a WireGuard interface that bears our alias.
+    pub fn is_our_tunnel(&self) -> bool {
+        self.wireguard && self.alias.as_deref() == Some(ALIAS)
+    }
+
+    fn from_message(message: LinkMessage) -> Self {
+        let mut found = Self {
+            index: message.header.index,
+            name: String::new(),
+            macs: Vec::new(),
+            wireguard: false,
+            stacked: false,
+            header: match message.header.link_layer_type {
+                LinkLayerType::Ether => Some(LinkHeader::Ethernet),
+                LinkLayerType::None
+                | LinkLayerType::Rawip
+                | LinkLayerType::Ppp
+                | LinkLayerType::Tunnel
+                | LinkLayerType::Tunnel6
+                | LinkLayerType::Sit => Some(LinkHeader::None),
+                _ => None,
+            },
+            up: message.header.flags.contains(LinkFlags::Up),
+            mtu: 0,
+            alias: None,
+            loopback: message.header.link_layer_type == LinkLayerType::Loopback,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => found.name = name,
+                LinkAttribute::Address(mac) | LinkAttribute::PermAddress(mac) => {
+                    found.macs.push(mac);
+                }
+                LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+                LinkAttribute::IfAlias(alias) => found.alias = Some(alias),
+                LinkAttribute::LinkInfo(infos) => {
+                    for info in infos {
+                        match info {
+                            LinkInfo::Kind(InfoKind::Wireguard) => found.wireguard = true,
+                            LinkInfo::Kind(
+                                InfoKind::Vlan | InfoKind::MacVlan | InfoKind::MacVtap,
+                            ) => {
+                                found.stacked = true;
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+}
+
+impl Kernel {
+    /// All interfaces.
+    pub async fn links(&self) -> Result<Vec<Found>, KernelError> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.dump("listing the interfaces", request, |reply| match reply {
+            RouteNetlinkMessage::NewLink(link) => Some(Found::from_message(link)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The index of an interface.
+    pub async fn index(&self, name: &str) -> Result<u32, KernelError> {
+        let links = self.links().await?;
+        links
+            .iter()
+            .find(|link| link.name == name)
+            .map(|link| link.index)
+            .ok_or_else(|| {
+                KernelError::new(
+                    format!("looking for interface {name}"),
+                    std::io::Error::new(std::io::ErrorKind::NotFound, "there is none of that name"),
+                )
+            })
+    }
+
+    /// Makes a WireGuard interface, down, with our alias.
+    pub async fn create_wireguard(&self, name: &str, mtu: u32) -> Result<(), KernelError> {
+        let link = LinkWireguard::new(name).mtu(mtu).build();
+        self.handle
+            .link()
+            .add(link)
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!(
+                "creating WireGuard interface {name}"
+            )))?;
+        let index = self.index(name).await?;
+        self.change(
+            LinkUnspec::new_with_index(index).alias(ALIAS).build(),
+            format!("giving {name} its alias"),
+        )
+        .await
+    }
+
+    /// Sets an interface's MTU in bytes.
+    pub async fn set_mtu(&self, index: u32, name: &str, mtu: u32) -> Result<(), KernelError> {
+        let message = LinkUnspec::new_with_index(index).mtu(mtu).build();
+        self.change(message, format!("setting {name}'s MTU to {mtu}"))
+            .await
+    }
+
+    /// Marks an interface as ours.
+    pub async fn set_alias(&self, index: u32, name: &str) -> Result<(), KernelError> {
+        let message = LinkUnspec::new_with_index(index).alias(ALIAS).build();
+        self.change(message, format!("giving {name} its alias"))
+            .await
+    }
+
+    /// Sets an interface up or down.
+    pub async fn set_up(&self, name: &str, up: bool) -> Result<(), KernelError> {
+        let builder = LinkUnspec::new_with_index(self.index(name).await?);
+        let (message, word) = if up {
+            (builder.up().build(), "up")
+        } else {
+            (builder.down().build(), "down")
+        };
+        self.change(message, format!("setting {name} {word}")).await
+    }
+
+    async fn change(&self, message: LinkMessage, doing: String) -> Result<(), KernelError> {
+        self.handle
+            .link()
+            .change(message)
+            .execute()
+            .await
+            .map_err(KernelError::netlink(doing))
+    }
+
+    /// Deletes an interface.
+    pub async fn delete_link(&self, index: u32, name: &str) -> Result<(), KernelError> {
+        self.handle
+            .link()
+            .del(index)
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("deleting interface {name}")))
+    }
+}

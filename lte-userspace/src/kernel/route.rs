@@ -1,0 +1,210 @@
+//! Routes: ours, and the default routes of others, which tell the uplinks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::{Kernel, KernelError, PROTOCOL, is_ours, nothing_there};
+use crate::config::Cidr;
+use crate::desired::{Family, Route};
+
+/// What the routing tables hold, as far as it matters here.
+#[derive(Debug, Clone, Default)]
+pub struct Routes {
+    /// Those with our protocol number.
+    pub ours: Vec<Found>,
+    /// Interfaces over which a default route of somebody else leads, by index.
+    pub defaults: BTreeSet<u32>,
+}
+
+/// A route of ours as observed.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What it says; `None` where it is of a kind that we never make.
+    pub route: Option<Route>,
+    /// As the kernel told it, to be removed exactly.
+    pub message: RouteMessage,
+}
+
+impl Kernel {
+    /// Reads all routes of both families; names of interfaces by index are given.
+    pub async fn routes(&self, names: &BTreeMap<u32, String>) -> Result<Routes, KernelError> {
+        let mut routes = Routes::default();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            let request = RouteNetlinkMessage::GetRoute(request);
+            let listing = self.dump("listing the routes", request, |reply| match reply {
+                RouteNetlinkMessage::NewRoute(message) => Some(message),
+                _ => None,
+            });
+            let messages = match listing.await {
+                Err(error) if nothing_there(&error) => continue,
+                other => other?,
+            };
+            for message in messages {
+                if is_ours(message.header.protocol) {
+                    routes.ours.push(Found {
+                        route: understand(&message, names),
+                        message,
+                    });
+                } else if message.header.kind == RouteType::Unicast
+                    // Half of everything is how a VPN takes the default's place.
+                    && message.header.destination_prefix_length <= 1
+                {
+                    routes.defaults.extend(interfaces(&message));
+                }
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Adds a route, in place of one to the same destination in the same table.
+    pub async fn add_route(&self, route: &Route) -> Result<(), KernelError> {
+        let index = self.index(&route.interface).await?;
+        self.handle
+            .route()
+            .add(message(route, index))
+            .replace()
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("adding {route}")))
+    }
+
+    /// Removes a route that was found.
+    pub async fn remove_route(&self, found: &RouteMessage, text: &str) -> Result<(), KernelError> {
+        let mut message = RouteMessage::default();
+        message.header = found.header.clone();
+        message.header.flags = Default::default();
+        // Only what names a route: the kernel compares nothing else, and refuses some of it.
+        message.attributes = found
+            .attributes
+            .iter()
+            .filter(|attribute| {
+                matches!(
+                    attribute,
+                    RouteAttribute::Destination(_)
+                        | RouteAttribute::Gateway(_)
+                        | RouteAttribute::Oif(_)
+                        | RouteAttribute::Table(_)
+                        | RouteAttribute::Priority(_)
+                        | RouteAttribute::PrefSource(_)
+                )
+            })
+            .cloned()
+            .collect();
+        self.handle
+            .route()
+            .del(message)
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("removing {text}")))
+    }
+}
+
+fn message(route: &Route, index: u32) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    let header = &mut message.header;
+    header.address_family = match Family::of(route.destination.address) {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    header.destination_prefix_length = route.destination.prefix_len;
+    header.protocol = RouteProtocol::from(PROTOCOL);
+    header.kind = RouteType::Unicast;
+    header.scope = match route.gateway {
+        None if route.destination.address.is_ipv4() => RouteScope::Link,
+        _ => RouteScope::Universe,
+    };
+    let attributes = &mut message.attributes;
+    if route.destination.prefix_len > 0 {
+        attributes.push(RouteAttribute::Destination(
+            route.destination.address.into(),
+        ));
+    }
+    attributes.push(RouteAttribute::Oif(index));
+    attributes.push(RouteAttribute::Table(route.table));
+    attributes.extend(route.gateway.map(|ip| RouteAttribute::Gateway(ip.into())));
+    attributes.extend(route.source.map(|ip| RouteAttribute::PrefSource(ip.into())));
+    message
+}
+
+/// Reads a route of the kind that we make.
+fn understand(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route> {
+    let family = match message.header.address_family {
+        AddressFamily::Inet => Family::V4,
+        AddressFamily::Inet6 => Family::V6,
+        _ => return None,
+    };
+    if message.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut destination = family.everything();
+    destination.prefix_len = message.header.destination_prefix_length;
+    let mut route = Route {
+        destination,
+        gateway: None,
+        interface: String::new(),
+        source: None,
+        table: u32::from(message.header.table),
+    };
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(to) => route.destination.address = address(to)?,
+            RouteAttribute::Gateway(via) => route.gateway = Some(address(via)?),
+            RouteAttribute::PrefSource(from) => route.source = Some(address(from)?),
+            RouteAttribute::Oif(index) => route.interface.clone_from(names.get(index)?),
+            RouteAttribute::Table(table) => route.table = *table,
+            RouteAttribute::MultiPath(_) | RouteAttribute::Encap(_) | RouteAttribute::Via(_) => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    Some(route)
+}
+
+fn address(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
+        RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),
+        _ => None,
+    }
+}
+
+fn interfaces(message: &RouteMessage) -> Vec<u32> {
+    let mut found = Vec::new();
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => found.push(*index),
+            RouteAttribute::MultiPath(hops) => {
+                found.extend(hops.iter().map(|hop: &RouteNextHop| hop.interface_index));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Words for a route of our protocol number that is of no kind we make.
+pub fn words(found: &Found) -> String {
+    match &found.route {
+        Some(route) => route.to_string(),
+        None => {
+            let header = &found.message.header;
+            let to = found.message.attributes.iter().find_map(|a| match a {
+                RouteAttribute::Destination(to) => address(to),
+                _ => None,
+            });
+            let to = to.map_or_else(
+                || "default".to_owned(),
+                |to| Cidr::new(to, header.destination_prefix_length).to_string(),
+            );
+            format!("route {to} of protocol {PROTOCOL}")
+        }
+    }
+}

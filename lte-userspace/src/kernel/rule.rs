@@ -1,0 +1,229 @@
+//! Rules that choose a routing table.
+
+use rtnetlink::packet_route::route::RouteProtocol;
+use rtnetlink::packet_route::rule::{
+    RuleAction, RuleAttribute, RuleFlags, RuleMessage, RulePortRange,
+};
+use rtnetlink::packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
+
+use super::{Kernel, KernelError, PROTOCOL, is_ours, nothing_there};
+use crate::config::Cidr;
+use crate::desired::{Family, Rule};
+
+/// A rule of ours as observed.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// What it says; `None` where it is of a kind that we never make.
+    pub rule: Option<Rule>,
+    /// As the kernel told it, to be removed exactly.
+    pub message: RuleMessage,
+}
+
+impl Kernel {
+    /// All rules with our protocol number, of both families.
+    pub async fn rules(&self) -> Result<Vec<Found>, KernelError> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RuleMessage::default();
+            request.header.family = family;
+            let request = RouteNetlinkMessage::GetRule(request);
+            let listing = self.dump("listing the rules", request, |reply| match reply {
+                RouteNetlinkMessage::NewRule(message) if tagged(&message) => Some(Found {
+                    rule: understand(&message),
+                    message,
+                }),
+                _ => None,
+            });
+            match listing.await {
+                Err(error) if nothing_there(&error) => {}
+                listing => found.extend(listing?),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a rule.
+    pub async fn add_rule(&self, rule: &Rule) -> Result<(), KernelError> {
+        let mut request = self.handle.rule().add();
+        *request.message_mut() = message(rule);
+        request
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("adding {rule}")))
+    }
+
+    /// Removes a rule that was found.
+    pub async fn remove_rule(&self, found: &RuleMessage, text: &str) -> Result<(), KernelError> {
+        self.handle
+            .rule()
+            .del(found.clone())
+            .execute()
+            .await
+            .map_err(KernelError::netlink(format!("removing {text}")))
+    }
+}
+
+fn tagged(message: &RuleMessage) -> bool {
+    message
+        .attributes
+        .iter()
+        .any(|attribute| matches!(attribute, RuleAttribute::Protocol(p) if is_ours(*p)))
+}
+
+fn message(rule: &Rule) -> RuleMessage {
+    let mut message = RuleMessage::default();
+    message.header.family = match rule.family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
+    };
+    message.header.action = RuleAction::ToTable;
+    let attributes = &mut message.attributes;
+    attributes.push(RuleAttribute::Priority(rule.priority));
+    attributes.push(RuleAttribute::Table(rule.table));
+    attributes.push(RuleAttribute::Protocol(RouteProtocol::from(PROTOCOL)));
+    if rule.local {
+        attributes.push(RuleAttribute::Iifname("lo".to_owned()));
+    }
+    if let Some(source) = rule.source {
+        message.header.src_len = source.prefix_len;
+        attributes.push(RuleAttribute::Source(source.address));
+    }
+    if let Some(port) = rule.udp_source_port {
+        attributes.push(RuleAttribute::IpProtocol(IpProtocol::Udp));
+        attributes.push(RuleAttribute::SourcePortRange(RulePortRange {
+            start: port,
+            end: port,
+        }));
+    }
+    if let Some((mark, mask)) = rule.mark {
+        attributes.push(RuleAttribute::FwMark(mark));
+        attributes.push(RuleAttribute::FwMask(mask));
+    }
+    message
+}
+
+/// Reads a rule of the kind that we make.
+fn understand(message: &RuleMessage) -> Option<Rule> {
+    let header = &message.header;
+    if header.action != RuleAction::ToTable
+        || header.flags.contains(RuleFlags::Invert)
+        || header.dst_len != 0
+        || header.tos != 0
+    {
+        return None;
+    }
+    let mut rule = Rule {
+        family: match header.family {
+            AddressFamily::Inet => Family::V4,
+            AddressFamily::Inet6 => Family::V6,
+            _ => return None,
+        },
+        priority: 0,
+        local: false,
+        source: None,
+        udp_source_port: None,
+        mark: None,
+        table: u32::from(header.table),
+    };
+    let mut udp = false;
+    let mut port = None;
+    let (mut mark, mut mask) = (None, None);
+    for attribute in &message.attributes {
+        match attribute {
+            RuleAttribute::Priority(priority) => rule.priority = *priority,
+            RuleAttribute::Table(table) => rule.table = *table,
+            RuleAttribute::Iifname(name) if name == "lo" => rule.local = true,
+            RuleAttribute::Source(source) => rule.source = Some(Cidr::new(*source, header.src_len)),
+            RuleAttribute::IpProtocol(IpProtocol::Udp) => udp = true,
+            RuleAttribute::SourcePortRange(range) if range.start == range.end => {
+                port = Some(range.start);
+            }
+            RuleAttribute::FwMark(value) => mark = Some(*value),
+            RuleAttribute::FwMask(value) => mask = Some(*value),
+            RuleAttribute::Protocol(_) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
+            // Whatever else narrows a rule makes it another one.
+            RuleAttribute::Iifname(_)
+            | RuleAttribute::Oifname(_)
+            | RuleAttribute::Destination(_)
+            | RuleAttribute::UidRange(_)
+            | RuleAttribute::DestinationPortRange(_)
+            | RuleAttribute::SourcePortRange(_)
+            | RuleAttribute::IpProtocol(_)
+            | RuleAttribute::SuppressPrefixLen(_)
+            | RuleAttribute::SuppressIfGroup(_)
+            | RuleAttribute::TunId(_)
+            | RuleAttribute::L3MDev(true) => return None,
+            _ => {}
+        }
+    }
+    if udp != port.is_some() {
+        return None;
+    }
+    rule.udp_source_port = port;
+    rule.mark = mark.map(|mark| (mark, mask.unwrap_or(u32::MAX)));
+    Some(rule)
+}
+
+/// Words for a rule that was found.
+pub fn words(found: &Found) -> String {
+    match &found.rule {
+        Some(rule) => rule.to_string(),
+        None => {
+            let priority = found.message.attributes.iter().find_map(|a| match a {
+                RuleAttribute::Priority(priority) => Some(*priority),
+                _ => None,
+            });
+            format!("rule {}: of protocol {PROTOCOL}", priority.unwrap_or(0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn rule() -> Rule {
+        Rule {
+            family: Family::V4,
+            priority: 1230,
+            local: true,
+            source: None,
+            udp_source_port: Some(51820),
+            mark: None,
+            table: 123,
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_understood_when_it_comes_back() {
+        let marked = Rule {
+            local: false,
+            udp_source_port: None,
+            mark: Some((0x7b, 0xff)),
+            table: 70_000,
+            ..rule()
+        };
+        let from = Rule {
+            udp_source_port: None,
+            source: Some(Cidr::new(IpAddr::from([192, 168, 0, 2]), 32)),
+            ..rule()
+        };
+        for rule in [rule(), marked, from] {
+            assert_eq!(understand(&message(&rule)), Some(rule));
+        }
+    }
+
+    #[test]
+    fn a_narrower_rule_is_another_rule() {
+        let mut narrower = message(&rule());
+        narrower
+            .attributes
+            .push(RuleAttribute::Oifname("wan".to_owned()));
+        assert_eq!(understand(&narrower), None);
+        let mut inverted = message(&rule());
+        inverted.header.flags |= RuleFlags::Invert;
+        assert_eq!(understand(&inverted), None);
+    }
+}

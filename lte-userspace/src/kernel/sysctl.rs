@@ -1,0 +1,52 @@
+//! Settings of one interface under `/proc/sys/net`, of the calling thread's network namespace.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use super::KernelError;
+use crate::desired::SysctlKey;
+
+fn path(family: &str, interface: &str, name: &str) -> PathBuf {
+    ["/proc/sys/net", family, "conf", interface, name]
+        .iter()
+        .collect()
+}
+
+/// A setting's value; `None` where the kernel has no such setting (no IPv6, no such interface).
+pub fn read(interface: &str, key: SysctlKey) -> Result<Option<String>, KernelError> {
+    let (family, name) = key.path();
+    read_file(family, interface, name)
+}
+
+fn read_file(family: &str, interface: &str, name: &str) -> Result<Option<String>, KernelError> {
+    let path = path(family, interface, name);
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(text.trim_end().to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(KernelError::new(
+            format!("reading {}", path.display()),
+            error,
+        )),
+    }
+}
+
+/// Sets a setting.
+pub fn write(interface: &str, key: SysctlKey, value: &str) -> Result<(), KernelError> {
+    let (family, name) = key.path();
+    let path = path(family, interface, name);
+    fs::write(&path, value)
+        .map_err(|error| KernelError::new(format!("writing {value} to {}", path.display()), error))
+}
+
+/// How strictly the reverse path of what an interface receives is checked: 0 not at all, 1
+/// strictly, 2 loosely. It is the larger of the interface's own setting and that of `all`.
+pub fn reverse_path_filter(interface: &str) -> Result<Option<u8>, KernelError> {
+    let own = read_file("ipv4", interface, "rp_filter")?;
+    let all = read_file("ipv4", "all", "rp_filter")?;
+    Ok(own
+        .into_iter()
+        .chain(all)
+        .filter_map(|value| value.parse().ok())
+        .max())
+}

@@ -1,0 +1,268 @@
+//! The agent: brings the datapath up, and keeps it so until a signal ends it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+
+use super::apply::Failure;
+use super::converge::{Convergence, Converger};
+use super::events::Events;
+use super::resolve::{Resolved, Resolver};
+use super::take_down;
+use crate::backend::select;
+use crate::config::{BackendChoice, Config};
+use crate::notify::Notifier;
+use crate::state::{Lock, Memory, free_port};
+
+/// After an event, how long to wait for more of the same burst, and how long at most.
+const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
+/// How often to look without a reason.
+const SLOW: Duration = Duration::from_secs(60);
+
+/// How the agent ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Interrupted: everything was taken down, or all but this.
+    Down(Vec<Failure>),
+    /// Terminated: the datapath goes on.
+    Left,
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Makes what is as it is to be.
+    pub converger: Converger,
+    /// The config.
+    pub config: Config,
+    /// Where it is read from.
+    pub path: PathBuf,
+    /// The backend that the command line asks for, over the config's.
+    pub backend: Option<BackendChoice>,
+    /// The port and the names' addresses from earlier runs.
+    pub memory: Memory,
+    /// Held as long as the agent runs.
+    pub lock: Lock,
+    /// The service manager.
+    pub notifier: Notifier,
+}
+
+impl Agent {
+    /// Runs until a signal ends it.
+    pub async fn run(mut self) -> anyhow::Result<Ending> {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut hangup = signal(SignalKind::hangup())?;
+        let mut slow = interval(SLOW);
+        slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        slow.reset();
+        let mut watchdog = interval(self.notifier.watchdog().unwrap_or(SLOW));
+        let mut events = Events::open(self.config.routing.table)?;
+        self.recall();
+        let mut resolver = Resolver::start(&self.config);
+        let mut status = String::new();
+        loop {
+            let outcome = self.converger.converge(&self.config).await;
+            self.tell(&outcome, &mut status);
+            let mut retry = std::pin::pin!(pause(outcome.retry));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = received(&mut interrupt) => return Ok(self.down().await),
+                    () = received(&mut terminate) => return Ok(self.leave()),
+                    () = received(&mut hangup) => {
+                        if self.reload() {
+                            events = Events::open(self.config.routing.table)?;
+                            resolver = Resolver::start(&self.config);
+                        }
+                        break;
+                    }
+                    _ = watchdog.tick() => self.notifier.send("WATCHDOG=1"),
+                    resolved = resolver.next() => if self.learn(&resolved) { break },
+                    open = events.next() => {
+                        if open {
+                            settle(&mut events).await;
+                        } else {
+                            log::warn!("the kernel's event stream ended: opening it again");
+                            events = Events::open(self.config.routing.table)?;
+                        }
+                        break;
+                    }
+                    _ = slow.tick() => {
+                        self.converger.look_for_strangers = true;
+                        break;
+                    }
+                    () = &mut retry => break,
+                }
+            }
+        }
+    }
+
+    /// Says how things stand, when that has changed.
+    fn tell(&self, outcome: &Convergence, status: &mut String) {
+        let now = match (outcome.settled, outcome.modem) {
+            (true, true) => format!(
+                "the datapath is in place: {} over the modem, port {}, backend {}",
+                self.config.tunnel.interface,
+                self.converger.listen_port,
+                self.converger.backends[0].kind()
+            ),
+            (true, false) => format!(
+                "waiting for the modem ({}); until it is there, nothing of the tunnel leaves",
+                self.config.modem.identity
+            ),
+            (false, _) => "not all is in place".to_owned(),
+        };
+        if now == *status {
+            return;
+        }
+        if outcome.settled {
+            log::info!("{now}");
+            self.notifier.send(&format!("READY=1\nSTATUS={now}"));
+        } else {
+            self.notifier.send(&format!("STATUS={now}"));
+        }
+        *status = now;
+    }
+
+    /// Takes the last good addresses of the names from earlier runs.
+    fn recall(&mut self) {
+        let known = match self.memory.endpoints() {
+            Ok(known) => known,
+            Err(error) => {
+                log::warn!("{error}");
+                return;
+            }
+        };
+        for peer in &self.config.tunnel.peers {
+            if let Some(address) = known.get(&peer.endpoint.to_string()) {
+                self.converger
+                    .resolved
+                    .entry(peer.endpoint.clone())
+                    .or_insert(*address);
+            }
+        }
+    }
+
+    /// Takes an answer over. An address that is still among the answers is kept: servers with
+    /// several are listed in changing order. Returns whether anything changed.
+    fn learn(&mut self, answer: &Resolved) -> bool {
+        let resolved = &mut self.converger.resolved;
+        let Some(first) = answer.addresses.first() else {
+            return false;
+        };
+        if resolved
+            .get(&answer.endpoint)
+            .is_some_and(|known| answer.addresses.contains(known))
+        {
+            return false;
+        }
+        log::info!("{} is {}", answer.endpoint, first.ip());
+        resolved.insert(answer.endpoint.clone(), *first);
+        let keep = resolved
+            .iter()
+            .map(|(endpoint, address)| (endpoint.to_string(), *address))
+            .collect();
+        if let Err(error) = self.memory.keep_endpoints(&keep) {
+            log::warn!("{error}");
+        }
+        true
+    }
+
+    /// Reads the config again. An invalid one is refused and the old one stays.
+    fn reload(&mut self) -> bool {
+        self.notifier.send("RELOADING=1");
+        let result = self.try_reload();
+        match &result {
+            Ok(()) => log::info!("the config was read again"),
+            Err(error) => {
+                log::error!("the new config is refused, the old one stays: {error:#}");
+            }
+        }
+        self.notifier.send("READY=1");
+        result.is_ok()
+    }
+
+    fn try_reload(&mut self) -> anyhow::Result<()> {
+        let config = Config::load(&self.path)?;
+        let selected = select::select(self.backend.unwrap_or(config.backend))?;
+        let kind = selected.backend.kind();
+        self.converger.listen_port = match config.tunnel.listen_port {
+            Some(port) => port,
+            None if self.config.tunnel.listen_port.is_none() => self.converger.listen_port,
+            None => chosen_port(&self.memory)?,
+        };
+        // The wanted backend first; what another has left is then looked for and removed.
+        self.converger
+            .backends
+            .sort_by_key(|backend| backend.kind() != kind);
+        if self.converger.backends[0].kind() != kind {
+            self.converger.backends.insert(0, selected.backend);
+        }
+        self.converger.look_for_strangers = true;
+        self.config = config;
+        self.recall();
+        Ok(())
+    }
+
+    async fn down(mut self) -> Ending {
+        log::info!("interrupted: taking everything down");
+        self.notifier.send("STOPPING=1");
+        let Converger {
+            kernel,
+            backends,
+            before,
+            ..
+        } = &mut self.converger;
+        let (done, failed) = take_down(kernel, backends, before).await;
+        for text in done {
+            log::info!("{text}");
+        }
+        Ending::Down(failed)
+    }
+
+    fn leave(self) -> Ending {
+        log::info!(
+            "terminated: tunnel and guard go on without the agent (lte-userspace down takes them down)"
+        );
+        self.notifier.send("STOPPING=1");
+        Ending::Left
+    }
+}
+
+/// The port that was chosen earlier, or one that is chosen and kept now.
+pub fn chosen_port(memory: &Memory) -> anyhow::Result<u16> {
+    if let Some(port) = memory.listen_port()? {
+        return Ok(port);
+    }
+    let port = free_port()?;
+    memory.keep_listen_port(port)?;
+    Ok(port)
+}
+
+/// Waits until a burst of events is over, or has gone on for long enough.
+async fn settle(events: &mut Events) {
+    let end = Instant::now() + BURST.1;
+    loop {
+        let quiet = (Instant::now() + BURST.0).min(end);
+        match timeout_at(quiet, events.next()).await {
+            Ok(true) if Instant::now() < end => {}
+            _ => return,
+        }
+    }
+}
+
+async fn pause(duration: Option<Duration>) {
+    match duration {
+        Some(duration) => sleep(duration).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn received(signal: &mut Signal) {
+    if signal.recv().await.is_none() {
+        std::future::pending::<()>().await;
+    }
+}

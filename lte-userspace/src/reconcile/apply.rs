@@ -1,0 +1,171 @@
+//! Taking the steps of a plan.
+
+use super::plan::{Removal, Step};
+use crate::backend::{Backend, BackendError, Kind};
+use crate::desired::{Link, Object};
+use crate::kernel::{Kernel, KernelError, genl, sysctl, wireguard};
+
+/// A step that was not done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The step, in words.
+    pub step: String,
+    /// Why, in one line.
+    pub why: String,
+}
+
+/// What a plan came to.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Steps that were taken, in words.
+    pub done: Vec<String>,
+    /// Steps that failed.
+    pub failed: Vec<Failure>,
+    /// Steps that were not tried since one that they rest on had failed.
+    pub skipped: Vec<String>,
+}
+
+/// Takes all steps that do not rest on one that failed.
+pub async fn apply(kernel: &Kernel, backends: &mut [Box<dyn Backend>], steps: &[Step]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut lost = Lost::default();
+    for step in steps {
+        let text = step.to_string();
+        if lost.carries(step) {
+            outcome.skipped.push(text);
+            continue;
+        }
+        match take(kernel, backends, step).await {
+            Ok(()) => outcome.done.push(text),
+            Err(errors) => {
+                lost.note(step);
+                outcome.failed.extend(errors.into_iter().map(|why| Failure {
+                    step: text.clone(),
+                    why,
+                }));
+            }
+        }
+    }
+    outcome
+}
+
+/// What failed and has others resting on it.
+#[derive(Debug, Default)]
+struct Lost {
+    guard: bool,
+    tunnel: Option<String>,
+    device: bool,
+}
+
+impl Lost {
+    fn note(&mut self, step: &Step) {
+        match step {
+            Step::Guard(..) => self.guard = true,
+            Step::Put(Object::Link(link)) => self.tunnel = Some(link.name.clone()),
+            Step::Put(Object::Device(device)) => {
+                self.device = true;
+                // Without its port the tunnel would come up on one that nobody guards.
+                self.tunnel = Some(device.interface.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a step rests on what failed: without a guard nothing is opened, without the
+    /// WireGuard interface nothing is put on it.
+    fn carries(&self, step: &Step) -> bool {
+        let Step::Put(object) = step else {
+            // Without a guard of ours the stranger's is better than none.
+            return self.guard && matches!(step, Step::Remove(Removal::Guard(_)));
+        };
+        let on_tunnel = |interface: &str| self.tunnel.as_deref() == Some(interface);
+        match object {
+            Object::Guard(_) | Object::Sysctl(_) | Object::Link(_) => false,
+            Object::Device(device) => on_tunnel(&device.interface),
+            Object::Peer(peer) => on_tunnel(&peer.interface),
+            Object::Rule(_) => self.guard,
+            Object::Address(address) => self.guard || on_tunnel(&address.interface),
+            Object::Admin(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
+            Object::Route(route) => self.guard || on_tunnel(&route.interface),
+        }
+    }
+}
+
+async fn take(
+    kernel: &Kernel,
+    backends: &mut [Box<dyn Backend>],
+    step: &Step,
+) -> Result<(), Vec<String>> {
+    match step {
+        Step::Guard(object, _) => match (&**object, backends.first_mut()) {
+            (Object::Guard(guard), Some(backend)) => {
+                backend.apply(guard).map_err(|error| vec![one_line(&error)])
+            }
+            _ => Ok(()),
+        },
+        Step::Put(object) => put(kernel, object)
+            .await
+            .map_err(|error| vec![one_line(&error)]),
+        Step::Remove(Removal::Guard(kind)) => remove_guard(backends, *kind),
+        Step::Remove(removal) => match remove(kernel, removal).await {
+            Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
+            _ => Ok(()),
+        },
+    }
+}
+
+async fn put(kernel: &Kernel, object: &Object) -> Result<(), KernelError> {
+    match object {
+        Object::Guard(_) => Ok(()),
+        Object::Sysctl(want) => sysctl::write(&want.interface, want.key, &want.value),
+        Object::Link(want) => put_link(kernel, want).await,
+        Object::Device(want) => genl::set_device(want),
+        Object::Peer(want) => wireguard::set_peer(want),
+        Object::Address(want) => kernel.add_address(want).await,
+        Object::Admin(want) => kernel.set_up(&want.interface, want.up).await,
+        Object::Route(want) => kernel.add_route(want).await,
+        Object::Rule(want) => kernel.add_rule(want).await,
+    }
+}
+
+/// Creates the interface, or mends what is there. That it is ours, the plan has seen to.
+async fn put_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
+    let links = kernel.links().await?;
+    match links.iter().find(|link| link.name == want.name) {
+        None => kernel.create_wireguard(&want.name, want.mtu).await,
+        Some(found) => {
+            if found.mtu != want.mtu {
+                kernel.set_mtu(found.index, &want.name, want.mtu).await?;
+            }
+            kernel.set_alias(found.index, &want.name).await
+        }
+    }
+}
+
+async fn remove(kernel: &Kernel, removal: &Removal) -> Result<(), KernelError> {
+    match removal {
+        Removal::Link { index, name } => kernel.delete_link(*index, name).await,
+        Removal::Peer { interface, key } => wireguard::remove_peer(interface, *key),
+        Removal::Rule { message, text } => kernel.remove_rule(message, text).await,
+        Removal::Route { message, text } => kernel.remove_route(message, text).await,
+        Removal::Address { index, cidr, .. } => kernel.remove_address(*index, *cidr).await,
+        Removal::Guard(_) => Ok(()),
+    }
+}
+
+fn remove_guard(backends: &mut [Box<dyn Backend>], kind: Kind) -> Result<(), Vec<String>> {
+    backends
+        .iter_mut()
+        .filter(|backend| backend.kind() == kind)
+        .try_for_each(|backend| backend.remove())
+        .map_err(|errors| errors.iter().map(one_line::<BackendError>).collect())
+}
+
+/// Whether what was to be removed has gone meanwhile: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL.
+fn is_gone(error: &KernelError) -> bool {
+    matches!(error.errno(), Some(2 | 3 | 19 | 99))
+}
+
+fn one_line<E: std::error::Error>(error: &E) -> String {
+    crate::backend::chain(error)
+}

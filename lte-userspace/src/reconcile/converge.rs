@@ -1,0 +1,258 @@
+//! One round: look, write down how things were found, act.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::apply::apply;
+use super::plan::{Plan, Step, sysctl_name};
+use super::repairs::Repairs;
+use super::view::{Inputs, View, ViewError};
+use crate::backend::Backend;
+use crate::config::{Config, Endpoint, Uplinks};
+use crate::desired::{Object, SysctlKey};
+use crate::kernel::Kernel;
+use crate::state::{Before, InterfaceBefore, Record, StateError};
+
+/// How often one convergence looks before it leaves the rest to the next event.
+const ROUNDS: usize = 4;
+/// Pauses after a failure.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Why a round could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum RoundError {
+    /// The machine could not be looked at.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// How things were found could not be written down, so nothing was changed.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// Makes what is as it is to be.
+#[derive(Debug)]
+pub struct Converger {
+    /// The kernel.
+    pub kernel: Kernel,
+    /// The backend that keeps the guard, then all others.
+    pub backends: Vec<Box<dyn Backend>>,
+    /// How things were found.
+    pub before: Before,
+    /// The tunnel's UDP port, host byte order.
+    pub listen_port: u16,
+    /// What endpoint names are known to mean.
+    pub resolved: BTreeMap<Endpoint, SocketAddr>,
+    /// Whether to look for what other backends have left, the next time.
+    pub look_for_strangers: bool,
+    repairs: Repairs,
+    retry: Duration,
+    /// Failures and warnings that hold, to say each once.
+    said: BTreeSet<String>,
+}
+
+/// How a convergence came out.
+#[derive(Debug, Default)]
+pub struct Convergence {
+    /// Whether all is as it is to be.
+    pub settled: bool,
+    /// Whether the modem is there.
+    pub modem: bool,
+    /// When to try again though nothing happens.
+    pub retry: Option<Duration>,
+}
+
+impl Converger {
+    /// Builds it; nothing is changed yet.
+    pub fn new(
+        kernel: Kernel,
+        backends: Vec<Box<dyn Backend>>,
+        before: Before,
+        listen_port: u16,
+    ) -> Self {
+        Self {
+            kernel,
+            backends,
+            before,
+            listen_port,
+            resolved: BTreeMap::new(),
+            look_for_strangers: true,
+            repairs: Repairs::default(),
+            retry: RETRY.0,
+            said: BTreeSet::new(),
+        }
+    }
+
+    /// Looks and acts until nothing is left to do, or nothing more can be done now.
+    pub async fn converge(&mut self, config: &Config) -> Convergence {
+        let mut outcome = Convergence::default();
+        for _ in 0..ROUNDS {
+            match self.round(config).await {
+                Ok(next) => {
+                    outcome = next;
+                    if outcome.settled {
+                        self.retry = RETRY.0;
+                    }
+                    if outcome.settled || outcome.retry.is_some() {
+                        return outcome;
+                    }
+                }
+                Err(error) => {
+                    let line = crate::backend::chain(&error);
+                    self.say(BTreeSet::new(), [line].into());
+                    outcome.settled = false;
+                    outcome.retry = Some(self.pause());
+                    return outcome;
+                }
+            }
+        }
+        outcome.retry = Some(self.pause());
+        outcome
+    }
+
+    /// The next, longer pause after a failure.
+    fn pause(&mut self) -> Duration {
+        let pause = self.retry;
+        self.retry = (pause * 2).min(RETRY.1);
+        pause
+    }
+
+    async fn round(&mut self, config: &Config) -> Result<Convergence, RoundError> {
+        let inputs = Inputs {
+            config,
+            record: &self.before.record,
+            listen_port: self.listen_port,
+            resolved: &self.resolved,
+            strangers: self.look_for_strangers,
+        };
+        let view = View::new(&self.kernel, &mut self.backends, inputs).await?;
+        let mut outcome = Convergence {
+            modem: view.facts.modem.is_some(),
+            ..Convergence::default()
+        };
+        write_down(&mut self.before.record, config, &view);
+        self.before.save()?;
+        let Plan { steps, blocked } = &view.plan;
+        let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();
+        if steps.is_empty() && blocked.is_empty() {
+            outcome.settled = true;
+            self.look_for_strangers = false;
+            self.say(view.warnings, errors);
+            return Ok(outcome);
+        }
+        let now = Instant::now();
+        let (due, held): (Vec<Step>, Vec<Step>) = steps
+            .iter()
+            .cloned()
+            .partition(|step| self.repairs.held(&key(step), now).is_none());
+        let done = apply(&self.kernel, &mut self.backends, &due).await;
+        for text in &done.done {
+            log::info!("{text}");
+        }
+        for step in &due {
+            let key = key(step);
+            if let Some(pause) = self.repairs.note(&key, now) {
+                log::warn!(
+                    "{key}: keeps being undone by somebody else; next repair in {} s",
+                    pause.as_secs()
+                );
+            }
+        }
+        errors.extend(done.failed.iter().map(|failure| failure.why.clone()));
+        if !errors.is_empty() {
+            outcome.retry = Some(self.pause());
+        }
+        let held = held
+            .iter()
+            .filter_map(|step| self.repairs.held(&key(step), now))
+            .min();
+        outcome.retry = [outcome.retry, held.filter(|_| due.is_empty())]
+            .into_iter()
+            .flatten()
+            .min();
+        self.say(view.warnings, errors);
+        Ok(outcome)
+    }
+
+    /// Says what is new among warnings and errors, and what has passed.
+    fn say(&mut self, warnings: BTreeSet<String>, errors: BTreeSet<String>) {
+        for line in errors.difference(&self.said) {
+            log::error!("{line}");
+        }
+        for line in warnings.difference(&self.said) {
+            log::warn!("{line}");
+        }
+        self.said = warnings;
+        self.said.extend(errors);
+    }
+}
+
+/// What a step repairs, whatever the reason.
+fn key(step: &Step) -> String {
+    match step {
+        Step::Guard(..) => "set the guard".to_owned(),
+        step => step.to_string(),
+    }
+}
+
+/// Writes down how things were found, before anything of the plan is done, and forgets what has
+/// gone.
+fn write_down(record: &mut Record, config: &Config, view: &View) {
+    let modem = view.facts.modem.as_ref();
+    let settled = view.plan.steps.is_empty();
+    record.interfaces.retain(|index, _| {
+        let restored = settled && modem.is_none_or(|modem| modem.index != *index);
+        view.observed.link_at(*index).is_some() && !restored
+    });
+    if let Some(link) = modem.and_then(|modem| view.observed.link_at(modem.index)) {
+        record
+            .interfaces
+            .entry(link.index)
+            .or_insert_with(|| InterfaceBefore {
+                name: link.name.clone(),
+                up: link.up,
+                sysctls: SysctlKey::ALL
+                    .into_iter()
+                    .filter_map(|key| {
+                        let value = view.observed.sysctls.get(&(link.index, key))?;
+                        Some((sysctl_name(key), value.clone()))
+                    })
+                    .collect(),
+                addresses: view
+                    .observed
+                    .addresses
+                    .iter()
+                    .filter(|found| found.index == link.index)
+                    .map(|found| found.cidr.to_string())
+                    .collect(),
+                added: Vec::new(),
+            });
+    }
+    for step in &view.plan.steps {
+        match step {
+            Step::Put(Object::Link(link)) => record.tunnel = Some(link.name.clone()),
+            Step::Put(Object::Address(address)) => {
+                let index = view
+                    .observed
+                    .link(&address.interface)
+                    .map(|link| link.index);
+                if let Some(before) = index.and_then(|index| record.interfaces.get_mut(&index)) {
+                    let text = address.cidr.to_string();
+                    if !before.added.contains(&text) {
+                        before.added.push(text);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    record.uplinks = match config.uplinks {
+        Uplinks::DefaultRoutes => view
+            .facts
+            .uplinks
+            .iter()
+            .map(|(index, uplink)| (*index, uplink.name.clone()))
+            .collect(),
+        Uplinks::Named(_) => BTreeMap::new(),
+    };
+}

@@ -1,0 +1,83 @@
+//! What the kernel reports: changes of links, addresses, routes, rules and TC.
+
+use futures_util::StreamExt as _;
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
+use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
+
+use crate::kernel::{KernelError, PROTOCOL};
+
+const GROUPS: [MulticastGroup; 8] = [
+    MulticastGroup::Link,
+    MulticastGroup::Tc,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv6Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv6Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv6Rule,
+];
+
+type Received =
+    futures_channel::mpsc::UnboundedReceiver<(NetlinkMessage<Message>, rtnetlink::sys::SocketAddr)>;
+
+/// The stream of changes that may concern us.
+#[derive(Debug)]
+pub struct Events {
+    received: Received,
+    table: u32,
+}
+
+impl Events {
+    /// Listens, in the network namespace of the calling thread; `table` is our routing table.
+    pub fn open(table: u32) -> Result<Self, KernelError> {
+        let (connection, _, received) = rtnetlink::new_multicast_connection(&GROUPS)
+            .map_err(|error| KernelError::new("listening for changes (netlink)", error))?;
+        tokio::spawn(connection);
+        Ok(Self { received, table })
+    }
+
+    /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
+    /// in it is found by looking at everything again. `false`: the stream has ended.
+    pub async fn next(&mut self) -> bool {
+        while let Some((message, _)) = self.received.next().await {
+            match message.payload {
+                NetlinkPayload::Overrun(_) => return true,
+                NetlinkPayload::InnerMessage(message) if concerns(&message, self.table) => {
+                    return true;
+                }
+                _ => {}
+            }
+        }
+        false
+    }
+}
+
+/// Whether a change can be to something of ours, or to the uplinks. A router's tables change all
+/// day for reasons of their own.
+fn concerns(message: &Message, table: u32) -> bool {
+    match message {
+        Message::NewRoute(route) | Message::DelRoute(route) => route_concerns(route, table),
+        Message::NewRule(rule) | Message::DelRule(rule) => rule_concerns(rule),
+        Message::NewNeighbour(_) | Message::DelNeighbour(_) => false,
+        _ => true,
+    }
+}
+
+fn route_concerns(route: &RouteMessage, table: u32) -> bool {
+    let own_table =
+        route.attributes.iter().any(
+            |attribute| matches!(attribute, RouteAttribute::Table(number) if *number == table),
+        ) || u32::from(route.header.table) == table;
+    own_table
+        || u8::from(route.header.protocol) == PROTOCOL
+        || route.header.destination_prefix_length <= 1
+}
+
+fn rule_concerns(rule: &RuleMessage) -> bool {
+    rule.attributes.iter().any(
+        |attribute| matches!(attribute, RuleAttribute::Protocol(p) if u8::from(*p) == PROTOCOL),
+    )
+}

@@ -1,0 +1,20 @@
+//! Keeping what is as it is to be: look, compare, act; at start, after every change, at the end.
+
+mod agent;
+mod apply;
+mod converge;
+mod events;
+mod observe;
+mod plan;
+mod repairs;
+mod resolve;
+mod take_down;
+mod view;
+
+pub use agent::{Agent, Ending, chosen_port};
+pub use apply::{Failure, Outcome};
+pub use converge::{Convergence, Converger};
+pub use observe::{Observed, modem};
+pub use plan::{Plan, Removal, Step};
+pub use take_down::take_down;
+pub use view::{Inputs, View, ViewError};

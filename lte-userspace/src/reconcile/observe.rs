@@ -1,0 +1,121 @@
+//! What is there: one look at everything that the plan compares.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::backend::{LinkHeader, Uplink};
+use crate::config::{Config, ModemIdentity, Uplinks};
+use crate::desired::{ModemFacts, SysctlKey};
+use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
+
+/// The kernel's state, as far as it concerns us.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// All interfaces.
+    pub links: Vec<link::Found>,
+    /// All addresses.
+    pub addresses: Vec<address::Found>,
+    /// Our routes, and who holds a default route.
+    pub routes: route::Routes,
+    /// Our rules.
+    pub rules: Vec<rule::Found>,
+    /// Sysctls of the interfaces that were asked for, by interface index.
+    pub sysctls: BTreeMap<(u32, SysctlKey), String>,
+    /// Our WireGuard interface's settings.
+    pub device: Option<wireguard::Found>,
+}
+
+impl Observed {
+    /// Looks. Sysctls are read of the interfaces that `of_interest` picks, and the WireGuard
+    /// settings of the interface of the given name.
+    pub async fn look(
+        kernel: &Kernel,
+        tunnel: Option<&str>,
+        of_interest: impl Fn(&[link::Found]) -> BTreeSet<u32>,
+    ) -> Result<Self, KernelError> {
+        let links = kernel.links().await?;
+        let names: BTreeMap<u32, String> = links
+            .iter()
+            .map(|link| (link.index, link.name.clone()))
+            .collect();
+        let mut sysctls = BTreeMap::new();
+        for index in of_interest(&links) {
+            for key in SysctlKey::ALL {
+                if let Some(name) = names.get(&index)
+                    && let Some(value) = sysctl::read(name, key)?
+                {
+                    sysctls.insert((index, key), value);
+                }
+            }
+        }
+        let device = match tunnel {
+            Some(tunnel) if links.iter().any(|l| l.wireguard && l.name == tunnel) => {
+                Some(wireguard::read(tunnel)?)
+            }
+            _ => None,
+        };
+        Ok(Self {
+            addresses: kernel.addresses().await?,
+            routes: kernel.routes(&names).await?,
+            rules: kernel.rules().await?,
+            links,
+            sysctls,
+            device,
+        })
+    }
+
+    /// An interface by its name.
+    pub fn link(&self, name: &str) -> Option<&link::Found> {
+        self.links.iter().find(|link| link.name == name)
+    }
+
+    /// An interface by its index.
+    pub fn link_at(&self, index: u32) -> Option<&link::Found> {
+        self.links.iter().find(|link| link.index == index)
+    }
+
+    /// The modem as the config describes it, if it is plugged in.
+    pub fn modem(&self, config: &Config) -> Option<ModemFacts> {
+        let link = modem(&self.links, &config.modem.identity)?;
+        Some(ModemFacts {
+            index: link.index,
+            name: link.name.clone(),
+            header: link.header.unwrap_or(LinkHeader::Ethernet),
+            ipv6: self
+                .sysctls
+                .contains_key(&(link.index, SysctlKey::AcceptRa)),
+        })
+    }
+
+    /// Every other way out: those the config names, or those that hold a default route or have
+    /// held one.
+    pub fn uplinks(&self, config: &Config, seen: &BTreeMap<u32, String>) -> BTreeMap<u32, Uplink> {
+        let modem = modem(&self.links, &config.modem.identity).map(|link| link.index);
+        self.links
+            .iter()
+            .filter(|link| match &config.uplinks {
+                Uplinks::Named(names) => names.contains(&link.name),
+                Uplinks::DefaultRoutes => {
+                    self.routes.defaults.contains(&link.index) || seen.contains_key(&link.index)
+                }
+            })
+            .filter(|link| {
+                !link.loopback && Some(link.index) != modem && link.name != config.tunnel.interface
+            })
+            .map(|link| {
+                let uplink = Uplink {
+                    name: link.name.clone(),
+                    header: link.header.unwrap_or(LinkHeader::Ethernet),
+                };
+                (link.index, uplink)
+            })
+            .collect()
+    }
+}
+
+/// The modem among the interfaces. What is stacked on it has its hardware address, too.
+pub fn modem<'a>(links: &'a [link::Found], identity: &ModemIdentity) -> Option<&'a link::Found> {
+    links.iter().find(|link| match identity {
+        ModemIdentity::Interface(name) => link.name == *name,
+        ModemIdentity::Mac(mac) => !link.stacked && link.macs.iter().any(|own| own == mac),
+    })
+}

@@ -1,0 +1,373 @@
+//! The difference between what is to be and what is: a list of steps, empty when all is in place.
+
+use std::fmt;
+
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+
+use super::observe::Observed;
+use crate::backend::{Difference, Kind};
+use crate::config::{Cidr, PublicKey};
+use crate::desired::{Admin, Object, Sysctl, SysctlKey};
+use crate::kernel::{route, rule};
+use crate::state::Record;
+
+/// What a backend said of its guard.
+#[derive(Debug, Clone, Default)]
+pub struct GuardState {
+    /// What differs from the guard that is wanted.
+    pub differences: Vec<Difference>,
+    /// Backends other than the wanted one that have left something here.
+    pub strangers: Vec<Kind>,
+}
+
+/// One step.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Make it so.
+    Put(Object),
+    /// Bring the guard in line, because of these differences.
+    Guard(Box<Object>, Vec<Difference>),
+    /// Take it away.
+    Remove(Removal),
+}
+
+/// Something of ours that is no longer wanted.
+#[derive(Debug, Clone)]
+pub enum Removal {
+    /// The WireGuard interface, with everything on it.
+    Link {
+        /// Interface index.
+        index: u32,
+        /// Interface name.
+        name: String,
+    },
+    /// A peer.
+    Peer {
+        /// The WireGuard interface.
+        interface: String,
+        /// Its public key.
+        key: PublicKey,
+    },
+    /// A rule.
+    Rule {
+        /// As the kernel told it.
+        message: Box<RuleMessage>,
+        /// In words.
+        text: String,
+    },
+    /// A route.
+    Route {
+        /// As the kernel told it.
+        message: Box<RouteMessage>,
+        /// In words.
+        text: String,
+    },
+    /// An address.
+    Address {
+        /// Interface index.
+        index: u32,
+        /// Interface name.
+        interface: String,
+        /// The address.
+        cidr: Cidr,
+    },
+    /// All of a backend's.
+    Guard(Kind),
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put(object) => write!(f, "set {object}"),
+            Self::Guard(object, differences) => {
+                write!(f, "set {object}")?;
+                for (n, difference) in differences.iter().enumerate() {
+                    let before = if n == 0 { " (" } else { "; " };
+                    write!(f, "{before}{difference}")?;
+                }
+                f.write_str(if differences.is_empty() { "" } else { ")" })
+            }
+            Self::Remove(removal) => match removal {
+                Removal::Link { name, .. } => write!(f, "remove link {name}"),
+                Removal::Peer { interface, key } => {
+                    write!(f, "remove wireguard {interface} peer {key}")
+                }
+                Removal::Rule { text, .. } | Removal::Route { text, .. } => {
+                    write!(f, "remove {text}")
+                }
+                Removal::Address {
+                    interface, cidr, ..
+                } => write!(f, "remove address {cidr} dev {interface}"),
+                Removal::Guard(kind) => write!(f, "remove guard ({kind})"),
+            },
+        }
+    }
+}
+
+/// The way from what is to what is to be.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// In the order in which they are taken.
+    pub steps: Vec<Step>,
+    /// What cannot be done, and what to do about it.
+    pub blocked: Vec<String>,
+}
+
+/// Compares. `want` is in the order of coming up; what is removed goes afterwards, the other way
+/// round.
+pub fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState) -> Plan {
+    let mut plan = Plan::default();
+    let foreign = foreign_tunnel(want, have, record);
+    if let Some(name) = &foreign {
+        plan.blocked.push(format!(
+            "interface {name} is there and is not this agent's: remove it (ip link del {name}) or choose another tunnel.interface"
+        ));
+    }
+    for object in want {
+        if foreign
+            .as_deref()
+            .is_some_and(|name| concerns(object, name))
+        {
+            continue;
+        }
+        match object {
+            Object::Guard(_) if guard.differences.is_empty() => {}
+            Object::Guard(_) => plan.steps.push(Step::Guard(
+                Box::new(object.clone()),
+                guard.differences.clone(),
+            )),
+            object if is_there(object, have) => {}
+            object => plan.steps.push(Step::Put(object.clone())),
+        }
+    }
+    plan.steps.extend(
+        removals(want, have, record)
+            .into_iter()
+            .chain(guard.strangers.iter().copied().map(Removal::Guard))
+            .map(Step::Remove),
+    );
+    plan
+}
+
+/// The way down: everything of ours goes, and what was changed is as it was found. The tunnel goes
+/// first and the guard last, so nothing ever passes unguarded.
+pub fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
+    let restored = restore(have, record, None);
+    let (links, others): (Vec<Removal>, Vec<Removal>) = removals(&[], have, record)
+        .into_iter()
+        .partition(|removal| !matches!(removal, Removal::Address { .. }));
+    let (admins, sysctls): (Vec<Object>, Vec<Object>) = restored
+        .into_iter()
+        .filter(|object| !is_there(object, have))
+        .partition(|object| matches!(object, Object::Admin(_)));
+    Plan {
+        steps: links
+            .into_iter()
+            .map(Step::Remove)
+            .chain(admins.into_iter().map(Step::Put))
+            .chain(others.into_iter().map(Step::Remove))
+            .chain(sysctls.into_iter().map(Step::Put))
+            .chain(guards.iter().copied().map(Removal::Guard).map(Step::Remove))
+            .collect(),
+        blocked: Vec::new(),
+    }
+}
+
+/// What brings recorded interfaces back to how they were found, but for one.
+pub fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Object> {
+    let mut objects = Vec::new();
+    for (index, before) in &record.interfaces {
+        let Some(link) = have.link_at(*index) else {
+            continue;
+        };
+        if except == Some(*index) {
+            continue;
+        }
+        if !before.up {
+            objects.push(Object::Admin(Admin {
+                interface: link.name.clone(),
+                up: false,
+            }));
+        }
+        for key in SysctlKey::ALL {
+            if let Some(value) = before.sysctls.get(&sysctl_name(key)) {
+                objects.push(Object::Sysctl(Sysctl {
+                    interface: link.name.clone(),
+                    key,
+                    value: value.clone(),
+                }));
+            }
+        }
+    }
+    objects
+}
+
+/// A sysctl's name in the record.
+pub fn sysctl_name(key: SysctlKey) -> String {
+    let (family, name) = key.path();
+    format!("{family}/{name}")
+}
+
+/// The wanted WireGuard interface's name, where an interface of that name is not ours.
+fn foreign_tunnel(want: &[Object], have: &Observed, record: &Record) -> Option<String> {
+    want.iter().find_map(|object| match object {
+        Object::Link(link) => have
+            .link(&link.name)
+            .filter(|found| !is_ours(found, record))
+            .map(|found| found.name.clone()),
+        _ => None,
+    })
+}
+
+/// Our alias tells our interface; before it has one, between two requests, the record does.
+fn is_ours(found: &crate::kernel::link::Found, record: &Record) -> bool {
+    found.is_our_tunnel()
+        || (found.wireguard
+            && found.alias.is_none()
+            && record.tunnel.as_deref() == Some(&found.name))
+}
+
+/// Whether an object is the WireGuard interface or on it.
+fn concerns(object: &Object, name: &str) -> bool {
+    match object {
+        Object::Link(object) => object.name == name,
+        Object::Device(object) => object.interface == name,
+        Object::Peer(object) => object.interface == name,
+        Object::Address(object) => object.interface == name,
+        Object::Admin(object) => object.interface == name,
+        Object::Route(object) => object.interface == name,
+        Object::Sysctl(object) => object.interface == name,
+        Object::Guard(_) | Object::Rule(_) => false,
+    }
+}
+
+fn is_there(object: &Object, have: &Observed) -> bool {
+    match object {
+        Object::Guard(_) => false,
+        Object::Sysctl(want) => have
+            .link(&want.interface)
+            .and_then(|link| have.sysctls.get(&(link.index, want.key)))
+            .is_some_and(|value| *value == want.value),
+        Object::Link(want) => have
+            .link(&want.name)
+            .is_some_and(|link| link.is_our_tunnel() && link.mtu == want.mtu),
+        Object::Device(want) => have.device.as_ref().is_some_and(|device| device.is(want)),
+        Object::Peer(want) => have.device.as_ref().is_some_and(|device| device.has(want)),
+        Object::Address(want) => have.link(&want.interface).is_some_and(|link| {
+            have.addresses
+                .iter()
+                .any(|found| found.index == link.index && found.cidr == want.cidr)
+        }),
+        Object::Admin(want) => have
+            .link(&want.interface)
+            .is_some_and(|link| link.up == want.up),
+        Object::Route(want) => have
+            .routes
+            .ours
+            .iter()
+            .any(|found| found.route.as_ref() == Some(want)),
+        Object::Rule(want) => have
+            .rules
+            .iter()
+            .any(|found| found.rule.as_ref() == Some(want)),
+    }
+}
+
+/// What is there of ours and not wanted, in the order of going.
+fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
+    let mut removals = Vec::new();
+    let wanted_link = want.iter().find_map(|object| match object {
+        Object::Link(link) => Some(link.name.as_str()),
+        _ => None,
+    });
+    let goes = |name: &str| Some(name) != wanted_link;
+    for link in &have.links {
+        if goes(&link.name) && is_ours(link, record) {
+            removals.push(Removal::Link {
+                index: link.index,
+                name: link.name.clone(),
+            });
+        }
+    }
+    removals.extend(stale_peers(want, have));
+    for found in &have.rules {
+        let kept = found.rule.as_ref().is_some_and(|rule| {
+            want.iter()
+                .any(|object| matches!(object, Object::Rule(want) if want == rule))
+        });
+        if !kept {
+            removals.push(Removal::Rule {
+                message: Box::new(found.message.clone()),
+                text: rule::words(found),
+            });
+        }
+    }
+    for found in &have.routes.ours {
+        let wanted = found.route.as_ref().is_some_and(|route| {
+            want.iter()
+                .any(|object| matches!(object, Object::Route(want) if want == route))
+        });
+        // With its interface it goes by itself.
+        let on_a_link_that_goes = found.route.as_ref().is_some_and(|route| {
+            removals.iter().any(
+                |removal| matches!(removal, Removal::Link { name, .. } if *name == route.interface),
+            )
+        });
+        if !wanted && !on_a_link_that_goes {
+            removals.push(Removal::Route {
+                message: Box::new(found.message.clone()),
+                text: route::words(found),
+            });
+        }
+    }
+    removals.extend(stale_addresses(want, have, record));
+    removals
+}
+
+fn stale_peers(want: &[Object], have: &Observed) -> Vec<Removal> {
+    let Some(interface) = want.iter().find_map(|object| match object {
+        Object::Device(device) => Some(&device.interface),
+        _ => None,
+    }) else {
+        return Vec::new();
+    };
+    have.device
+        .iter()
+        .flat_map(|device| device.peers.keys())
+        .filter(|key| {
+            !want
+                .iter()
+                .any(|object| matches!(object, Object::Peer(peer) if peer.public_key == **key))
+        })
+        .map(|key| Removal::Peer {
+            interface: interface.clone(),
+            key: *key,
+        })
+        .collect()
+}
+
+/// Addresses that we have added to interfaces and that are no longer wanted there.
+fn stale_addresses(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
+    let mut removals = Vec::new();
+    for (index, before) in &record.interfaces {
+        let Some(link) = have.link_at(*index) else {
+            continue;
+        };
+        for found in have.addresses.iter().filter(|found| found.index == *index) {
+            let text = found.cidr.to_string();
+            let wanted = want.iter().any(|object| {
+                matches!(object, Object::Address(want)
+                    if want.interface == link.name && want.cidr == found.cidr)
+            });
+            if before.added.contains(&text) && !before.addresses.contains(&text) && !wanted {
+                removals.push(Removal::Address {
+                    index: *index,
+                    interface: link.name.clone(),
+                    cidr: found.cidr,
+                });
+            }
+        }
+    }
+    removals
+}

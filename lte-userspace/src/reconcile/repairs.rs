@@ -1,0 +1,93 @@
+//! Repairs that keep coming back are not fought at full speed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// Repairs of one thing within [`WINDOW`] that are made at once.
+const AT_ONCE: u32 = 10;
+/// After this long without a repair a thing is calm again.
+const WINDOW: Duration = Duration::from_secs(10);
+/// The first and the longest pause between repairs of one thing.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+
+#[derive(Debug)]
+struct Trouble {
+    repairs: u32,
+    last: Instant,
+    pause: Duration,
+}
+
+/// Who keeps being repaired.
+#[derive(Debug, Default)]
+pub struct Repairs {
+    troubles: HashMap<String, Trouble>,
+}
+
+impl Repairs {
+    /// For how long a repair is held back; `None`: it may be made.
+    pub fn held(&self, what: &str, now: Instant) -> Option<Duration> {
+        let trouble = self.troubles.get(what)?;
+        (trouble.last + trouble.pause)
+            .checked_duration_since(now)
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Notes that a repair was made, or tried. Returns the pause until the next one where it has
+    /// just been lengthened, which is worth a line.
+    pub fn note(&mut self, what: &str, now: Instant) -> Option<Duration> {
+        self.troubles
+            .retain(|_, t| now.saturating_duration_since(t.last) < WINDOW + t.pause);
+        let trouble = self.troubles.entry(what.to_owned()).or_insert(Trouble {
+            repairs: 0,
+            last: now,
+            pause: Duration::ZERO,
+        });
+        trouble.repairs += 1;
+        trouble.last = now;
+        if trouble.repairs <= AT_ONCE {
+            return None;
+        }
+        let longer = (trouble.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        let lengthened = longer > trouble.pause;
+        trouble.pause = longer;
+        lengthened.then_some(longer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_repairs_are_made_at_once_and_then_ever_more_slowly() {
+        let mut repairs = Repairs::default();
+        let mut now = Instant::now();
+        for _ in 0..AT_ONCE {
+            assert_eq!(repairs.held("rule", now), None);
+            assert_eq!(repairs.note("rule", now), None);
+            now += Duration::from_millis(50);
+        }
+        assert_eq!(repairs.note("rule", now), Some(PAUSES.0));
+        assert!(repairs.held("rule", now).is_some());
+        assert_eq!(repairs.held("route", now), None, "others are not held");
+        let mut longest = PAUSES.0;
+        for _ in 0..10 {
+            now += repairs.held("rule", now).unwrap_or_default();
+            assert_eq!(repairs.held("rule", now), None, "the pause is over");
+            longest = repairs.note("rule", now).unwrap_or(longest);
+        }
+        assert_eq!(longest, PAUSES.1);
+    }
+
+    #[test]
+    fn what_has_been_calm_is_repaired_at_once_again() {
+        let mut repairs = Repairs::default();
+        let mut now = Instant::now();
+        for _ in 0..=AT_ONCE {
+            repairs.note("rule", now);
+        }
+        now += WINDOW + PAUSES.0 + Duration::from_millis(1);
+        assert_eq!(repairs.note("rule", now), None);
+        assert_eq!(repairs.held("rule", now), None);
+    }
+}

@@ -1,0 +1,165 @@
+//! One look with all that follows from it: facts, desired objects, the difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use super::observe::{Observed, modem};
+use super::plan::{self, GuardState, Plan};
+use crate::backend::{Backend, BackendError};
+use crate::config::{Config, Endpoint};
+use crate::desired::{self, Facts, Object};
+use crate::kernel::{Kernel, KernelError, sysctl};
+use crate::state::Record;
+
+/// Why the machine could not be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// The kernel did not answer.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// The guard could not be looked at.
+    #[error("looking at the guard: {0}")]
+    Backend(#[from] BackendError),
+}
+
+/// What a view is made from.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// The config.
+    pub config: &'a Config,
+    /// How things were found.
+    pub record: &'a Record,
+    /// The tunnel's UDP port, host byte order.
+    pub listen_port: u16,
+    /// What endpoint names are known to mean.
+    pub resolved: &'a BTreeMap<Endpoint, SocketAddr>,
+    /// Whether to look for what other backends have left.
+    pub strangers: bool,
+}
+
+/// What was seen, and what is to be done about it.
+#[derive(Debug)]
+pub struct View {
+    /// What is there.
+    pub observed: Observed,
+    /// What the config did not say.
+    pub facts: Facts,
+    /// The difference.
+    pub plan: Plan,
+    /// What is not ours to change and yet worth knowing, one line each.
+    pub warnings: BTreeSet<String>,
+}
+
+impl View {
+    /// Looks and compares. The first backend is the one that is to keep the guard.
+    pub async fn new(
+        kernel: &Kernel,
+        backends: &mut [Box<dyn Backend>],
+        inputs: Inputs<'_>,
+    ) -> Result<Self, ViewError> {
+        let Inputs { config, record, .. } = inputs;
+        let identity = &config.modem.identity;
+        let observed = Observed::look(kernel, Some(&config.tunnel.interface), |links| {
+            let modem = modem(links, identity).map(|link| link.index);
+            record.interfaces.keys().copied().chain(modem).collect()
+        })
+        .await?;
+        let facts = Facts {
+            modem: observed.modem(config),
+            uplinks: observed.uplinks(config, &record.uplinks),
+            listen_port: inputs.listen_port,
+            resolved: inputs.resolved.clone(),
+        };
+        let modem = facts.modem.as_ref().map(|modem| modem.index);
+        let mut want = desired::desired(config, &facts);
+        want.extend(plan::restore(&observed, record, modem));
+        let guard = guard_state(backends, &want, inputs.strangers)?;
+        let plan = plan::up(&want, &observed, record, &guard);
+        let warnings = warnings(config, &observed, &facts)?;
+        Ok(Self {
+            observed,
+            facts,
+            plan,
+            warnings,
+        })
+    }
+}
+
+fn guard_state(
+    backends: &mut [Box<dyn Backend>],
+    want: &[Object],
+    strangers: bool,
+) -> Result<GuardState, BackendError> {
+    let mut state = GuardState::default();
+    let Some((keeper, others)) = backends.split_first_mut() else {
+        return Ok(state);
+    };
+    for object in want {
+        if let Object::Guard(guard) = object {
+            state.differences = keeper.observe(guard)?;
+        }
+    }
+    if strangers {
+        for other in others {
+            if other.present()? {
+                state.strangers.push(other.kind());
+            }
+        }
+    }
+    Ok(state)
+}
+
+fn warnings(
+    config: &Config,
+    observed: &Observed,
+    facts: &Facts,
+) -> Result<BTreeSet<String>, KernelError> {
+    let mut warnings = BTreeSet::new();
+    let Some(modem) = &facts.modem else {
+        return Ok(warnings);
+    };
+    let name = &modem.name;
+    match sysctl::reverse_path_filter(name)? {
+        Some(0) => {
+            warnings.insert(format!(
+                "the reverse-path filter is off on {name}: for a strict one, sysctl net.ipv4.conf.{name}.rp_filter=1"
+            ));
+        }
+        Some(2) => {
+            warnings.insert(format!(
+                "the reverse-path filter on {name} is loose (the larger of net.ipv4.conf.all.rp_filter and net.ipv4.conf.{name}.rp_filter counts): for a strict one, set neither to 2"
+            ));
+        }
+        _ => {}
+    }
+    let own: Vec<_> = [config.modem.v4, config.modem.v6]
+        .into_iter()
+        .flatten()
+        .map(|family| family.address)
+        .collect();
+    for found in &observed.addresses {
+        let overlaps = own
+            .iter()
+            .any(|own| own.covers(&found.cidr) || found.cidr.covers(own));
+        if overlaps
+            && found.index != modem.index
+            && found.cidr.prefix_len > 0
+            && let Some(link) = observed.link_at(found.index)
+        {
+            warnings.insert(format!(
+                "{} on {} overlaps the modem's subnet: the modem's admin page can only be reached from the modem's own address",
+                found.cidr, link.name
+            ));
+        }
+    }
+    for link in &observed.links {
+        let guarded = link.index == modem.index || facts.uplinks.contains_key(&link.index);
+        if guarded && link.header.is_none() {
+            warnings.insert(format!(
+                "{} has a kind of frame header that is not known: it is treated as Ethernet",
+                link.name
+            ));
+        }
+    }
+    Ok(warnings)
+}

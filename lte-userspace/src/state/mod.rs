@@ -1,0 +1,88 @@
+//! What the agent keeps on disk: for this boot in the run directory, for good in the state
+//! directory.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+mod before;
+mod lock;
+mod memory;
+
+pub use before::{Before, InterfaceBefore, Record};
+pub use lock::{Lock, LockError};
+pub use memory::{Memory, free_port};
+
+/// The agent's two directories.
+#[derive(Debug, Clone)]
+pub struct Dirs {
+    /// Emptied at boot: the lock and what was found before anything was changed.
+    pub run: PathBuf,
+    /// Kept: the chosen port, the last good addresses of endpoint names.
+    pub state: PathBuf,
+}
+
+/// A file or directory of ours that could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("{doing} {}: {source}", path.display())]
+pub struct StateError {
+    /// What was being done.
+    pub doing: &'static str,
+    /// To what.
+    pub path: PathBuf,
+    /// What the system says.
+    pub source: io::Error,
+}
+
+impl StateError {
+    fn new(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self {
+            doing,
+            path,
+            source,
+        }
+    }
+}
+
+impl Dirs {
+    /// Makes the directories where they are missing.
+    pub fn create(&self) -> Result<(), StateError> {
+        for (path, mode) in [(&self.run, 0o755), (&self.state, 0o700)] {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)
+                .map_err(StateError::new("creating directory", path))?;
+        }
+        Ok(())
+    }
+}
+
+/// Replaces a file as a whole, so that a reader, or the next run after a crash, sees the old
+/// content or the new one.
+fn replace(path: &Path, content: &str) -> Result<(), StateError> {
+    let beside = path.with_extension("new");
+    fs::write(&beside, content).map_err(StateError::new("writing", &beside))?;
+    fs::rename(&beside, path).map_err(StateError::new("replacing", path))
+}
+
+/// A file's content; `None` where there is none.
+fn read(path: &Path) -> Result<Option<String>, StateError> {
+    match fs::read_to_string(path) {
+        Ok(content) => Ok(Some(content)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StateError::new("reading", path)(error)),
+    }
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StateError::new("removing", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
