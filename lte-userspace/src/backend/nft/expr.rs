@@ -26,11 +26,19 @@ pub(super) enum Family {
 impl Family {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The network header's name in payload expressions, and in address translation.
+    /// The network header's name, in payload expressions and as `meta protocol`.
     pub(super) const fn header(self) -> &'static str {
         match self {
             Self::V4 => "ip",
             Self::V6 => "ip6",
+        }
+    }
+
+    /// Its ICMP, in payload expressions.
+    pub(super) const fn icmp(self) -> &'static str {
+        match self {
+            Self::V4 => "icmp",
+            Self::V6 => "icmpv6",
         }
     }
 
@@ -118,6 +126,16 @@ pub(super) fn ipv6_fragment_offset() -> Expr {
         field: Some("frag-off".into()),
         offset: None,
     }))
+}
+
+/// The packet has this IPv6 extension header.
+pub(super) fn exists(header: &'static str) -> Stmt {
+    let header = Expression::Named(NamedExpression::Exthdr(Exthdr {
+        name: header.into(),
+        field: None,
+        offset: None,
+    }));
+    eq(header, Expression::Boolean(true))
 }
 
 /// Bits of the packet counted from the start of the transport header.

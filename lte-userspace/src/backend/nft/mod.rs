@@ -1,6 +1,7 @@
 //! The nftables backend: the same promises as the eBPF programs, without eBPF.
 //!
-//! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `expr` and `table` are their words.
+//! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `terms`, `expr` and `table` are their
+//!   words.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
 //! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here.
 
@@ -14,6 +15,7 @@ mod run;
 mod seal;
 mod state;
 mod table;
+mod terms;
 
 use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
 use ruleset::{Features, Ruleset};

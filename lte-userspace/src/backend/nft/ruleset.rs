@@ -1,6 +1,7 @@
 //! The desired tables: what the guard is to be, as rules. Pure.
 
 use super::table::Table;
+use super::terms::Terms;
 use super::{inet, netdev};
 use crate::backend::Guard;
 use serde_json::Value;
@@ -24,9 +25,10 @@ pub(super) struct Ruleset {
 impl Ruleset {
     /// The tables that keep a guard.
     pub(super) fn new(guard: &Guard, features: Features) -> Self {
+        let terms = Terms { guard, features };
         Self {
-            inet: inet::table(guard, features),
-            netdev: netdev::table(guard, features),
+            inet: inet::table(terms),
+            netdev: netdev::table(terms),
         }
     }
 

@@ -1,0 +1,129 @@
+//! `only-the-tunnel` and `replies-only`, in: what enters by the modem, after connection tracking
+//! and before the route is looked up, which is when a strict filter looks at the mark.
+
+use super::super::expr::{
+    Family, Stmt, accept, address, any_of, ct, ct_original, drop, eq, field, goto, has, known,
+    meta, number, text,
+};
+use super::super::table::{Table, counter_name};
+use super::super::terms::{Place, Terms, neighbour_discovery};
+use super::{MANGLE, came_by, is_of, is_udp, remote};
+use lte_common::policy::{Class, Hook};
+use nftables::expr::MetaKey;
+use nftables::types::{NfChainType, NfHook};
+
+/// ICMP errors that say something of a path: unreachable, time exceeded, parameter problem
+/// (RFC 792).
+const ICMP_ERRORS: [u32; 3] = [3, 11, 12];
+/// The same of ICMPv6, and packet too big (RFC 4443).
+const ICMPV6_ERRORS: [u32; 4] = [1, 2, 3, 4];
+
+/// What can become of a packet here, and whether it passes.
+const FATES: [(Class, bool); 7] = [
+    (Class::Reply, true),
+    (Class::IcmpError, true),
+    (Class::Admin, true),
+    (Class::Neighbour, true),
+    (Class::DropStranger, false),
+    (Class::DropUnsolicited, false),
+    (Class::DropFamily, false),
+];
+
+pub(super) fn prerouting(table: &mut Table, terms: Terms<'_>) {
+    let (kind, hook) = (NfChainType::Filter, NfHook::Prerouting);
+    table.base_chain("prerouting", kind, hook, MANGLE, None);
+    let Some(modem) = terms.modem() else {
+        return;
+    };
+    for (class, passes) in FATES {
+        fate(table, terms, class, passes);
+    }
+    for (family, place) in terms.places() {
+        modem_in(table, terms, family, place);
+    }
+    table.chain("modem_in");
+    for (family, _) in terms.places() {
+        table.rule("modem_in", [is_of(family), goto(chain_of(family))]);
+    }
+    table.rule("modem_in", [to(Class::DropFamily)]);
+    table.rule("prerouting", [came_by(&modem.name), goto("modem_in")]);
+}
+
+fn chain_of(family: Family) -> String {
+    format!("modem_in{}", family.digit())
+}
+
+fn chain_for(class: Class) -> String {
+    format!("in_{}", class.name())
+}
+
+/// Sends a packet to its fate.
+fn to(class: Class) -> Stmt {
+    goto(chain_for(class))
+}
+
+/// A chain in which a packet meets its fate. One that came in pieces was marked and booked piece
+/// by piece, by `ingress`: here it is whole, and is not booked again.
+fn fate(table: &mut Table, terms: Terms<'_>, class: Class, passes: bool) {
+    let chain = chain_for(class);
+    let verdict = || if passes { accept() } else { drop() };
+    table.chain(chain.clone());
+    let marked = terms.is_marked(meta(MetaKey::Mark));
+    table.rule(chain.clone(), [marked, verdict()]);
+    let book = super::super::expr::count(&counter_name(Hook::ModemIn, class));
+    let mark = passes.then(|| terms.mark_packet());
+    let parts = [book].into_iter().chain(mark).chain([verdict()]);
+    table.rule(chain, parts);
+}
+
+fn modem_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) {
+    let chain = &chain_of(family);
+    table.chain(chain.clone());
+    let to_modem = || eq(field(family.header(), "daddr"), address(place.address));
+    let from_remote = || known(remote(family, "saddr", "sport"), family.remotes());
+    let of_our_flow = || terms.is_marked(ct("mark"));
+    let is_answer = || eq(ct("direction"), text("reply"));
+
+    let reply = [to_modem(), terms.to_port(), from_remote()];
+    table.rule(chain, reply.into_iter().chain([to(Class::Reply)]));
+    // To a port that address translation older than the guard has given the tunnel.
+    let port = number(terms.guard.listen_port.into());
+    let altered = [
+        to_modem(),
+        is_udp(),
+        is_answer(),
+        of_our_flow(),
+        eq(ct_original("proto-src"), port),
+        from_remote(),
+    ];
+    table.rule(chain, altered.into_iter().chain([to(Class::Reply)]));
+    let astray = [terms.to_port(), from_remote(), to(Class::DropUnsolicited)];
+    table.rule(chain, astray);
+    table.rule(chain, [terms.to_port(), to(Class::DropStranger)]);
+
+    let kinds = match family {
+        Family::V4 => any_of(ICMP_ERRORS),
+        Family::V6 => any_of(ICMPV6_ERRORS),
+    };
+    // Of an ICMP error conntrack knows the flow of the packet that it quotes.
+    let error = [
+        to_modem(),
+        eq(field(family.icmp(), "type"), kinds),
+        has(ct("state"), text("related")),
+        of_our_flow(),
+        to(Class::IcmpError),
+    ];
+    table.rule(chain, error);
+
+    if family == Family::V6 {
+        let neighbour = neighbour_discovery().into_iter();
+        table.rule(chain, neighbour.chain([to(Class::Neighbour)]));
+    }
+    for answer in terms.answers(family, place) {
+        let established = has(ct("state"), text("established"));
+        let asked = [to_modem(), is_answer(), established];
+        let all = asked.into_iter().chain(answer);
+        table.rule(chain, all.chain([to(Class::Admin)]));
+    }
+    table.rule(chain, [to(Class::DropUnsolicited)]);
+}

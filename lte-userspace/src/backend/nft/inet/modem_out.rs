@@ -1,0 +1,92 @@
+//! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
+
+use super::super::expr::{Stmt, accept, ct, drop, goto, meta, remember};
+use super::super::table::Table;
+use super::super::terms::{Terms, book, neighbour_discovery, shapes};
+use super::super::expr::Family;
+use super::{is_of, leaves_by, leaves_not_by, remote};
+use crate::backend::Modem;
+use lte_common::policy::{Class, Hook};
+use nftables::expr::MetaKey;
+use nftables::types::{NfChainType, NfHook};
+
+/// Before address translation (100): the tunnel is told by its own port.
+const BEFORE_NAT: i32 = 90;
+
+pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
+    let chain = "postrouting";
+    let (kind, hook) = (NfChainType::Filter, NfHook::Postrouting);
+    table.base_chain(chain, kind, hook, BEFORE_NAT, None);
+    table.chain("uplink_out");
+    if let Some(modem) = terms.modem() {
+        modem_out(table, terms);
+        tunnel_out(table, terms);
+        table.rule(chain, by_modem(modem));
+    }
+    let elsewhere = [leaves_not_by("lo"), terms.from_port(), goto("uplink_out")];
+    table.rule(chain, elsewhere);
+}
+
+fn by_modem(modem: &Modem) -> [Stmt; 2] {
+    [leaves_by(&modem.name), goto("modem_out")]
+}
+
+/// All that comes here is local: forwarded packets are dropped in `forward`.
+fn modem_out(table: &mut Table, terms: Terms<'_>) {
+    let chain = "modem_out";
+    table.chain(chain);
+    table.chain("tunnel_out");
+    for family in terms.closed_families() {
+        let closed = book(Hook::ModemOut, Class::DropFamily);
+        table.rule(chain, [is_of(family), closed, drop()]);
+    }
+    table.rule(chain, [terms.from_port(), goto("tunnel_out")]);
+    for (family, place) in terms.places() {
+        if family == Family::V6 {
+            let neighbour = pass(neighbour_discovery(), Class::Neighbour, terms);
+            table.rule(chain, neighbour);
+        }
+        for question in terms.questions(family, place) {
+            table.rule(chain, pass(question, Class::Admin, terms));
+        }
+    }
+    let local = book(Hook::ModemOut, Class::DropLocal);
+    table.rule(chain, [local, drop()]);
+}
+
+/// A rule that lets pass. Where the kernel has the egress hook the packet is booked there, where
+/// it is seen as it leaves: in pieces, and together with those that go round the IP stack.
+fn pass(parts: impl IntoIterator<Item = Stmt>, class: Class, terms: Terms<'_>) -> Vec<Stmt> {
+    let mut parts: Vec<_> = parts.into_iter().collect();
+    if !terms.features.egress {
+        parts.push(book(Hook::ModemOut, class));
+    }
+    parts.push(accept());
+    parts
+}
+
+fn tunnel_out(table: &mut Table, terms: Terms<'_>) {
+    let chain = "tunnel_out";
+    // Nobody but `steer` has marked a packet of this port so far.
+    let steered = book(Hook::UplinkOut, Class::Steered);
+    table.rule(chain, [terms.is_marked(meta(MetaKey::Mark)), steered]);
+    table.chain("tunnel_passes");
+    for (shape, class) in shapes() {
+        let mut parts = shape;
+        if !terms.features.egress {
+            parts.push(book(Hook::ModemOut, class));
+        }
+        parts.push(goto("tunnel_passes"));
+        table.rule(chain, parts);
+    }
+    let other = book(Hook::ModemOut, Class::DropNotWireguard);
+    table.rule(chain, [other, drop()]);
+
+    let chain = "tunnel_passes";
+    for (family, _) in terms.places() {
+        let far = remote(family, "daddr", "dport");
+        table.rule(chain, [remember(far, family.remotes())]);
+    }
+    table.rule(chain, [terms.mark_packet(), terms.mark(ct("mark"))]);
+    table.rule(chain, [accept()]);
+}

@@ -1,0 +1,169 @@
+//! What both tables say in the same words: the guard's terms as expressions and statements.
+
+use super::expr::{
+    Expr, Family, Stmt, and, any_of, at_least, count, eq, field, meta, number, set_mark, subnet,
+    text, transport,
+};
+use super::ruleset::Features;
+use super::table::counter_name;
+use crate::backend::{Guard, Inet, Modem};
+use lte_common::policy::{Class, Hook};
+use nftables::expr::MetaKey;
+use std::net::IpAddr;
+
+/// Neighbour solicitation and advertisement (RFC 4861).
+const NEIGHBOUR_DISCOVERY: [u32; 2] = [135, 136];
+
+/// A guard and what the kernel has to keep it with.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    pub(super) guard: &'a Guard,
+    pub(super) features: Features,
+}
+
+/// An address and the length of its prefix, family erased.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) address: IpAddr,
+    pub(super) prefix_len: u8,
+}
+
+impl Place {
+    /// Is one of the modem's neighbours, or the modem.
+    pub(super) fn has(self, address: Expr) -> Stmt {
+        eq(address, subnet(self.address, self.prefix_len))
+    }
+}
+
+impl<'a> Terms<'a> {
+    /// The modem, where there is one.
+    pub(super) fn modem(self) -> Option<&'a Modem> {
+        self.guard.modem.as_ref()
+    }
+
+    /// Where the modem is, in one family; `None`: nothing of that family passes it.
+    pub(super) fn place(self, family: Family) -> Option<Place> {
+        fn erase<A: Copy + Into<IpAddr>>(inet: &Inet<A>) -> Place {
+            Place {
+                address: inet.address.into(),
+                prefix_len: inet.prefix_len,
+            }
+        }
+        let modem = self.modem()?;
+        match family {
+            Family::V4 => modem.v4.as_ref().map(erase),
+            Family::V6 => modem.v6.as_ref().map(erase),
+        }
+    }
+
+    /// The families that pass the modem, and where it is in each.
+    pub(super) fn places(self) -> impl Iterator<Item = (Family, Place)> {
+        Family::BOTH
+            .into_iter()
+            .filter_map(move |family| Some((family, self.place(family)?)))
+    }
+
+    /// The families of which nothing passes the modem.
+    pub(super) fn closed_families(self) -> impl Iterator<Item = Family> {
+        Family::BOTH
+            .into_iter()
+            .filter(move |family| self.place(*family).is_none())
+    }
+
+    /// The bits that are ours, of the packet's mark or of its flow's, have our value.
+    pub(super) fn is_marked(self, mark: Expr) -> Stmt {
+        eq(and(mark, self.guard.mask), number(self.guard.mark))
+    }
+
+    /// Marks the packet.
+    pub(super) fn mark_packet(self) -> Stmt {
+        self.mark(meta(MetaKey::Mark))
+    }
+
+    /// Gives the bits that are ours our value.
+    pub(super) fn mark(self, mark: Expr) -> Stmt {
+        set_mark(mark, self.guard.mark, self.guard.mask)
+    }
+
+    /// From the tunnel's port.
+    pub(super) fn from_port(self) -> Stmt {
+        eq(
+            field("udp", "sport"),
+            number(self.guard.listen_port.into()),
+        )
+    }
+
+    /// To the tunnel's port.
+    pub(super) fn to_port(self) -> Stmt {
+        eq(
+            field("udp", "dport"),
+            number(self.guard.listen_port.into()),
+        )
+    }
+
+    /// What the modem itself may be asked: an echo, its page.
+    pub(super) fn questions(self, family: Family, place: Place) -> Vec<Vec<Stmt>> {
+        self.admin(family, place, "daddr", "dport", "echo-request")
+    }
+
+    /// What it answers.
+    pub(super) fn answers(self, family: Family, place: Place) -> Vec<Vec<Stmt>> {
+        self.admin(family, place, "saddr", "sport", "echo-reply")
+    }
+
+    fn admin(
+        self,
+        family: Family,
+        place: Place,
+        address: &'static str,
+        port: &'static str,
+        echo: &'static str,
+    ) -> Vec<Vec<Stmt>> {
+        let near = || place.has(field(family.header(), address));
+        let kind = eq(field(family.icmp(), "type"), text(echo));
+        let mut rules = vec![vec![near(), kind]];
+        let ports = &self.guard.admin_ports;
+        if !ports.is_empty() {
+            let page = any_of(ports.iter().map(|port| u32::from(*port)));
+            rules.push(vec![near(), eq(field("tcp", port), page)]);
+        }
+        rules
+    }
+}
+
+/// Counts a packet of a class.
+pub(super) fn book(hook: Hook, class: Class) -> Stmt {
+    count(&counter_name(hook, class))
+}
+
+/// Neighbour discovery, which never comes through a router (RFC 4861, 7.1).
+pub(super) fn neighbour_discovery() -> [Stmt; 2] {
+    [
+        eq(field("ip6", "hoplimit"), number(255)),
+        eq(field("icmpv6", "type"), any_of(NEIGHBOUR_DISCOVERY)),
+    ]
+}
+
+/// The shapes of what the tunnel sends, the commonest first; the UDP length counts its header's
+/// eight bytes.
+pub(super) fn shapes() -> Vec<(Vec<Stmt>, Class)> {
+    let length = || field("udp", "length");
+    let head = |kind: u32| eq(transport(64, 32), number(kind << 24));
+    let fixed = |kind, payload: u32| vec![eq(length(), number(payload + 8)), head(kind)];
+    let data = vec![
+        at_least(length(), number(32 + 8)),
+        eq(and(length(), 15), number(8)),
+        head(4),
+    ];
+    let keepalive = vec![
+        eq(length(), number(1 + 8)),
+        eq(transport(64, 8), number(0xff)),
+    ];
+    vec![
+        (data, Class::Tunnel),
+        (fixed(1, 148), Class::Tunnel),
+        (fixed(2, 92), Class::Tunnel),
+        (fixed(3, 64), Class::Tunnel),
+        (keepalive, Class::NatKeepalive),
+    ]
+}
