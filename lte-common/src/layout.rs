@@ -106,7 +106,7 @@ pub struct RemoteKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Remote {
-    /// When the tunnel last sent to it, ns of `CLOCK_MONOTONIC`; 0: known from the config, never
+    /// When the tunnel last sent to it, ticks (jiffies); 0: known from the config, never
     /// sent to. Known is enough for steering, not for letting a reply in.
     pub sent: u64,
     /// The source address that was replaced by the modem's, [`Addr::NONE`] where none was.
@@ -136,7 +136,7 @@ pub struct FragmentKey {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct FragmentValue {
-    /// When the first fragment passed, ns of `CLOCK_MONOTONIC`.
+    /// When the first fragment passed, ticks (jiffies).
     pub seen: u64,
     /// The address that replaces the datagram's, [`Addr::NONE`] where none does.
     pub replace: Addr,
@@ -182,8 +182,8 @@ pub mod maps {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Entries in it.
     pub const FRAGMENTS_MAX: u32 = 1024;
-    /// What was asked of the modem itself: LRU hash, [`TalkKey`](super::TalkKey) to a time in ns of
-    /// `CLOCK_MONOTONIC`.
+    /// What was asked of the modem itself: LRU hash, [`TalkKey`](super::TalkKey) to a time in
+    /// ticks.
     pub const ASKED: &str = "ASKED";
     /// Entries in it.
     pub const ASKED_MAX: u32 = 256;

@@ -41,6 +41,12 @@ fn uplink_egress(ctx: TcContext) -> i32 {
     guard(&skb, Hook::UplinkOut)
 }
 
+/// What calling a program costs by itself: never attached, measured against.
+#[classifier]
+fn floor(_ctx: TcContext) -> i32 {
+    aya_ebpf::bindings::TC_ACT_UNSPEC
+}
+
 #[inline(always)]
 fn guard(skb: &Skb, hook: Hook) -> i32 {
     let policy = maps::policy();

@@ -1,6 +1,6 @@
 //! The maps, and the policy's memory in them.
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
 use lte_common::layout::{
@@ -41,6 +41,7 @@ static POLICY: Policy = Policy {
     modem_link_len: 0,
     admin_ports: [0; 8],
     pad: 0,
+    hz: 0,
 };
 
 /// What the agent has told.
@@ -70,7 +71,13 @@ pub(crate) struct Maps;
 impl Memory for Maps {
     #[inline(always)]
     fn now(&self) -> u64 {
-        // SAFETY: the helper takes nothing and cannot fail.
+        // SAFETY: the helper takes nothing and cannot fail; the verifier makes one read of it.
+        unsafe { bpf_jiffies64() }
+    }
+
+    #[inline(always)]
+    fn clock(&self) -> u64 {
+        // SAFETY: as above.
         unsafe { bpf_ktime_get_ns() }
     }
 

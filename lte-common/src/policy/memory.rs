@@ -4,8 +4,10 @@ use crate::layout::{FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey};
 
 /// Memory and clock of the policy. Writing takes `&self`: several CPUs share it in the kernel.
 pub trait Memory {
-    /// Now, ns of `CLOCK_MONOTONIC`.
+    /// Now, in ticks of the kernel (jiffies): coarse, and free where the clock is not.
     fn now(&self) -> u64;
+    /// Now, ns of `CLOCK_MONOTONIC`: a time that the agent can compute too.
+    fn clock(&self) -> u64;
     /// A far end of the tunnel.
     fn remote(&self, key: &RemoteKey) -> Option<Remote>;
     /// Keeps a far end; may push out the one least used.
@@ -14,11 +16,11 @@ pub trait Memory {
     fn fragment(&self, key: &FragmentKey) -> Option<FragmentValue>;
     /// Keeps such a datagram; may push out the one least used.
     fn put_fragment(&self, key: &FragmentKey, value: &FragmentValue);
-    /// When the modem itself was asked this, ns.
+    /// When the modem itself was asked this, ticks.
     fn asked(&self, key: &TalkKey) -> Option<u64>;
     /// Keeps when it was asked; may push out the one least used.
     fn put_asked(&self, key: &TalkKey, now: u64);
-    /// Until when the agent permits this, ns.
+    /// Until when the agent permits this, ns of `CLOCK_MONOTONIC`.
     fn permit(&self, key: &TalkKey) -> Option<u64>;
 }
 
@@ -34,8 +36,10 @@ mod tables {
     /// The memory on the host: tables without bounds and a clock that a test sets.
     #[derive(Clone, Debug, Default)]
     pub struct Tables {
-        /// The clock, ns.
+        /// The coarse clock, ticks.
         pub now: Cell<u64>,
+        /// The clock, ns.
+        pub clock: Cell<u64>,
         /// Far ends of the tunnel.
         pub remotes: RefCell<BTreeMap<RemoteKey, Remote>>,
         /// Datagrams in pieces.
@@ -49,6 +53,9 @@ mod tables {
     impl Memory for Tables {
         fn now(&self) -> u64 {
             self.now.get()
+        }
+        fn clock(&self) -> u64 {
+            self.clock.get()
         }
         fn remote(&self, key: &RemoteKey) -> Option<Remote> {
             self.remotes.borrow().get(key).copied()

@@ -19,19 +19,16 @@ pub use remember::remember;
 use crate::headers::{Facts, Family, Reject};
 use crate::layout::Addr;
 
-/// Nanoseconds in a second.
-const SECOND: u64 = 1_000_000_000;
+/// How long later fragments are let through behind their first, seconds: as long as the kernel
+/// keeps pieces together (`net.ipv4.ipfrag_time`).
+pub const FRAGMENT_TIMEOUT: u64 = 30;
 
-/// How long later fragments are let through behind their first, ns: as long as the kernel keeps
-/// pieces together (`net.ipv4.ipfrag_time`).
-pub const FRAGMENT_TIMEOUT: u64 = 30 * SECOND;
+/// How long an answer of the modem's own page is awaited, seconds.
+pub const ASKED_TIMEOUT: u64 = 120;
 
-/// How long an answer of the modem's own page is awaited, ns.
-pub const ASKED_TIMEOUT: u64 = 120 * SECOND;
-
-/// A remembered time is written anew only when it is older than this, ns: it spares every packet
-/// a write to memory that other CPUs read.
-pub const REFRESH: u64 = SECOND;
+/// A remembered time is written anew only when it is older than this, seconds: it spares every
+/// packet a write to memory that other CPUs read.
+pub const REFRESH: u64 = 1;
 
 /// Admin ports that fit.
 pub const ADMIN_PORTS: usize = 8;
@@ -69,7 +66,7 @@ pub struct Policy {
     /// Which build of the programs this is for; tells an adopter whether what runs is what it
     /// would load.
     pub build: u64,
-    /// How long after the last packet to a remote its replies are let in, ns.
+    /// How long after the last packet to a remote its replies are let in, ticks.
     pub flow_timeout: u64,
     /// The modem's IPv4 address, mapped; [`Addr::NONE`]: nothing of IPv4 passes.
     pub modem_v4: Addr,
@@ -99,14 +96,23 @@ pub struct Policy {
     pub admin_ports: [u16; ADMIN_PORTS],
     /// Zero.
     pub pad: u16,
+    /// Ticks in a second (`CONFIG_HZ`).
+    pub hz: u32,
 }
 
 const _: () = {
     assert!(size_of::<Policy>() == 8 + 8 + 6 * 16 + 3 * 4 + 3 * 2 + 2 * ADMIN_PORTS + 2 + 4);
+    assert!(core::mem::offset_of!(Policy, hz) + 4 == size_of::<Policy>());
     assert!(align_of::<Policy>() == 8);
 };
 
 impl Policy {
+    /// Seconds in ticks.
+    #[inline(always)]
+    pub const fn ticks(&self, seconds: u64) -> u64 {
+        seconds * self.hz as u64
+    }
+
     /// The modem's address of a family, [`Addr::NONE`] where the family is off.
     #[inline(always)]
     pub const fn modem(&self, family: Family) -> &Addr {

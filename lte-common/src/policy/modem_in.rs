@@ -8,7 +8,7 @@ use crate::layout::{Remote, TalkKey};
 #[inline(always)]
 pub(super) fn decide<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
     if matches!(facts.fragment, Fragment::Later) {
-        return later(Hook::ModemIn, facts, memory);
+        return later(Hook::ModemIn, facts, policy, memory);
     }
     if facts.protocol == protocol::UDP {
         let to_port = facts.destination_port == policy.listen_port;
@@ -97,7 +97,7 @@ fn answers<M: Memory>(facts: &Facts, policy: &Policy, memory: &M, mut talk: Talk
         _ => return false,
     }
     match memory.asked(&talk) {
-        Some(then) => fresh(memory.now(), then, ASKED_TIMEOUT),
+        Some(then) => fresh(memory.now(), then, policy.ticks(ASKED_TIMEOUT)),
         None => false,
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn decide<M: Memory>(
         return Verdict::drop(Class::DropForwarded);
     }
     if matches!(facts.fragment, Fragment::Later) {
-        return later(Hook::ModemOut, facts, memory);
+        return later(Hook::ModemOut, facts, policy, memory);
     }
     if facts.protocol == protocol::UDP {
         let ours = facts.source_port == policy.listen_port
@@ -70,10 +70,16 @@ pub(super) fn first(mut verdict: Verdict, facts: &Facts) -> Verdict {
 
 /// A later fragment is treated as its first was.
 #[inline(always)]
-pub(super) fn later<M: Memory>(hook: Hook, facts: &Facts, memory: &M) -> Verdict {
+pub(super) fn later<M: Memory>(hook: Hook, facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
     let key = fragment_key(hook, facts);
     match memory.fragment(&key) {
-        Some(value) if fresh(memory.now(), value.seen, super::FRAGMENT_TIMEOUT) => {
+        Some(value)
+            if fresh(
+                memory.now(),
+                value.seen,
+                policy.ticks(super::FRAGMENT_TIMEOUT),
+            ) =>
+        {
             let marked = value.marked != 0;
             let mut verdict = match (hook, marked) {
                 (Hook::UplinkOut, _) => Verdict::new(Action::Steer, Class::Steered),
@@ -142,7 +148,8 @@ pub(super) fn talk_out(facts: &Facts) -> TalkKey {
 #[inline(always)]
 pub(super) fn permitted<M: Memory>(memory: &M, talk: &TalkKey) -> bool {
     let mut talk = *talk;
-    let open = |talk: &TalkKey| matches!(memory.permit(talk), Some(until) if memory.now() < until);
+    let open =
+        |talk: &TalkKey| matches!(memory.permit(talk), Some(until) if memory.clock() < until);
     if open(&talk) {
         return true;
     }

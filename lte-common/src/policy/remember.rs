@@ -79,7 +79,7 @@ fn remote<M: Memory>(
         ),
     };
     if let Some(known) = known
-        && fresh(now, known.sent, REFRESH)
+        && fresh(now, known.sent, policy.ticks(REFRESH))
         && known.sent != 0
         && known.source.same(&source)
         && known.source_port == source_port

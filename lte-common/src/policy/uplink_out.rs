@@ -15,7 +15,7 @@ pub(super) fn decide<M: Memory>(
         return Verdict::UNTOUCHED;
     }
     let mut verdict = if matches!(facts.fragment, Fragment::Later) {
-        later(Hook::UplinkOut, facts, memory)
+        later(Hook::UplinkOut, facts, policy, memory)
     } else if is_tunnel(facts, policy, memory) {
         let mut verdict = first(Verdict::new(Action::Steer, Class::Steered), facts);
         verdict.note = Note::Remote;

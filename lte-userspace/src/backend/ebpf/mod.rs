@@ -18,7 +18,7 @@ use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
 use attach::Mode;
 
 pub use object::{LoadedProgram, Options, load_for_test};
-pub use policy::policy_for;
+pub use policy::{policy_for, ticks_per_second};
 
 /// Keeper of the eBPF guard.
 #[derive(Debug)]

@@ -39,13 +39,25 @@ fn mask(bits: u32) -> Addr {
     Addr::from_v6(mask.to_be_bytes())
 }
 
+/// `CONFIG_HZ`: the resolution of the coarse clock is one tick (`KTIME_LOW_RES`, kernel/time).
+pub fn ticks_per_second() -> u32 {
+    let tick = rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse);
+    // A tick lasts from 1 to 10 ms.
+    u32::try_from(tick.tv_nsec)
+        .ok()
+        .and_then(|ns| 1_000_000_000_u32.checked_div(ns))
+        .unwrap_or(100)
+}
+
 /// The policy of programs on a device with the given link header.
 ///
 /// Admin ports beyond [`ADMIN_PORTS`] are refused by the config.
 pub fn policy_for(guard: &Guard, header: LinkHeader, options: Options) -> Policy {
+    let hz = ticks_per_second();
     let mut policy = Policy {
         build: object::build_id(options),
-        flow_timeout: u64::try_from(guard.flow_timeout.as_nanos()).unwrap_or(u64::MAX),
+        flow_timeout: guard.flow_timeout.as_secs().saturating_mul(u64::from(hz)),
+        hz,
         mark: guard.mark,
         mask: guard.mask,
         listen_port: guard.listen_port,
