@@ -23,6 +23,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Build the agent with its eBPF object
+    Build(verb::build::Args),
+    /// Build and run the agent, or the lab's story
+    Run(verb::run::Args),
+    /// Run all tests: on this machine, and in a virtual machine of each kernel
+    Test(verb::test::Args),
+    /// Check formatting, clippy's lints and the rules of the house
+    Lint(verb::lint::Args),
     /// Run a command in a virtual machine with a given kernel
     Vm(verb::vm::Args),
 }
@@ -32,6 +40,10 @@ fn main() -> ExitCode {
         return vm::guest::main();
     }
     let result = match Cli::parse().verb {
+        Verb::Build(args) => verb::build::run(&args),
+        Verb::Run(args) => verb::run::run(&args),
+        Verb::Test(args) => verb::test::run(&args),
+        Verb::Lint(args) => verb::lint::run(&args),
         Verb::Vm(args) => verb::vm::run(&args),
     };
     result.unwrap_or_else(|error| {

@@ -3,3 +3,4 @@
 pub(crate) mod apt;
 pub(crate) mod debian;
 pub(crate) mod kernel;
+pub(crate) mod toolchain;

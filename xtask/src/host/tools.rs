@@ -24,6 +24,15 @@ pub(crate) const QEMU: Tool = tool("qemu-system-x86_64", "qemu-system-x86");
 /// Needed to make a kernel's modules ready.
 pub(crate) const MODULES: [Tool; 2] = [tool("depmod", "kmod"), tool("xz", "xz-utils")];
 
+/// What the lab calls on when it runs on this machine itself.
+pub(crate) const LAB: [Tool; 5] = [
+    tool("ip", "iproute2"),
+    tool("tc", "iproute2"),
+    tool("nft", "nftables"),
+    tool("wg", "wireguard-tools"),
+    tool("sysctl", "procps"),
+];
+
 /// What the guest has besides a shell and busybox's small tools.
 pub(crate) const GUEST: [Tool; 17] = [
     tool("bash", "bash"),

@@ -1,17 +1,56 @@
 //! Programs of the host, with the libraries they load.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
 
 use super::cpio::{Entry, Tree};
+use crate::host::{command, workspace};
+
+/// Copies made so long ago are of programs that were built anew since.
+const OLD: Duration = Duration::from_hours(6);
 
 /// Puts a program at a path, and its libraries where its loader looks for them.
 pub(crate) fn put_program(tree: &mut Tree, program: &Path, at: &Path) -> Result<()> {
     put_libraries(tree, program)?;
     tree.put(at, Entry::Host(program.to_owned(), 0o755));
     Ok(())
+}
+
+/// A copy without what only a debugger reads, which in a debug build is nearly all of it.
+pub(crate) fn stripped(program: &Path, name: &str) -> Result<PathBuf> {
+    let meta = program
+        .metadata()
+        .with_context(|| format!("cannot read {}", program.display()))?;
+    let Some(strip) = command::which("strip") else {
+        return Ok(program.to_owned());
+    };
+    let changed = meta.modified()?.duration_since(UNIX_EPOCH)?.as_nanos();
+    let dir = workspace::scratch("stripped")?;
+    let copy = dir.join(format!("{name}-{changed:x}-{:x}", meta.len()));
+    if !copy.exists() {
+        for older in fs::read_dir(&dir)? {
+            let older = older?;
+            // A young one may be in another call's hands; what stays costs space only.
+            let age = older.metadata()?.modified()?.elapsed();
+            if age.is_ok_and(|age| age > OLD) {
+                fs::remove_file(older.path()).ok();
+            }
+        }
+        let new = dir.join(format!("{}.new", std::process::id()));
+        command::output(
+            Command::new(strip)
+                .arg("--strip-debug")
+                .arg("-o")
+                .arg(&new)
+                .arg(program),
+        )?;
+        fs::rename(&new, &copy).with_context(|| format!("cannot write {}", copy.display()))?;
+    }
+    Ok(copy)
 }
 
 /// Puts a program's libraries only.

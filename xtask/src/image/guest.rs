@@ -11,13 +11,13 @@ use crate::host::{command, tools};
 use crate::vm::protocol::{INIT, PLAN, Plan};
 
 /// busybox's tools, for what the host's do not bring. Its own `ip` and the like are not among them.
-const BUSYBOX: [&str; 66] = [
+const BUSYBOX: [&str; 65] = [
     "arping", "awk", "base64", "basename", "cat", "chmod", "chown", "cmp", "cp", "cut", "date",
     "dd", "df", "diff", "dirname", "dmesg", "du", "env", "expr", "false", "find", "free", "grep",
-    "head", "hexdump", "hostname", "id", "kill", "killall", "less", "ln", "ls", "lsmod", "mkdir",
-    "mkfifo", "mknod", "mktemp", "mount", "mv", "nc", "od", "pidof", "printf", "ps", "readlink",
-    "realpath", "rm", "rmdir", "sed", "seq", "sleep", "sort", "stat", "sync", "tail", "tee",
-    "test", "time", "touch", "tr", "true", "umount", "uname", "vi", "wc", "xargs",
+    "head", "hexdump", "hostname", "id", "kill", "killall", "less", "ln", "ls", "mkdir", "mkfifo",
+    "mknod", "mktemp", "mount", "mv", "nc", "od", "pidof", "printf", "ps", "readlink", "realpath",
+    "rm", "rmdir", "sed", "seq", "sleep", "sort", "stat", "sync", "tail", "tee", "test", "time",
+    "touch", "tr", "true", "umount", "uname", "vi", "wc", "xargs",
 ];
 
 /// Libraries that are loaded by name while a program runs, which ldd does not see.
@@ -135,6 +135,11 @@ fn put_tools(tree: &mut Tree) -> Result<()> {
         let at = Path::new("/usr/sbin").join(tool.program);
         elf::put_program(tree, &real, &at)?;
     }
+    // One program under several names.
+    for name in ["rmmod", "insmod", "lsmod", "depmod"] {
+        let link = Path::new("/usr/sbin").join(name);
+        tree.put(link, Entry::Link("modprobe".to_owned()));
+    }
     // A shell that takes `ip` for the file and not for a tool of its own.
     tree.put("/usr/bin/sh", Entry::Link("../sbin/bash".to_owned()));
     tree.put("/usr/bin/bash", Entry::Link("../sbin/bash".to_owned()));
@@ -169,10 +174,15 @@ fn put_extra(tree: &mut Tree, extra: &Extra) -> Result<()> {
         .with_context(|| format!("cannot bring {} along", extra.host.display()))?
         .permissions()
         .mode();
-    if is_elf(&extra.host)? {
-        elf::put_libraries(tree, &extra.host)?;
+    let mut file = extra.host.clone();
+    if is_elf(&file)? {
+        elf::put_libraries(tree, &file)?;
+        if let Some(name) = file.file_name() {
+            let name = name.to_string_lossy().into_owned();
+            file = elf::stripped(&file, &name)?;
+        }
     }
-    tree.put(&extra.guest, Entry::Host(extra.host.clone(), mode & 0o7777));
+    tree.put(&extra.guest, Entry::Host(file, mode & 0o7777));
     Ok(())
 }
 

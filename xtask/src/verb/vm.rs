@@ -13,7 +13,7 @@ use crate::host::{say, workspace};
 use crate::image::guest::Extra;
 use crate::vm::machine::{Listener, Outcome};
 use crate::vm::protocol::{End, Job, Plan, Stream};
-use crate::vm::{Image, Size, console};
+use crate::vm::{Image, Run, Size, console};
 
 /// The machine broke, and the command has no status.
 const MACHINE_BROKE: u8 = 125;
@@ -29,30 +29,49 @@ const NOT_STARTED: u8 = 127;
 /// variables that begin with LTE_ and RUST_.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Kernel: 5.10, 6.1, 6.12 or 7.2
-    #[arg(long, default_value_t = Series::newest())]
-    kernel: Series,
+    #[command(flatten)]
+    choice: Choice,
     /// Kill the command after so many seconds
     #[arg(long, default_value_t = 600, value_name = "SECONDS")]
     deadline: u64,
-    /// Memory in MiB
-    #[arg(long, default_value_t = 1536, value_name = "MIB")]
-    memory: u32,
-    /// Processors
-    #[arg(long, default_value_t = 2)]
-    cpus: u32,
     /// Set a variable for the command
     #[arg(long, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Bring a file or directory along, at the same path or another
     #[arg(long, value_name = "PATH[:GUEST]")]
     file: Vec<String>,
-    /// Keep the kernel's console in this file
-    #[arg(long, value_name = "FILE")]
-    console: Option<PathBuf>,
     /// The command and its arguments
     #[arg(last = true, required = true)]
     command: Vec<String>,
+}
+
+/// Which machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Choice {
+    /// Kernel: 5.10, 6.1, 6.12 or 7.2
+    #[arg(long, default_value_t = Series::newest())]
+    kernel: Series,
+    /// Memory in MiB
+    #[arg(long, default_value_t = Size::USUAL.memory, value_name = "MIB")]
+    memory: u32,
+    /// Processors
+    #[arg(long, default_value_t = Size::USUAL.cpus)]
+    cpus: u32,
+    /// Keep the kernel's console in this file
+    #[arg(long, value_name = "FILE")]
+    console: Option<PathBuf>,
+}
+
+impl Choice {
+    /// What the verb has by itself, with this kernel.
+    pub(crate) fn usual(kernel: Series) -> Self {
+        Self {
+            kernel,
+            memory: Size::USUAL.memory,
+            cpus: Size::USUAL.cpus,
+            console: None,
+        }
+    }
 }
 
 /// Runs the verb.
@@ -70,39 +89,46 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         environment,
         deadline: args.deadline,
     };
-    run_one(job, &extras, args)
+    one_job(job, &extras, &args.choice)
 }
 
-fn run_one(job: Job, extras: &[Extra], args: &Args) -> Result<ExitCode> {
+/// Boots a machine for one command, whose output and status come through.
+pub(crate) fn one_job(job: Job, extras: &[Extra], choice: &Choice) -> Result<ExitCode> {
     let deadline = job.deadline;
     let cache = Cache::open()?;
     let image = Image::pack(&Plan { jobs: vec![job] }, extras)?;
-    let console = match &args.console {
+    let console = match &choice.console {
         Some(path) => std::path::absolute(path)?,
         None => workspace::scratch("vm")?.join(format!(
             "{}-{}.console",
-            args.kernel,
+            choice.kernel,
             std::process::id()
         )),
     };
     let size = Size {
-        cpus: args.cpus,
-        memory: args.memory,
+        cpus: choice.cpus,
+        memory: choice.memory,
     };
     let mut through = Through::default();
     // The guest keeps the command's deadline; ours is for a guest that cannot.
     let all = Duration::from_secs(deadline.saturating_add(180));
-    let outcome = image.boot(&cache, args.kernel, size, all, &console, &mut through)?;
+    let run = Run {
+        size,
+        first_job: 0,
+        deadline: all,
+        console: &console,
+    };
+    let outcome = image.boot(&cache, choice.kernel, &run, &mut through)?;
     if let Outcome::NeverUp(why) | Outcome::Broke(why) = outcome {
         eprintln!("{}", console::tail(&console, 20));
         say::error(&anyhow::anyhow!(
             "kernel {}: {why} (console: {})",
-            args.kernel,
+            choice.kernel,
             console.display()
         ));
         return Ok(ExitCode::from(MACHINE_BROKE));
     }
-    if args.console.is_none() {
+    if choice.console.is_none() {
         // Of a run that went well nobody wants it.
         std::fs::remove_file(&console).ok();
     }

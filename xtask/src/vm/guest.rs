@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::protocol::{BEAT, End, Frame, INIT, Job, MODULES, PLAN, PORT, Plan, Stream};
+use super::protocol::{BEAT, End, FIRST_JOB, Frame, INIT, Job, MODULES, PLAN, PORT, Plan, Stream};
 
 /// Modules without which there is no port.
 const PORT_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
@@ -67,12 +67,24 @@ fn run() -> Result<()> {
             thread::sleep(BEAT);
         }
     });
-    for (number, job) in plan.jobs.iter().enumerate() {
+    for (number, job) in plan.jobs.iter().enumerate().skip(first_job()?) {
         port.send(&Frame::Start(number as u32))?;
         let end = run_job(job, &port);
         port.send(&Frame::End(end))?;
     }
     port.send(&Frame::Done)
+}
+
+/// Which job to begin with: a machine that broke is booted again for those that are left.
+fn first_job() -> Result<usize> {
+    let line = fs::read_to_string("/proc/cmdline").context("cannot read the command line")?;
+    line.split_whitespace()
+        .filter_map(|word| word.split_once('='))
+        .find(|(name, _)| *name == FIRST_JOB)
+        .context("the command line names no first job")?
+        .1
+        .parse()
+        .context("the first job is not a number")
 }
 
 fn mount_all() -> Result<()> {

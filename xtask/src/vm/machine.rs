@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::Run;
 use super::accel::Accel;
 use super::console::{Trouble, Watch};
-use super::protocol::{End, Frame, PORT, Stream};
+use super::protocol::{End, FIRST_JOB, Frame, PORT, Stream};
 use crate::fetch::kernel::Kernel;
 use crate::host::{say, tools};
 
@@ -33,13 +34,7 @@ pub(crate) struct Machine<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) initramfs: &'a Path,
     pub(crate) accel: Accel,
-    pub(crate) cpus: u32,
-    /// In MiB.
-    pub(crate) memory: u32,
-    /// Where the kernel's console goes.
-    pub(crate) console: &'a Path,
-    /// For all jobs together.
-    pub(crate) deadline: Duration,
+    pub(crate) run: &'a Run<'a>,
 }
 
 /// Hears what the jobs do.
@@ -74,7 +69,7 @@ impl Machine<'_> {
 
     fn listen(&self, qemu: &mut Qemu, listener: &mut impl Listener) -> Result<Outcome> {
         let started = Instant::now();
-        let mut watch = Watch::new(self.console);
+        let mut watch = Watch::new(self.run.console);
         let mut state = State::default();
         loop {
             match qemu.frames.recv_timeout(Duration::from_millis(200)) {
@@ -119,10 +114,10 @@ impl Machine<'_> {
                 SILENCE.as_secs()
             ));
         }
-        (started.elapsed() > self.deadline).then(|| {
+        (started.elapsed() > self.run.deadline).then(|| {
             format!(
                 "the deadline of {} s is over{stalled}",
-                self.deadline.as_secs()
+                self.run.deadline.as_secs()
             )
         })
     }
@@ -198,7 +193,7 @@ struct Qemu {
 
 impl Qemu {
     fn start(machine: &Machine<'_>) -> Result<Self> {
-        let complaints = machine.console.with_extension("qemu");
+        let complaints = machine.run.console.with_extension("qemu");
         let mut command = Command::new("setpriv");
         // Whatever ends us, even a kill, ends the machine.
         command.args(["--pdeathsig", "KILL", "--"]);
@@ -206,14 +201,18 @@ impl Qemu {
         command.args(machine.accel.arguments());
         command.args(["-M", "q35", "-nodefaults", "-no-user-config", "-no-reboot"]);
         command.args(["-display", "none", "-monitor", "none"]);
-        command.args(["-smp", &machine.cpus.to_string()]);
-        command.args(["-m", &machine.memory.to_string()]);
+        command.args(["-smp", &machine.run.size.cpus.to_string()]);
+        command.args(["-m", &machine.run.size.memory.to_string()]);
         command.arg("-kernel").arg(&machine.kernel.image);
         command.arg("-initrd").arg(machine.initramfs);
-        command.args(["-append", COMMAND_LINE]);
+        command.arg("-append");
+        command.arg(format!(
+            "{COMMAND_LINE} {FIRST_JOB}={}",
+            machine.run.first_job
+        ));
         command.arg("-serial");
         // In QEMU's options a comma ends a value unless it is doubled.
-        let console = machine.console.display().to_string().replace(',', ",,");
+        let console = machine.run.console.display().to_string().replace(',', ",,");
         command.arg(format!("file:{console}"));
         // QEMU's own stdin and stdout are the guest's port.
         command.args(["-chardev", "stdio,id=port,signal=off"]);

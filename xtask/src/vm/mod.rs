@@ -29,6 +29,26 @@ pub(crate) struct Size {
     pub(crate) memory: u32,
 }
 
+impl Size {
+    /// Enough for the lab. Two processors, since one hides what two get wrong.
+    pub(crate) const USUAL: Self = Self {
+        cpus: 2,
+        memory: 1536,
+    };
+}
+
+/// One boot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Run<'a> {
+    pub(crate) size: Size,
+    /// The plan's jobs before this one are left out.
+    pub(crate) first_job: usize,
+    /// For all jobs together.
+    pub(crate) deadline: Duration,
+    /// Where the kernel's console goes.
+    pub(crate) console: &'a Path,
+}
+
 /// A userland, packed once and booted with any kernel.
 #[derive(Debug)]
 pub(crate) struct Image {
@@ -59,9 +79,7 @@ impl Image {
         &self,
         cache: &Cache,
         series: Series,
-        size: Size,
-        deadline: Duration,
-        console: &Path,
+        run: &Run<'_>,
         listener: &mut impl Listener,
     ) -> Result<Outcome> {
         let kernel = kernel::ready(cache, series)?;
@@ -72,10 +90,7 @@ impl Image {
                 kernel: &kernel,
                 initramfs: &initramfs.0,
                 accel,
-                cpus: size.cpus,
-                memory: size.memory,
-                console,
-                deadline,
+                run,
             };
             let started = Instant::now();
             let outcome = machine.run(listener)?;

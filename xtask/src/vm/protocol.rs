@@ -13,6 +13,8 @@ pub(crate) const INIT: &str = "/lte/init";
 pub(crate) const PLAN: &str = "/lte/plan.json";
 /// The modules to load before the first job, a name a line. It comes with the kernel.
 pub(crate) const MODULES: &str = "/lte/modules";
+/// Names the plan's first job on the kernel's command line.
+pub(crate) const FIRST_JOB: &str = "lte.first_job";
 /// The virtio port's name.
 pub(crate) const PORT: &str = "lte";
 /// How often the guest says that it lives.

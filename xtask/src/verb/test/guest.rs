@@ -1,0 +1,345 @@
+//! The lab's tests, each in a process of its own, in a virtual machine of each kernel.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::host::{Built, Executable};
+use super::libtest;
+use super::table::{Report, Verdict};
+use crate::fetch::kernel::Series;
+use crate::host::cache::Cache;
+use crate::host::{command, say, workspace};
+use crate::image::guest::Extra;
+use crate::vm::machine::{Listener, Outcome};
+use crate::vm::protocol::{End, Job, Plan, Stream};
+use crate::vm::{Image, Run, Size};
+
+/// For one test, in seconds. The slowest take half a minute under emulation.
+const TEST_DEADLINE: u64 = 180;
+/// For all tests of a kernel.
+const KERNEL_DEADLINE: Duration = Duration::from_mins(25);
+/// A machine that breaks is booted again for the tests that are left, so many times.
+const BOOTS: usize = 3;
+
+/// A test to be run.
+#[derive(Debug)]
+struct Test {
+    /// `binary::path::of::test`.
+    name: String,
+    /// Marked `#[ignore]`.
+    ignored: bool,
+}
+
+/// Runs the lab's tests on each kernel.
+pub(crate) fn run(
+    cache: &Cache,
+    built: &Built,
+    kernels: &[Series],
+    filter: &str,
+    report: &mut Report,
+) -> Result<()> {
+    let agent_text = built.agent.to_string_lossy().into_owned();
+    let mut extras = vec![extra(&built.agent)];
+    let (mut tests, mut jobs) = (Vec::new(), Vec::new());
+    for executable in &built.lab {
+        let before = tests.len();
+        collect(executable, filter, &agent_text, &mut tests, &mut jobs)?;
+        if tests.len() > before {
+            extras.push(extra(&executable.path));
+        }
+    }
+    for test in tests.iter().filter(|test| test.ignored) {
+        for kernel in kernels {
+            report.kernel(*kernel, &test.name, Verdict::Skipped, "marked #[ignore]");
+        }
+    }
+    tests.retain(|test| !test.ignored);
+    if tests.is_empty() {
+        return Ok(());
+    }
+    let image = Image::pack(&Plan { jobs }, &extras)?;
+    let work = Work {
+        cache,
+        image: &image,
+        tests: &tests,
+        report: Mutex::new(report),
+    };
+    work.all(kernels);
+    Ok(())
+}
+
+fn extra(path: &Path) -> Extra {
+    Extra {
+        host: path.to_owned(),
+        guest: path.to_owned(),
+    }
+}
+
+/// Asks an executable for its tests.
+fn collect(
+    executable: &Executable,
+    filter: &str,
+    agent: &str,
+    tests: &mut Vec<Test>,
+    jobs: &mut Vec<Job>,
+) -> Result<()> {
+    let ask = |more: &[&str]| -> Result<Vec<String>> {
+        let said = command::output(
+            Command::new(&executable.path)
+                .args(["--list", "--format", "terse"])
+                .args(more),
+        )?;
+        Ok(libtest::list(&said))
+    };
+    let ignored = ask(&["--ignored"])?;
+    for path in ask(&[])? {
+        let name = format!("{}::{path}", executable.name);
+        if !name.contains(filter) {
+            continue;
+        }
+        let is_ignored = ignored.contains(&path);
+        if !is_ignored {
+            let program = executable.path.to_string_lossy().into_owned();
+            let harness = ["--exact", "--nocapture", "--test-threads=1"];
+            jobs.push(Job {
+                words: [program, path]
+                    .into_iter()
+                    .chain(harness.map(str::to_owned))
+                    .collect(),
+                environment: vec![
+                    ("LTE_USERSPACE".to_owned(), agent.to_owned()),
+                    // The file and line of a panic suffice, and symbols are slow to read there.
+                    ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
+                ],
+                deadline: TEST_DEADLINE,
+            });
+        }
+        tests.push(Test {
+            name,
+            ignored: is_ignored,
+        });
+    }
+    Ok(())
+}
+
+/// What the kernels' threads share.
+struct Work<'a> {
+    cache: &'a Cache,
+    image: &'a Image,
+    tests: &'a [Test],
+    report: Mutex<&'a mut Report>,
+}
+
+impl Work<'_> {
+    /// All kernels, two side by side where there are two processors: a test waits more than it
+    /// computes.
+    fn all(&self, kernels: &[Series]) {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let queue = Mutex::new(kernels.iter().copied().collect::<VecDeque<_>>());
+        std::thread::scope(|scope| {
+            for _ in 0..processors.clamp(1, 2).min(kernels.len()) {
+                scope.spawn(|| {
+                    while let Some(kernel) = lock(&queue).pop_front() {
+                        self.kernel(kernel);
+                    }
+                });
+            }
+        });
+    }
+
+    /// One kernel; what keeps it from running is the failure of all its tests.
+    fn kernel(&self, kernel: Series) {
+        say::step(format_args!("kernel {kernel}: {} tests", self.tests.len()));
+        let started = Instant::now();
+        let mut next = 0;
+        let mut why = String::from("it was not run");
+        let result = self.boots(kernel, &mut next, &mut why);
+        if let Err(error) = result {
+            why = format!("{error:#}");
+        }
+        if next < self.tests.len() {
+            say::error(&anyhow::anyhow!("kernel {kernel}: {why}"));
+        }
+        for test in &self.tests[next..] {
+            let note = format!("not run: {why}");
+            lock(&self.report).kernel(kernel, &test.name, Verdict::Failed, &note);
+        }
+        say::step(format_args!(
+            "kernel {kernel}: done in {} s",
+            started.elapsed().as_secs()
+        ));
+    }
+
+    fn boots(&self, kernel: Series, next: &mut usize, why: &mut String) -> Result<()> {
+        let logs = workspace::scratch("test")?;
+        let started = Instant::now();
+        for boot in 0..BOOTS {
+            let console = logs.join(format!("{kernel}-{boot}.console"));
+            let path = logs.join(format!("{kernel}-{boot}.log"));
+            let log =
+                File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            let mut ear = Ear {
+                work: self,
+                kernel,
+                next: *next,
+                log,
+                running: None,
+            };
+            let run = Run {
+                size: Size::USUAL,
+                first_job: *next,
+                deadline: KERNEL_DEADLINE.saturating_sub(started.elapsed()),
+                console: &console,
+            };
+            let outcome = self.image.boot(self.cache, kernel, &run, &mut ear)?;
+            *next = ear.next;
+            match outcome {
+                Outcome::Done => return Ok(()),
+                Outcome::NeverUp(reason) => {
+                    bail!("{reason} (console: {})", console.display())
+                }
+                Outcome::Broke(reason) => {
+                    *why = format!("{reason} (console: {})", console.display());
+                    ear.broke(why);
+                    *next = ear.next;
+                }
+            }
+            if *next >= self.tests.len() || started.elapsed() >= KERNEL_DEADLINE {
+                return Ok(());
+            }
+            say::warn(format_args!("kernel {kernel}: {why}; booting it again"));
+        }
+        Ok(())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Another kernel's thread that panicked has left whole entries.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hears one machine's tests.
+struct Ear<'a, 'b> {
+    work: &'a Work<'b>,
+    kernel: Series,
+    /// The test to come after the last that ended.
+    next: usize,
+    log: File,
+    running: Option<Running>,
+}
+
+struct Running {
+    since: Instant,
+    output: Vec<u8>,
+}
+
+impl Listener for Ear<'_, '_> {
+    fn start(&mut self, _job: usize) {
+        self.running = Some(Running {
+            since: Instant::now(),
+            output: Vec::new(),
+        });
+    }
+
+    fn output(&mut self, _stream: Stream, bytes: &[u8]) -> Result<()> {
+        if let Some(running) = &mut self.running {
+            running.output.extend_from_slice(bytes);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, job: usize, end: End) {
+        let output = self.running.as_ref().map_or(&[][..], |one| &one.output);
+        let failure = failure(&end, &String::from_utf8_lossy(output));
+        self.record(job, failure);
+        self.next = job + 1;
+    }
+}
+
+impl Ear<'_, '_> {
+    /// The machine broke: the running test, if any, has failed of it.
+    fn broke(&mut self, why: &str) {
+        if self.running.is_some() {
+            self.record(self.next, Some(format!("the machine broke: {why}")));
+            self.next += 1;
+        }
+    }
+
+    fn record(&mut self, job: usize, failure: Option<String>) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        let Some(test) = self.work.tests.get(job) else {
+            return;
+        };
+        let kernel = self.kernel;
+        let took = running.since.elapsed().as_secs_f32();
+        let output = String::from_utf8_lossy(&running.output);
+        let verdict = match &failure {
+            None => {
+                eprintln!("    {kernel:>5}  ok      {took:5.1} s  {}", test.name);
+                Verdict::Passed
+            }
+            Some(why) => {
+                // In one piece: another kernel's thread writes too.
+                eprintln!(
+                    "    {kernel:>5}  FAILED  {took:5.1} s  {name}: {why}\n\
+                     ---- {name} on {kernel}\n{output}\n----",
+                    name = test.name,
+                );
+                Verdict::Failed
+            }
+        };
+        let note = failure.unwrap_or_default();
+        // The log is a help; a full disk must not turn a result.
+        writeln!(
+            self.log,
+            "==== {} {verdict:?} {took:.1} s {note}\n{output}",
+            test.name
+        )
+        .ok();
+        lock(&self.work.report).kernel(kernel, &test.name, verdict, &note);
+    }
+}
+
+/// Why a test has failed: it passed only if its process ended well and the harness says that
+/// exactly one test passed.
+fn failure(end: &End, output: &str) -> Option<String> {
+    let summary = libtest::summary(output);
+    match end {
+        End::Exit(0) => match summary {
+            Some(sum) if sum.passed == 1 && sum.failed == 0 => None,
+            Some(_) => Some("it did not run".to_owned()),
+            None => Some("it ended without a summary".to_owned()),
+        },
+        End::Exit(101) => Some("it panicked or returned an error".to_owned()),
+        End::Exit(status) => Some(format!("exit status {status}")),
+        End::Signal(signal) => Some(format!("killed by signal {signal}")),
+        End::Deadline => Some(format!("not done after {TEST_DEADLINE} s")),
+        End::NotStarted(why) => Some(why.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_passed_test_is_a_pass() {
+        let ok = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
+        let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
+        assert_eq!(failure(&End::Exit(0), ok), None);
+        assert!(failure(&End::Exit(0), none).is_some());
+        assert!(failure(&End::Exit(0), "").is_some());
+        assert!(failure(&End::Exit(101), ok).is_some());
+        assert!(failure(&End::Signal(11), ok).is_some());
+        assert!(failure(&End::Deadline, ok).is_some());
+    }
+}

@@ -1,0 +1,100 @@
+//! `cargo xtask test`: unit tests on this machine, the lab's in a virtual machine of each kernel.
+
+mod guest;
+mod host;
+mod libtest;
+mod table;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use self::table::{Report, Verdict};
+use crate::fetch::kernel::Series;
+use crate::fetch::toolchain::Toolchain;
+use crate::host::cache::Cache;
+use crate::host::say;
+
+/// Run all tests: on this machine, and in a virtual machine of each kernel
+///
+/// Ends in a table of the tests by kernel, and a last line `N passed, N failed, N skipped`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// In a virtual machine of this kernel only; may be given again
+    #[arg(long, value_name = "KERNEL")]
+    kernel: Vec<Series>,
+    /// The unit tests on this machine only
+    #[arg(long)]
+    host: bool,
+    /// Only tests whose name contains this
+    filter: Option<String>,
+}
+
+impl Args {
+    /// With neither `--host` nor `--kernel`, all.
+    fn kernels(&self) -> Vec<Series> {
+        if self.kernel.is_empty() && !self.host {
+            return Series::all().collect();
+        }
+        let mut kernels = self.kernel.clone();
+        kernels.sort_unstable();
+        kernels.dedup();
+        kernels
+    }
+
+    fn on_host(&self) -> bool {
+        self.host || self.kernel.is_empty()
+    }
+}
+
+/// Runs the verb.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the other verbs can fail before they have a report to say it in"
+)]
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let kernels = args.kernels();
+    let mut report = Report::new(&kernels);
+    // What stops the tests from running is a failure like any other, and must not hide the rest.
+    match prepare() {
+        Ok((cache, toolchain, built)) => {
+            if args.on_host() {
+                note(&mut report, "unit tests", |report| {
+                    host::run(&toolchain, &built, filter, report)
+                });
+            }
+            if !kernels.is_empty() {
+                note(&mut report, "lab tests", |report| {
+                    guest::run(&cache, &built, &kernels, filter, report)
+                });
+            }
+        }
+        Err(error) => note(&mut report, "build", |_| Err(error)),
+    }
+    if report.is_empty() {
+        note(&mut report, "tests", |_| {
+            Err(anyhow::anyhow!("no test has `{filter}` in its name"))
+        });
+    }
+    print!("{report}");
+    Ok(if report.passed() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn prepare() -> Result<(Cache, Toolchain, host::Built)> {
+    let cache = Cache::open()?;
+    let toolchain = Toolchain::ready(&cache)?;
+    let built = host::build(&toolchain)?;
+    Ok((cache, toolchain, built))
+}
+
+fn note(report: &mut Report, what: &str, run: impl FnOnce(&mut Report) -> Result<()>) {
+    if let Err(error) = run(report) {
+        say::error(&error.context(what.to_owned()));
+        report.host(what, Verdict::Failed, "could not be run");
+    }
+}

@@ -1,0 +1,209 @@
+//! The results, and how they are shown. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::fetch::kernel::Series;
+
+/// How a test went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    Failed,
+    /// Marked `#[ignore]`.
+    Skipped,
+}
+
+/// A row of what ran on this machine.
+#[derive(Debug)]
+struct HostRow {
+    name: String,
+    counts: [usize; 3],
+    note: String,
+}
+
+/// A test on a kernel.
+#[derive(Debug, Clone)]
+struct Cell {
+    verdict: Verdict,
+    note: String,
+}
+
+/// All results.
+#[derive(Debug)]
+pub(crate) struct Report {
+    kernels: Vec<Series>,
+    host: Vec<HostRow>,
+    tests: BTreeMap<String, BTreeMap<Series, Cell>>,
+}
+
+impl Report {
+    /// An empty one.
+    pub(crate) fn new(kernels: &[Series]) -> Self {
+        Self {
+            kernels: kernels.to_owned(),
+            host: Vec::new(),
+            tests: BTreeMap::new(),
+        }
+    }
+
+    /// Something that ran on this machine, and how it went as a whole.
+    pub(crate) fn host(&mut self, name: &str, verdict: Verdict, note: &str) {
+        let mut counts = [0; 3];
+        counts[verdict as usize] = 1;
+        self.host.push(HostRow {
+            name: name.to_owned(),
+            counts,
+            note: note.to_owned(),
+        });
+    }
+
+    /// Counts of tests that ran on this machine: passed, failed, skipped.
+    pub(crate) fn host_counts(&mut self, name: &str, counts: [usize; 3], note: &str) {
+        self.host.push(HostRow {
+            name: name.to_owned(),
+            counts,
+            note: note.to_owned(),
+        });
+    }
+
+    /// A test on a kernel.
+    pub(crate) fn kernel(&mut self, kernel: Series, test: &str, verdict: Verdict, note: &str) {
+        let cell = Cell {
+            verdict,
+            note: note.to_owned(),
+        };
+        self.tests
+            .entry(test.to_owned())
+            .or_default()
+            .insert(kernel, cell);
+    }
+
+    /// Whether nothing was run.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counts() == [0; 3]
+    }
+
+    /// Whether something was run, and nothing failed.
+    pub(crate) fn passed(&self) -> bool {
+        let [passed, failed, _] = self.counts();
+        passed > 0 && failed == 0
+    }
+
+    /// Passed, failed, skipped. A test that has no result on a kernel it was to run on has failed.
+    fn counts(&self) -> [usize; 3] {
+        let mut counts = [0; 3];
+        for row in &self.host {
+            for (sum, one) in counts.iter_mut().zip(row.counts) {
+                *sum += one;
+            }
+        }
+        for cells in self.tests.values() {
+            for kernel in &self.kernels {
+                let verdict = cells
+                    .get(kernel)
+                    .map_or(Verdict::Failed, |cell| cell.verdict);
+                counts[verdict as usize] += 1;
+            }
+        }
+        counts
+    }
+}
+
+fn word(cell: Option<&Cell>) -> &'static str {
+    match cell.map(|cell| cell.verdict) {
+        Some(Verdict::Passed) => "ok",
+        Some(Verdict::Failed) => "FAILED",
+        Some(Verdict::Skipped) => "skipped",
+        None => "NOT RUN",
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host.is_empty() {
+            writeln!(f, "\non this machine")?;
+            let width = self
+                .host
+                .iter()
+                .map(|row| row.name.len())
+                .max()
+                .unwrap_or(0);
+            for row in &self.host {
+                let [passed, failed, skipped] = row.counts;
+                let counts = format!("{passed} passed, {failed} failed, {skipped} skipped");
+                let line = format!("  {:width$}  {counts}  {}", row.name, row.note);
+                writeln!(f, "{}", line.trim_end())?;
+            }
+        }
+        if !self.tests.is_empty() {
+            let width = self.tests.keys().map(String::len).max().unwrap_or(0);
+            write!(f, "\n{:width$}", "by kernel", width = width + 2)?;
+            for kernel in &self.kernels {
+                write!(f, "  {:>7}", kernel.name())?;
+            }
+            writeln!(f)?;
+            for (test, cells) in &self.tests {
+                write!(f, "  {test:width$}")?;
+                for kernel in &self.kernels {
+                    write!(f, "  {:>7}", word(cells.get(kernel)))?;
+                }
+                writeln!(f)?;
+            }
+        }
+        let noted = |wanted: Verdict| {
+            self.tests.iter().flat_map(move |(test, cells)| {
+                cells
+                    .iter()
+                    .filter(move |(_, cell)| cell.verdict == wanted)
+                    .map(move |(kernel, cell)| (test, kernel, &cell.note))
+            })
+        };
+        for (title, verdict) in [("failed", Verdict::Failed), ("skipped", Verdict::Skipped)] {
+            if noted(verdict).next().is_some() {
+                writeln!(f, "\n{title}")?;
+            }
+            for (test, kernel, note) in noted(verdict) {
+                writeln!(f, "  {test} on {kernel}: {note}")?;
+            }
+        }
+        let [passed, failed, skipped] = self.counts();
+        writeln!(f, "\n{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(name: &str) -> Series {
+        name.parse().expect("of the matrix")
+    }
+
+    #[test]
+    fn a_test_without_a_result_has_failed() {
+        let (old, new) = (series("5.10"), series("7.2"));
+        let mut report = Report::new(&[old, new]);
+        report.host_counts("lte-common", [5, 0, 1], "");
+        report.kernel(old, "tunnel::up", Verdict::Passed, "");
+        report.kernel(new, "tunnel::down", Verdict::Skipped, "needs a modem");
+        let text = report.to_string();
+        assert!(!report.passed());
+        assert_eq!(text.lines().last(), Some("6 passed, 2 failed, 2 skipped"));
+        assert!(text.contains("NOT RUN"), "{text}");
+        assert!(
+            text.contains("tunnel::down on 7.2: needs a modem"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_run_is_not_a_pass() {
+        assert!(!Report::new(&[]).passed());
+        let mut report = Report::new(&[]);
+        report.host("doctests", Verdict::Skipped, "");
+        assert!(!report.passed());
+        report.host("lte-common", Verdict::Passed, "");
+        assert!(report.passed());
+    }
+}
