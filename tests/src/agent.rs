@@ -112,7 +112,7 @@ impl Installation {
         let listener = child
             .stderr
             .take()
-            .map(|stderr| listen(stderr, Arc::clone(&log)));
+            .map(|stderr| listen(stderr, started, Arc::clone(&log)));
         Ok(Agent {
             child,
             started,
@@ -249,11 +249,11 @@ impl Drop for Agent {
     }
 }
 
-fn listen(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
+fn listen(stderr: ChildStderr, started: Instant, log: Arc<Mutex<Vec<String>>>) -> JoinHandle<()> {
     thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if std::env::var_os("LTE_LAB_VERBOSE").is_some() {
-                eprintln!("agent: {line}");
+                eprintln!("agent {:7.3} s: {line}", started.elapsed().as_secs_f32());
             }
             log.lock()
                 .unwrap_or_else(PoisonError::into_inner)

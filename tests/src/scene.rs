@@ -8,10 +8,11 @@ use crate::addresses::{CARRIER, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUN
 use crate::agent::{Agent, Installation};
 use crate::capture::{Capture, Direction, Seen};
 use crate::drops;
+use crate::netns::Netns;
 use crate::packet::{Kind, Message};
 use crate::ping::{PACE, Pinger};
 use crate::topology::{Lab, Options};
-use crate::wait::PATIENCE;
+use crate::wait::{self, PATIENCE};
 
 /// How soon after the start the tunnel has to be up.
 pub const PROMPT: Duration = Duration::from_secs(3);
@@ -107,6 +108,26 @@ impl Scene {
     pub fn reverse_path_drops(&self) -> Result<u64> {
         Ok(drops::reverse_path(&self.lab.router)? - self.drops_before)
     }
+}
+
+/// How many of the router's IPv4 rules lead to table 123.
+pub fn rules(router: &Netns) -> Result<usize> {
+    let shown = router.tool("ip", &["rule", "show"])?;
+    Ok(shown.matches("lookup 123").count())
+}
+
+/// Another program flushes them, all at one blow.
+pub fn flush_rules(router: &Netns) -> Result<()> {
+    router
+        .tool("ip", &["rule", "flush", "table", "123"])
+        .map(drop)
+}
+
+/// Waits until there are as many again.
+pub fn rules_back(router: &Netns, count: usize) -> Result<()> {
+    wait::until(PATIENCE, "the rules to be back", || {
+        Ok((rules(router)? == count).then_some(()))
+    })
 }
 
 /// Whether it came from the router, on the carrier's side of the modem.

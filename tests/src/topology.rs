@@ -183,11 +183,12 @@ impl Lab {
     }
 
     /// A default route on the modem in the main table that wins over the uplink's: what a DHCP
-    /// client on the modem, or a hurried hand, would do.
+    /// client on the modem, or a hurried hand, would do. (`onlink`: the modem's subnet need not be
+    /// in the main table.)
     pub fn default_route_on_modem(&self) -> Result<()> {
         self.router
             .ip(&format!(
-                "route add default via {MODEM_GATEWAY} dev modem metric 1\n"
+                "route add default via {MODEM_GATEWAY} dev modem metric 1 onlink\n"
             ))
             .map(drop)
     }
