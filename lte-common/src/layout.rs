@@ -90,6 +90,14 @@ impl Addr {
     }
 }
 
+impl RemoteKey {
+    /// Word by word, as [`Addr::same`].
+    #[inline(always)]
+    pub const fn same(&self, other: &Self) -> bool {
+        self.address.same(&other.address) && self.port == other.port
+    }
+}
+
 /// Key of [`maps::REMOTES`]: a far end of the tunnel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -115,6 +123,18 @@ pub struct Remote {
     pub source_port: u16,
     /// Zero.
     pub pad: [u16; 3],
+}
+
+/// Value of [`maps::RECENT`]: the remote that this CPU met last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// Which it is.
+    pub key: RemoteKey,
+    /// Zero.
+    pub pad: u32,
+    /// A copy of what was known of it.
+    pub remote: Remote,
 }
 
 /// Key of [`maps::FRAGMENTS`]: a datagram whose first fragment was let through (RFC 791, 3.2;
@@ -177,6 +197,9 @@ pub mod maps {
     pub const REMOTES: &str = "REMOTES";
     /// Entries in it: peers, and the addresses they roamed through.
     pub const REMOTES_MAX: u32 = 256;
+    /// A copy of the last entry of [`REMOTES`] that a CPU met, valid for a second: per-CPU array of
+    /// one [`Recent`](super::Recent), not pinned.
+    pub const RECENT: &str = "RECENT";
     /// Datagrams under way in pieces: LRU hash, [`FragmentKey`](super::FragmentKey) to
     /// [`FragmentValue`](super::FragmentValue).
     pub const FRAGMENTS: &str = "FRAGMENTS";
@@ -204,6 +227,7 @@ const _: () = {
     assert!(size_of::<Remote>() == 32);
     assert!(core::mem::offset_of!(Remote, source) == 8);
     assert!(core::mem::offset_of!(Remote, source_port) == 24);
+    assert!(size_of::<Recent>() == 56);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<FragmentValue>() == 32);
     assert!(size_of::<TalkKey>() == 24);

@@ -4,9 +4,9 @@ use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
 use lte_common::layout::{
-    Counter, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as sizes,
+    Counter, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, TalkKey, maps as sizes,
 };
-use lte_common::policy::{Class, Hook, Memory, Policy};
+use lte_common::policy::{Class, Hook, Memory, Policy, REFRESH};
 
 #[map]
 static REMOTES: LruHashMap<RemoteKey, Remote> = LruHashMap::pinned(sizes::REMOTES_MAX, 0);
@@ -19,6 +19,18 @@ static ASKED: LruHashMap<TalkKey, u64> = LruHashMap::pinned(sizes::ASKED_MAX, 0)
 static PERMITS: HashMap<TalkKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(sizes::COUNTERS_MAX, 0);
+
+/// A look into the hash of remotes costs more than all the rest of a packet: a CPU keeps the
+/// last one at hand. What it keeps is trusted for a second, the time in which it would not be
+/// written anew either; another CPU's newer word is at most that late.
+#[map]
+static RECENT: PerCpuArray<Recent> = PerCpuArray::with_max_entries(1, 0);
+
+#[inline(always)]
+fn recent() -> Option<&'static mut Recent> {
+    // SAFETY: the value is of this CPU, and programs on one hook do not interrupt each other.
+    RECENT.get_ptr_mut(0).map(|at| unsafe { &mut *at })
+}
 
 /// Overwritten by the agent before the programs are loaded; in a section of its own, so that a
 /// running program can be asked for it by the map alone.
@@ -83,15 +95,31 @@ impl Memory for Maps {
 
     #[inline(always)]
     fn remote(&self, key: &RemoteKey) -> Option<Remote> {
+        let recent = recent();
+        if let Some(recent) = &recent
+            && recent.key.same(key)
+            && self.now().wrapping_sub(recent.remote.sent) <= policy().ticks(REFRESH)
+        {
+            return Some(recent.remote);
+        }
         // SAFETY: a value may be written by another CPU at the same time; each of its words is
         // whole, and a torn value is at worst one packet's remote with another's source.
-        REMOTES.get_ptr(key).map(|at| unsafe { *at })
+        let remote = REMOTES.get_ptr(key).map(|at| unsafe { *at })?;
+        if let Some(recent) = recent {
+            recent.key = *key;
+            recent.remote = remote;
+        }
+        Some(remote)
     }
 
     #[inline(always)]
     fn put_remote(&self, key: &RemoteKey, value: &Remote) {
         // A full LRU makes room; what cannot be kept is learned again from the next packet.
         REMOTES.insert(key, value, 0).ok();
+        if let Some(recent) = recent() {
+            recent.key = *key;
+            recent.remote = *value;
+        }
     }
 
     #[inline(always)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::SchedClassifier;
 use aya::{EbpfLoader, Pod};
+use lte_common::layout::Recent;
 use lte_common::policy::{Hook, Policy};
 
 use crate::backend::BackendError;
@@ -148,6 +149,26 @@ impl fmt::Debug for LoadedProgram {
         f.debug_struct("LoadedProgram")
             .field("name", &self.name)
             .finish_non_exhaustive()
+    }
+}
+
+impl LoadedProgram {
+    /// Clears what the CPUs keep at hand: they do not see what a test writes to the maps.
+    ///
+    /// # Errors
+    /// What the kernel says to writing the map.
+    pub fn forget(&mut self) -> Result<(), BackendError> {
+        let fail = |e: aya::maps::MapError| BackendError::failed("clear the map RECENT", e);
+        let Some(map) = self.ebpf.map_mut(lte_common::layout::maps::RECENT) else {
+            return Ok(());
+        };
+        let mut recent: aya::maps::PerCpuArray<_, Raw<Recent>> =
+            aya::maps::PerCpuArray::try_from(map).map_err(fail)?;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(_, e)| BackendError::failed("count the CPUs", e))?;
+        let zero = aya::maps::PerCpuValues::try_from(vec![Raw(Recent::default()); cpus])
+            .map_err(|e| BackendError::failed("clear the map RECENT", e))?;
+        recent.set(0, zero, 0).map_err(fail)
     }
 }
 
