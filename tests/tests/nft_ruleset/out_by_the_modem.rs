@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT};
+use lte_tests::capture::Direction::{In, Out};
 use lte_tests::packet::Kind;
 use lte_tests::topology::{Options, Uplink};
 use lte_tests::{drops, ping, traffic};
@@ -183,7 +184,6 @@ fn large_messages_pass_in_pieces_and_each_piece_is_booked_once() {
         let bytes = packets.iter().map(|s| s.packet.bytes as u64).sum::<u64>();
         (packets.len() as u64, bytes)
     };
-    use lte_tests::capture::Direction::{In, Out};
     assert_eq!(seen(In).0, 3);
     assert_eq!(sum(&["modem-in/fragment", "modem-in/reply"]), seen(Out));
     if rig.has_egress() {

@@ -184,7 +184,7 @@ fn guard() -> Guard {
         mark: 0x7b,
         mask: 0xff,
         admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_secs(180),
+        flow_timeout: Duration::from_mins(3),
     }
 }
 

@@ -175,3 +175,144 @@ fn elements<'a>(table: &'a Table, old: &'a TableState) -> impl Iterator<Item = V
         Some(all)
     })
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::backend::nft::probe::sample;
+    use crate::backend::nft::ruleset::Features;
+    use crate::backend::{Guard, LinkHeader};
+
+    fn rules(guard: &Guard) -> Ruleset {
+        Ruleset::new(guard, Features { egress: true })
+    }
+
+    /// The state that a load into nothing would make, with some traffic on it.
+    fn loaded(guard: &Guard) -> State {
+        let load = load(&rules(guard), &State::default()).unwrap();
+        let mut state = State {
+            inet: Some(TableState::default()),
+            netdev: Some(TableState::default()),
+        };
+        for command in load["nftables"].as_array().unwrap() {
+            let mut object = command["add"].clone();
+            for kind in ["counter", "set"] {
+                let Some(body) = object.get_mut(kind) else {
+                    continue;
+                };
+                if kind == "counter" {
+                    body["packets"] = 10.into();
+                    body["bytes"] = (1u64 << 40).into();
+                } else if body["name"] == "remote4" {
+                    body["elem"] = json!([{"elem": {"val": "x", "expires": 7}}]);
+                }
+            }
+            let (_, body) = object.as_object().unwrap().iter().next().unwrap();
+            let netdev = body["family"] == "netdev";
+            let table = if netdev {
+                &mut state.netdev
+            } else {
+                &mut state.inet
+            };
+            table.as_mut().unwrap().push(object);
+        }
+        state
+    }
+
+    fn words(transaction: &Value) -> Vec<String> {
+        let commands = transaction["nftables"].as_array().unwrap();
+        commands.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn where_the_frame_is_right_only_rules_are_replaced() {
+        let have = loaded(&sample());
+        let mut guard = sample();
+        guard.listen_port += 1;
+        let words = words(&load(&rules(&guard), &have).unwrap());
+        assert_eq!(
+            words
+                .iter()
+                .filter(|w| w.starts_with(r#"{"flush""#))
+                .count(),
+            2
+        );
+        assert!(
+            words.iter().all(
+                |w| w.starts_with(r#"{"flush":{"table""#) || w.starts_with(r#"{"add":{"rule""#)
+            ),
+            "{words:#?}"
+        );
+    }
+
+    #[test]
+    fn a_new_frame_takes_over_books_and_remotes() {
+        let mut have = loaded(&sample());
+        have.netdev
+            .as_mut()
+            .unwrap()
+            .push(json!({"chain": {"name": "evil"}}));
+        let mut guard = sample();
+        guard.flow_timeout *= 2;
+        guard.modem.as_mut().unwrap().header = LinkHeader::None;
+        let words = words(&load(&rules(&guard), &have).unwrap());
+        assert_eq!(
+            words
+                .iter()
+                .filter(|w| w.starts_with(r#"{"delete":{"table""#))
+                .count(),
+            2
+        );
+        let has = |parts: &[&str]| words.iter().any(|w| parts.iter().all(|p| w.contains(p)));
+        let whole = (1u64 << 40).to_string();
+        assert!(has(&["element", "remote4", r#""expires":7"#]), "{words:#?}");
+        assert!(
+            has(&["counter", "inet", "modem-in/reply", &whole]),
+            "{words:#?}"
+        );
+        // The new device has no link header to count.
+        let bare = ((1u64 << 40) - 140).to_string();
+        assert!(
+            has(&["counter", "netdev", "modem-out/tunnel", &bare]),
+            "{words:#?}"
+        );
+    }
+
+    #[test]
+    fn books_are_kept_while_there_is_no_modem() {
+        let mut guard = sample();
+        guard.modem = None;
+        let words = words(&load(&rules(&guard), &loaded(&sample())).unwrap());
+        let kept = |w: &&String| w.contains("counter") && w.contains("modem-out/tunnel");
+        assert_eq!(words.iter().filter(kept).count(), 1, "{words:#?}");
+    }
+
+    #[test]
+    fn the_frame_of_another_is_described() {
+        let want = rules(&sample());
+        let right = loaded(&sample());
+        assert!(is_frame_of(&want.inet, right.inet.as_ref().unwrap()));
+        assert!(is_frame_of(&want.netdev, right.netdev.as_ref().unwrap()));
+        let found = frame_differences(&want.inet, right.netdev.as_ref().unwrap());
+        for line in [
+            "no chain prerouting",
+            "chain ingress is not ours",
+            "no set remote4",
+            "no counter modem-in/reply",
+        ] {
+            assert!(found.iter().any(|f| f == line), "{line} in {found:#?}");
+        }
+        let mut flags = right.inet.unwrap();
+        flags.push(json!({"table": {"name": NAME, "flags": "dormant"}}));
+        flags.push(json!({"flowtable": {"name": "fast"}}));
+        let found = frame_differences(&want.inet, &flags);
+        assert_eq!(
+            found,
+            [
+                "it has flags, perhaps `dormant`",
+                "a flowtable that is not ours"
+            ]
+        );
+    }
+}

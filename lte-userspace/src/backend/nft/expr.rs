@@ -230,12 +230,12 @@ pub(super) const fn set(key: Expr, value: Expr) -> Stmt {
     Stmt::Mangle(Mangle { key, value })
 }
 
-/// Puts `mark` into the bits `mask` of the key; its other bits stay.
-pub(super) fn set_mark(key: Expr, mark: u32, mask: u32) -> Stmt {
+/// Gives the bits `mask` of the key the value `bits`; its other bits stay.
+pub(super) fn set_bits(key: Expr, bits: u32, mask: u32) -> Stmt {
     if mask == u32::MAX {
-        return set(key, number(mark));
+        return set(key, number(bits));
     }
-    set(key.clone(), or(and(key, !mask), mark))
+    set(key.clone(), or(and(key, !mask), bits))
 }
 
 pub(super) fn source_nat(family: Family, to: impl Into<IpAddr>) -> Stmt {

@@ -138,7 +138,7 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) 
 
     // The tunnel, also where another table has changed its mark since,
     let source = eq(field(family.header(), "saddr"), address(place.address));
-    table.rule(chain, [source, terms.from_port(), goto("tunnel_out")]);
+    table.rule(chain, [source, terms.of_port(), goto("tunnel_out")]);
     // or, longer ago than the guard is there, its port.
     let udp = eq(meta(MetaKey::L4proto), text("udp"));
     table.rule(chain, [marked(), udp, goto("tunnel_out")]);

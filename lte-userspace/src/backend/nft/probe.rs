@@ -97,7 +97,7 @@ fn refused(words: &str) -> BackendError {
 }
 
 /// A guard that uses all that a guard can use.
-fn sample() -> Guard {
+pub(super) fn sample() -> Guard {
     Guard {
         modem: Some(Modem {
             index: 1,
@@ -120,6 +120,55 @@ fn sample() -> Guard {
         mark: 0x7b,
         mask: 0xff,
         admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_secs(180),
+        flow_timeout: Duration::from_mins(3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read_as_nft_says_them() {
+        for (words, expected) in [
+            ("nftables v1.0.6 (Lester Gooch #5)\n", Some([1, 0, 6])),
+            (
+                "nftables v1.1.3 (Commodore Bullmoose #4)\n",
+                Some([1, 1, 3]),
+            ),
+            ("nftables v1.1 (x)", Some([1, 1, 0])),
+            ("nftables v0.9.8-rc1 (E.D.S.)", Some([0, 9, 8])),
+            ("busybox", None),
+            ("", None),
+        ] {
+            assert_eq!(version(words), expected, "{words}");
+        }
+        assert!([0, 9, 8] < OLDEST && [1, 1, 0] > OLDEST);
+    }
+
+    #[test]
+    fn refusals_say_what_to_do() {
+        for (words, hint) in [
+            (
+                "Could not process rule: Operation not permitted",
+                "run as root",
+            ),
+            (
+                "netlink: Error: cache initialization failed: Operation not permitted",
+                "run as root",
+            ),
+            (
+                "netlink: Error: cache initialization failed: Protocol not supported",
+                "no nf_tables",
+            ),
+            (
+                "Could not process rule: No such file or directory",
+                "wants nf_tables with",
+            ),
+        ] {
+            let text = refused(words).to_string();
+            assert!(text.contains(hint), "{text}");
+            assert!(!text.contains('\n'), "{text}");
+        }
     }
 }

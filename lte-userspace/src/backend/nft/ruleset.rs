@@ -70,3 +70,139 @@ impl Fnv {
         self.0
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+    use crate::backend::nft::probe::sample;
+    use std::time::Duration;
+
+    const EGRESS: Features = Features { egress: true };
+    const NO_EGRESS: Features = Features { egress: false };
+
+    /// Sets, chains and rules, one a line.
+    fn text(guard: &Guard, features: Features) -> String {
+        let mut lines = String::new();
+        for table in Ruleset::new(guard, features).tables() {
+            for mut object in table
+                .frame()
+                .unwrap()
+                .into_iter()
+                .chain(table.rules().unwrap())
+            {
+                let (kind, body) = object.as_object_mut().unwrap().iter_mut().next().unwrap();
+                let body = body.as_object_mut().unwrap();
+                for key in ["family", "table"] {
+                    body.remove(key);
+                }
+                let of = table.family_name();
+                lines += &match kind.as_str() {
+                    "rule" => format!(
+                        "{of} {}: {}\n",
+                        body["chain"].as_str().unwrap(),
+                        body["expr"]
+                    ),
+                    kind => format!("{of} {kind} {}\n", Value::Object(body.clone())),
+                };
+            }
+        }
+        lines
+    }
+
+    /// The rules of a guard that uses all there is, as they were when they were tried with real
+    /// packets. Whoever changes rules tries them again, and runs this test with `LTE_BLESS=1`.
+    #[test]
+    fn the_rules_are_those_that_were_tried() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/nft/golden.txt");
+        let rules = text(&sample(), EGRESS);
+        if std::env::var_os("LTE_BLESS").is_some() {
+            std::fs::write(file, &rules).unwrap();
+        }
+        let golden = std::fs::read_to_string(file).unwrap();
+        for (line, (is, was)) in rules.lines().zip(golden.lines()).enumerate() {
+            assert_eq!(is, was, "line {} of golden.txt", line + 1);
+        }
+        assert_eq!(rules.lines().count(), golden.lines().count());
+    }
+
+    #[test]
+    fn without_ipv6_no_rule_passes_any() {
+        let mut guard = sample();
+        guard.modem.as_mut().unwrap().v6 = None;
+        for features in [EGRESS, NO_EGRESS] {
+            let rules = text(&guard, features);
+            assert!(!rules.contains("icmpv6"), "{rules}");
+            for rule in rules
+                .lines()
+                .filter(|r| r.contains("ip6") || r.contains("ipv6"))
+            {
+                assert!(rule.contains("drop"), "{rule}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_modem_the_tunnel_has_no_way() {
+        let mut guard = sample();
+        guard.modem = None;
+        let rules = text(&guard, EGRESS);
+        let steer: Vec<_> = rules
+            .lines()
+            .filter(|r| r.starts_with("inet steer:"))
+            .collect();
+        assert!(
+            steer[..2].iter().all(|rule| rule.contains("drop")),
+            "{steer:?}"
+        );
+        assert!(!rules.contains("snat"), "{rules}");
+        assert!(!rules.contains("netdev"), "{rules}");
+    }
+
+    #[test]
+    fn what_egress_books_inet_does_not() {
+        let books = |features, class: &str| {
+            let rules = text(&sample(), features);
+            let name = format!("{{\"counter\":\"modem-out/{class}\"}}");
+            let of = |family: &str| {
+                rules
+                    .lines()
+                    .filter(|r| r.starts_with(family) && r.contains(&name))
+                    .count()
+            };
+            (of("inet"), of("netdev"))
+        };
+        for class in ["tunnel", "nat-keepalive", "admin", "neighbour"] {
+            let (inet, netdev) = books(EGRESS, class);
+            assert!(inet == 0 && netdev > 0, "{class}");
+            let (inet, netdev) = books(NO_EGRESS, class);
+            assert!(inet > 0 && netdev == 0, "{class}");
+        }
+    }
+
+    #[test]
+    fn what_changes_the_rules_changes_their_number() {
+        let of = |change: &dyn Fn(&mut Guard)| {
+            let mut guard = sample();
+            change(&mut guard);
+            Ruleset::new(&guard, EGRESS).fingerprint().unwrap()
+        };
+        let numbers = [
+            of(&|_| {}),
+            of(&|g| g.listen_port += 1),
+            of(&|g| g.mark = 0x7c),
+            of(&|g| g.mask = 0xffff_ffff),
+            of(&|g| g.admin_ports.clear()),
+            of(&|g| g.flow_timeout += Duration::from_millis(1)),
+            of(&|g| g.modem = None),
+            of(&|g| g.modem.as_mut().unwrap().name = "wwan0".to_owned()),
+            of(&|g| g.modem.as_mut().unwrap().v6 = None),
+            of(&|g| g.modem.as_mut().unwrap().header = crate::backend::LinkHeader::None),
+        ];
+        let different: std::collections::BTreeSet<_> = numbers.iter().collect();
+        assert_eq!(different.len(), numbers.len());
+        assert_eq!(of(&|_| {}), numbers[0]);
+        // A device that comes back under another index is no other guard.
+        assert_eq!(of(&|g| g.modem.as_mut().unwrap().index += 1), numbers[0]);
+    }
+}

@@ -172,3 +172,58 @@ fn condense(complaints: &str) -> String {
         _ => line.trim().to_owned(),
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// A shell in nft's place.
+    fn shell(script: &str, input: &str, deadline: Duration) -> Result<String, RunError> {
+        Program::at(Path::new("/bin/sh"), deadline).call(&["-c", script], input)
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn input_goes_in_and_output_comes_out() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(shell("cat", &input, LONG).unwrap(), input);
+    }
+
+    #[test]
+    fn who_does_not_read_his_input_can_still_answer() {
+        let input = "x".repeat(1 << 20);
+        assert_eq!(shell("echo done", &input, LONG).unwrap(), "done\n");
+    }
+
+    #[test]
+    fn a_complaint_is_one_line_of_its_own_words() {
+        let script = "echo 'internal:0:0-0: Error: Could not process rule: File exists' >&2; \
+                      echo '^^^' >&2; exit 1";
+        let error = shell(script, "", LONG).unwrap_err();
+        assert_eq!(error.to_string(), "Could not process rule: File exists");
+        let silent = shell("exit 3", "", LONG).unwrap_err();
+        assert_eq!(silent.to_string(), "nft failed without a word");
+        let netlink = shell("echo 'netlink: Error: cache' >&2; exit 1", "", LONG).unwrap_err();
+        assert_eq!(netlink.to_string(), "netlink: Error: cache");
+    }
+
+    #[test]
+    fn past_its_deadline_it_is_stopped() {
+        let before = Instant::now();
+        let error = shell("exec sleep 30", "", Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(error, RunError::Deadline(_)), "{error}");
+        // Closed pipes alone are no end.
+        let script = "exec >&- 2>&-; exec sleep 30";
+        let error = shell(script, "", Duration::from_millis(100)).unwrap_err();
+        assert!(matches!(error, RunError::Deadline(_)), "{error}");
+        assert!(before.elapsed() < LONG);
+    }
+
+    #[test]
+    fn a_missing_program_is_named() {
+        let error = Program::at(Path::new("/nowhere/nft"), LONG).call(&["-v"], "");
+        assert!(error.unwrap_err().to_string().contains("/nowhere/nft"));
+    }
+}

@@ -35,3 +35,21 @@ impl Seal {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seal_is_read_from_its_own_name_and_from_no_other() {
+        let seal = Seal {
+            asked: 0x0123_4567_89ab_cdef,
+            read: 7,
+        };
+        assert_eq!(seal.name(), "seal_0123456789abcdef_0000000000000007");
+        assert_eq!(Seal::parse(&seal.name()), Some(seal));
+        for other in ["seal_", "seal_1", "seal_x_1", "steer", "aseal_1_2"] {
+            assert_eq!(Seal::parse(other), None, "{other}");
+        }
+    }
+}

@@ -116,6 +116,12 @@ fn list(nft: &Program, words: &[&str]) -> Result<Vec<Value>, RunError> {
 }
 
 impl TableState {
+    /// One object more.
+    #[cfg(test)]
+    pub(super) fn push(&mut self, object: Value) {
+        self.objects.push(object);
+    }
+
     /// The objects of a kind, with their names.
     pub(super) fn named(&self, kind: &'static str) -> impl Iterator<Item = (&str, &Value)> {
         self.objects.iter().filter_map(move |object| {
@@ -136,7 +142,7 @@ impl TableState {
                 && let Some((_, rest)) = line.split_once(" device")
                 && let Some((device, _)) = rest.split_once(" priority")
             {
-                let between = |c: char| c == '"' || c == ' ';
+                let between = ['"', ' ', '{', '}'];
                 let device = device.trim_start_matches("s =").trim_matches(between);
                 devices.insert(chain, device);
             }
@@ -231,5 +237,107 @@ impl TableState {
             None => object.to_string(),
         });
         objects
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn state(objects: &[Value]) -> TableState {
+        TableState {
+            objects: objects.to_vec(),
+        }
+    }
+
+    fn counter(name: &str, packets: u64, bytes: u64) -> Value {
+        json!({"counter": {"family": "inet", "name": name, "table": "lte_backup", "handle": 1,
+            "packets": packets, "bytes": bytes}})
+    }
+
+    fn chain(name: &str) -> Value {
+        json!({"chain": {"family": "netdev", "name": name, "table": "lte_backup", "handle": 9}})
+    }
+
+    #[test]
+    fn counters_have_64_bits_and_no_link_header() {
+        let inet = state(&[
+            counter("modem-out/tunnel", 1, 60),
+            counter("modem-in/reply", 1 << 40, 1 << 50),
+            counter("somebody-elses", 1, 1),
+        ]);
+        let netdev = state(&[
+            chain("egress_ethernet"),
+            counter("modem-out/tunnel", 10, 740),
+            counter("modem-in/neighbour", 2, 56),
+        ]);
+        let both = State {
+            inet: Some(inet),
+            netdev: Some(netdev),
+        };
+        let tally = |packets, bytes| Tally { packets, bytes };
+        let expected = [
+            ("modem-in/neighbour", tally(2, 56)),
+            ("modem-in/reply", tally(1 << 40, 1 << 50)),
+            ("modem-out/tunnel", tally(11, 660)),
+        ];
+        assert_eq!(both.counters(), expected.into());
+    }
+
+    #[test]
+    fn traffic_leaves_no_trace_in_the_fingerprint_and_a_change_does() {
+        let rule = |text: &str| {
+            json!({"rule": {"family": "inet", "table": "lte_backup", "chain": "c", "handle": 3,
+                "expr": [{"text": text}]}})
+        };
+        let set = |handle: u32, elements: &[u32]| json!({"set": {"name": "remote4", "handle": handle, "elem": elements, "timeout": 9}});
+        let of = |objects: &[Value]| {
+            let state = State {
+                inet: Some(state(objects)),
+                netdev: None,
+            };
+            state.fingerprint()
+        };
+        let before = of(&[counter("a/b", 1, 1), set(1, &[]), rule("x"), rule("y")]);
+        let after = [
+            chain("seal_1_2"),
+            set(4, &[1, 2]),
+            counter("a/b", 9, 9),
+            rule("x"),
+            rule("y"),
+        ];
+        let mut sealed = after.to_vec();
+        assert_eq!(before, of(&sealed));
+        sealed.swap(3, 4);
+        assert_ne!(before, of(&sealed), "the order of rules");
+        assert_ne!(before, of(&after[..4]), "a rule that is missing");
+        assert_ne!(
+            before,
+            of(&[&after[..], &[chain("more")]].concat()),
+            "a chain more"
+        );
+    }
+
+    #[test]
+    fn devices_are_read_from_both_listings_of_nft() {
+        let listing = |hook: &str| {
+            let mut table = state(&[chain("ingress"), chain("plain")]);
+            let line = format!(
+                "table netdev t {{\n\tchain ingress {{\n\t\ttype filter hook ingress {hook} \
+                 priority -500; policy accept;\n\t}}\n\tchain plain {{\n\t}}\n}}\n",
+            );
+            table.add_devices(&line);
+            let device = |name| {
+                let (_, body) = table.named("chain").find(|(n, _)| *n == name)?;
+                body.get("dev")?.as_str().map(str::to_owned)
+            };
+            (device("ingress"), device("plain"))
+        };
+        let modem = (Some("modem".to_owned()), None);
+        assert_eq!(listing("device \"modem\""), modem);
+        assert_eq!(listing("devices = { modem }"), modem);
+        assert_eq!(listing("devices = { \"modem\" }"), modem);
+        assert_eq!(listing(""), (None, None));
     }
 }

@@ -1,7 +1,7 @@
 //! What both tables say in the same words: the guard's terms as expressions and statements.
 
 use super::expr::{
-    Expr, Family, Stmt, and, any_of, at_least, count, eq, field, meta, number, set_mark, subnet,
+    Expr, Family, Stmt, and, any_of, at_least, count, eq, field, meta, number, set_bits, subnet,
     text, transport,
 };
 use super::ruleset::Features;
@@ -82,23 +82,17 @@ impl<'a> Terms<'a> {
 
     /// Gives the bits that are ours our value.
     pub(super) fn mark(self, mark: Expr) -> Stmt {
-        set_mark(mark, self.guard.mark, self.guard.mask)
+        set_bits(mark, self.guard.mark, self.guard.mask)
     }
 
     /// From the tunnel's port.
-    pub(super) fn from_port(self) -> Stmt {
-        eq(
-            field("udp", "sport"),
-            number(self.guard.listen_port.into()),
-        )
+    pub(super) fn of_port(self) -> Stmt {
+        eq(field("udp", "sport"), number(self.guard.listen_port.into()))
     }
 
     /// To the tunnel's port.
     pub(super) fn to_port(self) -> Stmt {
-        eq(
-            field("udp", "dport"),
-            number(self.guard.listen_port.into()),
-        )
+        eq(field("udp", "dport"), number(self.guard.listen_port.into()))
     }
 
     /// What the modem itself may be asked: an echo, its page.

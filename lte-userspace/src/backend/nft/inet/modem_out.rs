@@ -1,9 +1,9 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
+use super::super::expr::Family;
 use super::super::expr::{Stmt, accept, ct, drop, goto, meta, remember};
 use super::super::table::Table;
 use super::super::terms::{Terms, book, neighbour_discovery, shapes};
-use super::super::expr::Family;
 use super::{is_of, leaves_by, leaves_not_by, remote};
 use crate::backend::Modem;
 use lte_common::policy::{Class, Hook};
@@ -23,7 +23,7 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
         tunnel_out(table, terms);
         table.rule(chain, by_modem(modem));
     }
-    let elsewhere = [leaves_not_by("lo"), terms.from_port(), goto("uplink_out")];
+    let elsewhere = [leaves_not_by("lo"), terms.of_port(), goto("uplink_out")];
     table.rule(chain, elsewhere);
 }
 
@@ -40,7 +40,7 @@ fn modem_out(table: &mut Table, terms: Terms<'_>) {
         let closed = book(Hook::ModemOut, Class::DropFamily);
         table.rule(chain, [is_of(family), closed, drop()]);
     }
-    table.rule(chain, [terms.from_port(), goto("tunnel_out")]);
+    table.rule(chain, [terms.of_port(), goto("tunnel_out")]);
     for (family, place) in terms.places() {
         if family == Family::V6 {
             let neighbour = pass(neighbour_discovery(), Class::Neighbour, terms);

@@ -1,8 +1,8 @@
 //! `only-the-modem`: the tunnel's packets that would go another way.
 
 use super::super::expr::{
-    Family, accept, address, drop, eq, field, goto, meta, ne, number, set, source_kind,
-    source_nat, text,
+    Family, accept, address, drop, eq, field, goto, meta, ne, number, set, source_kind, source_nat,
+    text,
 };
 use super::super::table::Table;
 use super::super::terms::{Terms, book};
@@ -28,7 +28,7 @@ pub(super) fn output(table: &mut Table, terms: Terms<'_>) {
     }
     table.chain("steer");
     for chain in ["output", "output_late"] {
-        let tunnel = [leaves_not_by("lo"), terms.from_port(), goto("steer")];
+        let tunnel = [leaves_not_by("lo"), terms.of_port(), goto("steer")];
         table.rule(chain, tunnel);
     }
     for family in Family::BOTH {
@@ -40,7 +40,10 @@ pub(super) fn output(table: &mut Table, terms: Terms<'_>) {
                 // On its way already: a mark would only make the kernel look for it again. Where
                 // another table has set one, the kernel may have, and found another.
                 let unmarked = eq(meta(MetaKey::Mark), number(0));
-                table.rule("steer", [by_modem, unmarked, eq(source(), here()), accept()]);
+                table.rule(
+                    "steer",
+                    [by_modem, unmarked, eq(source(), here()), accept()],
+                );
                 table.rule("steer", [ne(source(), here()), set(source(), here())]);
             }
             (modem, _) => {
@@ -85,6 +88,6 @@ pub(super) fn pin_source(table: &mut Table, terms: Terms<'_>) {
     for (family, place) in terms.places() {
         let by_modem = leaves_by(&modem.name);
         let nat = source_nat(family, place.address);
-        table.rule(chain, [is_of(family), by_modem, terms.from_port(), nat]);
+        table.rule(chain, [is_of(family), by_modem, terms.of_port(), nat]);
     }
 }
