@@ -6,6 +6,7 @@ use rtnetlink::packet_route::link::{
 };
 use rtnetlink::{LinkUnspec, LinkWireguard};
 
+use super::sysctl::SendRedirects;
 use super::{Kernel, KernelError};
 use crate::backend::LinkHeader;
 
@@ -160,7 +161,10 @@ impl Kernel {
         } else {
             (builder.down().build(), "down")
         };
-        self.change(message, format!("setting {name} {word}")).await
+        let redirects = SendRedirects::note()?;
+        self.change(message, format!("setting {name} {word}"))
+            .await?;
+        redirects.restore()
     }
 
     async fn change(&self, message: LinkMessage, doing: String) -> Result<(), KernelError> {

@@ -39,6 +39,33 @@ pub fn write(interface: &str, key: SysctlKey, value: &str) -> Result<(), KernelE
         .map_err(|error| KernelError::new(format!("writing {value} to {}", path.display()), error))
 }
 
+/// The redirects that the kernel's WireGuard takes from everybody.
+///
+/// When a WireGuard interface goes up, the kernel sets `net.ipv4.conf.all.send_redirects` to 0
+/// for the whole network namespace. That is not our setting to change.
+#[derive(Debug)]
+pub struct SendRedirects(Option<String>);
+
+impl SendRedirects {
+    /// Notes how it is.
+    pub fn note() -> Result<Self, KernelError> {
+        read_file("ipv4", "all", "send_redirects").map(Self)
+    }
+
+    /// Puts it back where it has changed.
+    pub fn restore(self) -> Result<(), KernelError> {
+        let path = path("ipv4", "all", "send_redirects");
+        match self.0 {
+            Some(before) if Self::note()?.0.as_ref() != Some(&before) => {
+                fs::write(&path, &before).map_err(|error| {
+                    KernelError::new(format!("writing {before} to {}", path.display()), error)
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// How strictly the reverse path of what an interface receives is checked: 0 not at all, 1
 /// strictly, 2 loosely. It is the larger of the interface's own setting and that of `all`.
 pub fn reverse_path_filter(interface: &str) -> Result<Option<u8>, KernelError> {
