@@ -47,15 +47,24 @@ pub fn select(choice: BackendChoice) -> Result<Selected, BackendError> {
 
 /// Every backend that could have left something on this machine.
 pub fn all() -> Vec<Box<dyn Backend>> {
+    others(None)
+}
+
+/// The same, but for one kind.
+pub fn others(than: Option<Kind>) -> Vec<Box<dyn Backend>> {
     [Kind::Ebpf, Kind::Nft]
         .into_iter()
+        .filter(|kind| than != Some(*kind))
         .filter_map(|kind| open(kind).ok())
         .collect()
 }
 
 fn probed(kind: Kind) -> Result<Box<dyn Backend>, BackendError> {
     let backend = open(kind)?;
-    backend.probe()?;
+    // What eBPF needs is asked when it is opened, and asking twice takes its time.
+    if kind != Kind::Ebpf {
+        backend.probe()?;
+    }
     Ok(backend)
 }
 

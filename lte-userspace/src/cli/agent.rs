@@ -10,10 +10,12 @@ use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, chosen_port}
 use crate::state::{Before, Lock, Memory};
 
 pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
+    log::debug!("started");
     let config = Config::load(&common.config)?;
     machine::require_net_admin()?;
     machine::require_wireguard()?;
-    let backends = machine::backends(&config, common.backend)?;
+    let backend = machine::backend(&config, common.backend)?;
+    log::debug!("backend {}", backend.kind());
     block_on(async move {
         let kernel = Kernel::open()?;
         if !wait {
@@ -25,7 +27,7 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         let memory = Memory::new(&common.dirs.state);
         let listen_port = listen_port(&kernel, &config, &memory).await?;
         let agent = Agent {
-            converger: Converger::new(kernel, backends, before, listen_port),
+            converger: Converger::new(kernel, backend, before, listen_port),
             config,
             path: common.config,
             backend: common.backend,

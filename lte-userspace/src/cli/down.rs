@@ -27,7 +27,7 @@ impl Down {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
         machine::require_net_admin()?;
         common.dirs.create()?;
-        let _lock = take_over(common)?;
+        let (_lock, interrupted) = take_over(common)?;
         let mut before = Before::load(&common.dirs.run)?;
         let unrecorded = before.is_empty();
         let mut backends = select::all();
@@ -35,28 +35,29 @@ impl Down {
             let kernel = Kernel::open()?;
             Ok(take_down(&kernel, &mut backends, &mut before).await)
         })?;
-        for text in &done {
-            println!("{text}");
+        if unrecorded && done > 0 {
+            log::warn!("{NO_RECORD}");
         }
-        if done.is_empty() && failed.is_empty() {
-            println!("nothing is up");
-        } else if unrecorded {
-            log::warn!("{}", NO_RECORD);
+        all_done(&failed)?;
+        match done {
+            0 if interrupted.is_none() => println!("nothing was up"),
+            _ => println!("everything is down"),
         }
-        all_done(&failed)
+        Ok(())
     }
 }
 
 /// What cannot be put back without the record.
 const NO_RECORD: &str = "how the modem was found is not on record (the run directory was emptied): its address, its being up and its sysctls were left as they are";
 
-/// Takes the lock; an agent that holds it is interrupted and waited for.
-fn take_over(common: &Common) -> anyhow::Result<Lock> {
+/// Takes the lock; an agent that holds it is interrupted and waited for; its number
+/// is returned, too.
+fn take_over(common: &Common) -> anyhow::Result<(Lock, Option<i32>)> {
     let deadline = Instant::now() + PATIENCE;
     let mut interrupted = None;
     loop {
         match Lock::take(&common.dirs.run) {
-            Ok(lock) => return Ok(lock),
+            Ok(lock) => return Ok((lock, interrupted)),
             Err(LockError::Held { pid: Some(number) }) => {
                 if Instant::now() > deadline {
                     bail!(

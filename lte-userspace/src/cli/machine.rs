@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, anyhow, bail};
 
 use crate::backend::Backend;
-use crate::backend::select::{all, select};
+use crate::backend::select::select;
 use crate::config::{BackendChoice, Config};
 use crate::kernel::{Kernel, genl};
 use crate::reconcile::modem;
@@ -34,19 +34,16 @@ pub(super) fn require_wireguard() -> anyhow::Result<()> {
     })
 }
 
-/// The backends: the one that is to keep the guard, then every other.
-pub(super) fn backends(
+/// The backend that is to keep the guard.
+pub(super) fn backend(
     config: &Config,
     asked: Option<BackendChoice>,
-) -> anyhow::Result<Vec<Box<dyn Backend>>> {
+) -> anyhow::Result<Box<dyn Backend>> {
     let selected = select(asked.unwrap_or(config.backend))?;
     if let Some(why) = selected.why_not_ebpf {
         log::info!("backend nft, since ebpf cannot run here: {why}");
     }
-    let kind = selected.backend.kind();
-    let mut backends = vec![selected.backend];
-    backends.extend(all().into_iter().filter(|other| other.kind() != kind));
-    Ok(backends)
+    Ok(selected.backend)
 }
 
 /// Fails where the modem is not plugged in, or nothing can be guarded on it.

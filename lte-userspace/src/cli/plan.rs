@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{Common, block_on, machine};
+use crate::backend::select;
 use crate::config::{Config, Endpoint};
 use crate::kernel::Kernel;
 use crate::reconcile::{Inputs, View};
@@ -28,7 +29,9 @@ impl Plan {
         let config = Config::load(&common.config)?;
         machine::require_net_admin()?;
         machine::require_wireguard()?;
-        let mut backends = machine::backends(&config, common.backend)?;
+        let mut backends = vec![machine::backend(&config, common.backend)?];
+        let kind = backends[0].kind();
+        backends.extend(select::others(Some(kind)));
         let memory = Memory::new(&common.dirs.state);
         let before = Before::load(&common.dirs.run)?;
         let mut notes = Vec::new();
@@ -63,7 +66,6 @@ impl Plan {
                 record: &before.record,
                 listen_port,
                 resolved: &resolved,
-                strangers: true,
             };
             Ok(View::new(&Kernel::open()?, &mut backends, inputs).await?)
         })?;

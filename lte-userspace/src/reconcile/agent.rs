@@ -107,7 +107,7 @@ impl Agent {
                 "the datapath is in place: {} over the modem, port {}, backend {}",
                 self.config.tunnel.interface,
                 self.converger.listen_port,
-                self.converger.backends[0].kind()
+                self.converger.kind()
             ),
             (true, false) => format!(
                 "waiting for the modem ({}); until it is there, nothing of the tunnel leaves",
@@ -194,12 +194,9 @@ impl Agent {
             None if self.config.tunnel.listen_port.is_none() => self.converger.listen_port,
             None => chosen_port(&self.memory)?,
         };
-        // The wanted backend first; what another has left is then looked for and removed.
-        self.converger
-            .backends
-            .sort_by_key(|backend| backend.kind() != kind);
-        if self.converger.backends[0].kind() != kind {
-            self.converger.backends.insert(0, selected.backend);
+        // What another one keeps until now goes when this one's guard is in place.
+        if self.converger.kind() != kind {
+            self.converger.backends = vec![selected.backend];
         }
         self.converger.look_for_strangers = true;
         self.config = config;
@@ -210,16 +207,14 @@ impl Agent {
     async fn down(mut self) -> Ending {
         log::info!("interrupted: taking everything down");
         self.notifier.send("STOPPING=1");
+        self.converger.open_others();
         let Converger {
             kernel,
             backends,
             before,
             ..
         } = &mut self.converger;
-        let (done, failed) = take_down(kernel, backends, before).await;
-        for text in done {
-            log::info!("{text}");
-        }
+        let (_, failed) = take_down(kernel, backends, before).await;
         Ending::Down(failed)
     }
 

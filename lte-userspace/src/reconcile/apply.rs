@@ -1,5 +1,7 @@
 //! Taking the steps of a plan.
 
+use std::time::Instant;
+
 use super::plan::{Removal, Step};
 use crate::backend::{Backend, BackendError, Kind};
 use crate::desired::{Link, Object};
@@ -17,8 +19,8 @@ pub struct Failure {
 /// What a plan came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    /// Steps that were taken, in words.
-    pub done: Vec<String>,
+    /// How many steps were taken.
+    pub done: usize,
     /// Steps that failed.
     pub failed: Vec<Failure>,
     /// Steps that were not tried since one that they rest on had failed.
@@ -35,8 +37,14 @@ pub async fn apply(kernel: &Kernel, backends: &mut [Box<dyn Backend>], steps: &[
             outcome.skipped.push(text);
             continue;
         }
-        match take(kernel, backends, step).await {
-            Ok(()) => outcome.done.push(text),
+        let started = Instant::now();
+        let result = take(kernel, backends, step).await;
+        log::debug!("{text}: {} ms", started.elapsed().as_millis());
+        match result {
+            Ok(()) => {
+                log::info!("{text}");
+                outcome.done += 1;
+            }
             Err(errors) => {
                 lost.note(step);
                 outcome.failed.extend(errors.into_iter().map(|why| Failure {

@@ -8,7 +8,8 @@ use super::apply::apply;
 use super::plan::{Plan, Step, sysctl_name};
 use super::repairs::Repairs;
 use super::view::{Inputs, View, ViewError};
-use crate::backend::Backend;
+use crate::backend::select::others;
+use crate::backend::{Backend, Kind, chain};
 use crate::config::{Config, Endpoint, Uplinks};
 use crate::desired::{Object, SysctlKey};
 use crate::kernel::Kernel;
@@ -35,7 +36,7 @@ pub enum RoundError {
 pub struct Converger {
     /// The kernel.
     pub kernel: Kernel,
-    /// The backend that keeps the guard, then all others.
+    /// The backend that keeps the guard, then all others once they have been looked for.
     pub backends: Vec<Box<dyn Backend>>,
     /// How things were found.
     pub before: Before,
@@ -43,7 +44,7 @@ pub struct Converger {
     pub listen_port: u16,
     /// What endpoint names are known to mean.
     pub resolved: BTreeMap<Endpoint, SocketAddr>,
-    /// Whether to look for what other backends have left, the next time.
+    /// Whether what other backends have left is still to be looked for, when all else is done.
     pub look_for_strangers: bool,
     repairs: Repairs,
     retry: Duration,
@@ -66,13 +67,13 @@ impl Converger {
     /// Builds it; nothing is changed yet.
     pub fn new(
         kernel: Kernel,
-        backends: Vec<Box<dyn Backend>>,
+        backend: Box<dyn Backend>,
         before: Before,
         listen_port: u16,
     ) -> Self {
         Self {
             kernel,
-            backends,
+            backends: vec![backend],
             before,
             listen_port,
             resolved: BTreeMap::new(),
@@ -90,15 +91,20 @@ impl Converger {
             match self.round(config).await {
                 Ok(next) => {
                     outcome = next;
+                    if outcome.settled && std::mem::take(&mut self.look_for_strangers) {
+                        self.open_others();
+                        continue;
+                    }
                     if outcome.settled {
                         self.retry = RETRY.0;
+                        self.backends.truncate(1);
                     }
                     if outcome.settled || outcome.retry.is_some() {
                         return outcome;
                     }
                 }
                 Err(error) => {
-                    let line = crate::backend::chain(&error);
+                    let line = chain(&error);
                     self.say(BTreeSet::new(), [line].into());
                     outcome.settled = false;
                     outcome.retry = Some(self.pause());
@@ -108,6 +114,17 @@ impl Converger {
         }
         outcome.retry = Some(self.pause());
         outcome
+    }
+
+    /// The backend that keeps the guard.
+    pub fn kind(&self) -> Kind {
+        self.backends[0].kind()
+    }
+
+    /// Opens the backends that do not keep the guard, to see what they have left of earlier runs.
+    pub fn open_others(&mut self) {
+        self.backends.truncate(1);
+        self.backends.extend(others(Some(self.kind())));
     }
 
     /// The next, longer pause after a failure.
@@ -123,9 +140,15 @@ impl Converger {
             record: &self.before.record,
             listen_port: self.listen_port,
             resolved: &self.resolved,
-            strangers: self.look_for_strangers,
         };
+        let started = Instant::now();
+        let strangers = self.backends.len() > 1;
         let view = View::new(&self.kernel, &mut self.backends, inputs).await?;
+        log::debug!(
+            "looked in {} ms (strangers: {strangers}): {} steps",
+            started.elapsed().as_millis(),
+            view.plan.steps.len()
+        );
         let mut outcome = Convergence {
             modem: view.facts.modem.is_some(),
             ..Convergence::default()
@@ -136,7 +159,6 @@ impl Converger {
         let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();
         if steps.is_empty() && blocked.is_empty() {
             outcome.settled = true;
-            self.look_for_strangers = false;
             self.say(view.warnings, errors);
             return Ok(outcome);
         }
@@ -146,9 +168,6 @@ impl Converger {
             .cloned()
             .partition(|step| self.repairs.held(&key(step), now).is_none());
         let done = apply(&self.kernel, &mut self.backends, &due).await;
-        for text in &done.done {
-            log::info!("{text}");
-        }
         for step in &due {
             let key = key(step);
             if let Some(pause) = self.repairs.note(&key, now) {

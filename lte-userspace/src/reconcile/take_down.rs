@@ -10,14 +10,14 @@ use crate::state::Before;
 /// How often what is left is tried again.
 const PASSES: usize = 3;
 
-/// Removes everything of ours and puts back what was changed, as far as it goes. Returns what was
-/// done, in words, and all that failed.
+/// Removes everything of ours and puts back what was changed, as far as it goes. Returns how many
+/// steps were taken, and all that failed.
 pub async fn take_down(
     kernel: &Kernel,
     backends: &mut [Box<dyn Backend>],
     before: &mut Before,
-) -> (Vec<String>, Vec<Failure>) {
-    let mut done = Vec::new();
+) -> (usize, Vec<Failure>) {
+    let mut done = 0;
     let mut failed = Vec::new();
     for _ in 0..PASSES {
         let record = &before.record;
@@ -38,7 +38,7 @@ pub async fn take_down(
             break;
         }
         let outcome = apply(kernel, backends, &plan.steps).await;
-        done.extend(outcome.done);
+        done += outcome.done;
         failed.extend(outcome.failed);
     }
     if failed.is_empty()

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
@@ -33,8 +34,6 @@ pub struct Inputs<'a> {
     pub listen_port: u16,
     /// What endpoint names are known to mean.
     pub resolved: &'a BTreeMap<Endpoint, SocketAddr>,
-    /// Whether to look for what other backends have left.
-    pub strangers: bool,
 }
 
 /// What was seen, and what is to be done about it.
@@ -51,19 +50,22 @@ pub struct View {
 }
 
 impl View {
-    /// Looks and compares. The first backend is the one that is to keep the guard.
+    /// Looks and compares. The first backend is the one that is to keep the guard; what others
+    /// have left is to go.
     pub async fn new(
         kernel: &Kernel,
         backends: &mut [Box<dyn Backend>],
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
         let Inputs { config, record, .. } = inputs;
+        let started = Instant::now();
         let identity = &config.modem.identity;
         let observed = Observed::look(kernel, Some(&config.tunnel.interface), |links| {
             let modem = modem(links, identity).map(|link| link.index);
             record.interfaces.keys().copied().chain(modem).collect()
         })
         .await?;
+        log::debug!("saw the kernel's objects after {} ms", started.elapsed().as_millis());
         let facts = Facts {
             modem: observed.modem(config),
             uplinks: observed.uplinks(config, &record.uplinks),
@@ -73,7 +75,7 @@ impl View {
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);
         want.extend(plan::restore(&observed, record, modem));
-        let guard = guard_state(backends, &want, inputs.strangers)?;
+        let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
         let warnings = warnings(config, &observed, &facts)?;
         Ok(Self {
@@ -88,7 +90,6 @@ impl View {
 fn guard_state(
     backends: &mut [Box<dyn Backend>],
     want: &[Object],
-    strangers: bool,
 ) -> Result<GuardState, BackendError> {
     let mut state = GuardState::default();
     let Some((keeper, others)) = backends.split_first_mut() else {
@@ -99,11 +100,9 @@ fn guard_state(
             state.differences = keeper.observe(guard)?;
         }
     }
-    if strangers {
-        for other in others {
-            if other.present()? {
-                state.strangers.push(other.kind());
-            }
+    for other in others {
+        if other.present()? {
+            state.strangers.push(other.kind());
         }
     }
     Ok(state)
