@@ -12,7 +12,7 @@ mod skb;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use lte_common::headers;
+use lte_common::headers::{self, Facts, Reject};
 use lte_common::policy::{self, Hook, Origin, Verdict};
 
 use crate::maps::Maps;
@@ -49,17 +49,28 @@ fn floor(_ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn guard(skb: &Skb, hook: Hook) -> i32 {
+    let link_len = maps::policy().link_len;
+    if let Some(facts) = headers::plain_udp(&Direct::new(skb), link_len) {
+        return decide(skb, hook, Ok(&facts));
+    }
+    match headers::parse(&Helper::new(skb), link_len) {
+        Ok(facts) => match maps::settle(&facts) {
+            Some(facts) => decide(skb, hook, Ok(facts)),
+            None => decide(skb, hook, Err(Reject::Malformed)),
+        },
+        Err(reject) => decide(skb, hook, Err(reject)),
+    }
+}
+
+#[inline(always)]
+fn decide(skb: &Skb, hook: Hook, parsed: Result<&Facts, Reject>) -> i32 {
     let policy = maps::policy();
-    let parsed = match headers::plain_udp(&Direct::new(skb), policy.link_len) {
-        Some(facts) => Ok(facts),
-        None => headers::parse(&Helper::new(skb), policy.link_len),
-    };
     let origin = Origin {
         local: skb.is_local(),
         mark: skb.mark(),
     };
-    let verdict = policy::decide(hook, &parsed, origin, policy, &Maps);
-    let facts = parsed.as_ref().ok();
+    let verdict = policy::decide(hook, parsed, origin, policy, &Maps);
+    let facts = parsed.ok();
     if let Some(facts) = facts {
         policy::remember(hook, facts, origin, &verdict, policy, &Maps);
     }

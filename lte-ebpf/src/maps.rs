@@ -3,6 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
+use lte_common::headers::Facts;
 use lte_common::layout::{
     Counter, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, TalkKey, maps as sizes,
 };
@@ -19,6 +20,22 @@ static ASKED: LruHashMap<TalkKey, u64> = LruHashMap::pinned(sizes::ASKED_MAX, 0)
 static PERMITS: HashMap<TalkKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(sizes::COUNTERS_MAX, 0);
+
+/// Where the facts of a packet with many headers are put down for a moment.
+#[map]
+static SCRATCH: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+
+/// Puts facts down where the verifier forgets by which of many ways they were come by: it then
+/// follows the policy once, and not once for each way through the headers.
+#[inline(always)]
+pub(crate) fn settle(facts: &Facts) -> Option<&'static Facts> {
+    let at = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: the value is of this CPU, and programs on one hook do not interrupt each other.
+    unsafe {
+        at.write(*facts);
+        Some(&*at)
+    }
+}
 
 /// A look into the hash of remotes costs more than all the rest of a packet: a CPU keeps the
 /// last one at hand. What it keeps is trusted for a second, the time in which it would not be

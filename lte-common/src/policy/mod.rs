@@ -253,7 +253,7 @@ impl Verdict {
 #[inline(always)]
 pub fn decide<M: Memory>(
     hook: Hook,
-    parsed: &Result<Facts, Reject>,
+    parsed: Result<&Facts, Reject>,
     origin: Origin,
     policy: &Policy,
     memory: &M,
@@ -262,7 +262,7 @@ pub fn decide<M: Memory>(
         (Hook::UplinkOut, Ok(facts)) => uplink_out::decide(facts, origin, policy, memory),
         // What cannot be read was not made by WireGuard.
         (Hook::UplinkOut, Err(_)) => Verdict::UNTOUCHED,
-        (_, Err(reject)) => rejected(*reject),
+        (_, Err(reject)) => rejected(reject),
         (_, Ok(facts)) if policy.modem(facts.family).is_none() => Verdict::drop(Class::DropFamily),
         (Hook::ModemOut, Ok(facts)) => modem_out::decide(facts, origin, policy, memory),
         (Hook::ModemIn, Ok(facts)) => modem_in::decide(facts, policy, memory),
