@@ -18,7 +18,7 @@ fn interrupt_leaves_nothing(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let before = scene.lab.snapshot()?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let during = before.difference(&scene.lab.snapshot()?);
     ensure!(!during.is_empty(), "the agent has changed nothing");
     agent.interrupt()?;
@@ -31,7 +31,7 @@ fn down_after_terminate_leaves_nothing(backend: Backend) -> Result<()> {
     let before = scene.lab.snapshot()?;
     let installation = scene.installation()?;
     let agent = installation.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     agent.terminate()?;
     let ended = installation.run(Some(backend), &["down"])?;
     ensure!(ended.status.success(), "down: {ended:?}");
@@ -50,7 +50,7 @@ fn down_without_an_uplink_leaves_nothing(backend: Backend) -> Result<()> {
     })?;
     let before = scene.lab.snapshot()?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     agent.interrupt()?;
     before.assert_same(&scene.lab.router)
 }
@@ -60,7 +60,7 @@ fn datapath_outlives_the_agent(backend: Backend) -> Result<()> {
     let before = scene.lab.snapshot()?;
     let installation = scene.installation()?;
     let agent = installation.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(3)?;
     agent.terminate()?;

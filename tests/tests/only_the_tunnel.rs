@@ -41,7 +41,7 @@ fn look_alike(backend: Backend, masquerade: bool) -> Result<()> {
         ..Options::default()
     })?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let mut payload = traffic::shaped_as_data();
     payload.resize(LOOK_ALIKE, 0x5a);
     let targets = [
@@ -71,7 +71,7 @@ fn look_alike(backend: Backend, masquerade: bool) -> Result<()> {
 fn lan_with_default_route_on_modem(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     scene.lab.default_route_on_modem()?;
     // The kernel does send the LAN that way, so that only the guard is in between.
     let way = scene.lab.router.tool(
@@ -115,7 +115,7 @@ fn lan_with_default_route_on_modem(backend: Backend) -> Result<()> {
 fn router_with_default_route_on_modem(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     scene.lab.default_route_on_modem()?;
     let router = &scene.lab.router;
     let targets = [
@@ -135,7 +135,7 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let services = Services::open(&scene.lab.router, 8080)?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let carrier = &scene.lab.carrier.netns;
     let target = SocketAddrV4::new(MODEM, 8080);
     let hello = [b"hello".to_vec()];
@@ -168,7 +168,7 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
 fn strangers_on_the_listen_port(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(2)?;
     let report = pinger.stop()?;

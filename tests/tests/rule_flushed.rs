@@ -32,7 +32,7 @@ fn flushed(backend: Backend, masquerade: bool) -> Result<()> {
     })?;
     let router = &scene.lab.router;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     // The port rule, the mark rule, and what else the agent may want.
     let all = rules(router)?;
     ensure!(all >= 2, "the agent has {all} rules");

@@ -52,7 +52,7 @@ fn up(backend: Backend) -> Result<()> {
 fn uplink_lost(backend: Backend) -> Result<()> {
     let scene = Scene::open(&lte())?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(5)?;
     scene.lab.lose_default_route()?;
