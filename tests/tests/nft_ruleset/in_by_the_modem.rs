@@ -126,6 +126,7 @@ fn pieces_from_strangers_do_not_get_in() {
 #[test]
 fn what_is_neither_ip_nor_arp_does_not_get_in() {
     let rig = Rig::open();
+    rig.round_trip(&keepalive());
     let mut frame = vec![0xff; 12];
     frame.extend([0x88, 0xcc]);
     frame.extend([0; 46]);
