@@ -1,5 +1,7 @@
 //! No command: the agent.
 
+use std::collections::BTreeSet;
+
 use anyhow::bail;
 
 use super::{Common, block_on, machine};
@@ -18,14 +20,19 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
     log::debug!("backend {}", backend.kind());
     block_on(async move {
         let kernel = Kernel::open()?;
+        let tunnel = &config.tunnel.interface;
+        let observed = Observed::look(&kernel, Some(tunnel), |_| BTreeSet::new()).await?;
         if !wait {
-            machine::require_modem(&kernel, &config).await?;
+            machine::require_modem(&observed, &config)?;
+        }
+        let before = Before::load(&common.dirs.run)?;
+        if let Some(why) = observed.in_the_way(tunnel, &before.record) {
+            bail!(why);
         }
         common.dirs.create()?;
         let lock = Lock::take(&common.dirs.run)?;
-        let before = Before::load(&common.dirs.run)?;
         let memory = Memory::new(&common.dirs.state);
-        let listen_port = listen_port(&kernel, &config, &memory).await?;
+        let listen_port = listen_port(&observed, &config, &memory)?;
         let agent = Agent {
             converger: Converger::new(kernel, backend, before, listen_port),
             config,
@@ -44,21 +51,20 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
 
 /// The config's port, else that of a tunnel of ours that is up already, else the one that was
 /// chosen earlier or is chosen now.
-async fn listen_port(kernel: &Kernel, config: &Config, memory: &Memory) -> anyhow::Result<u16> {
+fn listen_port(observed: &Observed, config: &Config, memory: &Memory) -> anyhow::Result<u16> {
     if let Some(port) = config.tunnel.listen_port {
         return Ok(port);
     }
-    let name = &config.tunnel.interface;
-    let observed = Observed::look(kernel, Some(name), |_| Default::default()).await?;
-    let ours = observed.link(name).is_some_and(|link| link.is_our_tunnel());
-    if let Some(device) = observed
-        .device
-        .filter(|device| ours && device.listen_port != 0)
-    {
-        memory.keep_listen_port(device.listen_port)?;
-        return Ok(device.listen_port);
+    let ours = observed
+        .link(&config.tunnel.interface)
+        .is_some_and(|link| link.is_our_tunnel());
+    match &observed.device {
+        Some(device) if ours && device.listen_port != 0 => {
+            memory.keep_listen_port(device.listen_port)?;
+            Ok(device.listen_port)
+        }
+        _ => chosen_port(memory),
     }
-    chosen_port(memory)
 }
 
 /// Fails with everything that could not be taken down.

@@ -7,8 +7,8 @@ use anyhow::{Context as _, anyhow, bail};
 use crate::backend::Backend;
 use crate::backend::select::select;
 use crate::config::{BackendChoice, Config};
-use crate::kernel::{Kernel, genl};
-use crate::reconcile::modem;
+use crate::kernel::genl;
+use crate::reconcile::Observed;
 
 /// `CAP_NET_ADMIN`'s number (linux/capability.h).
 const CAP_NET_ADMIN: u32 = 12;
@@ -46,10 +46,9 @@ pub(super) fn backend(
     Ok(selected.backend)
 }
 
-/// Fails where the modem is not plugged in, or nothing can be guarded on it.
-pub(super) async fn require_modem(kernel: &Kernel, config: &Config) -> anyhow::Result<()> {
-    let links = kernel.links().await?;
-    if modem(&links, &config.modem.identity).is_none() {
+/// Fails where the modem is not plugged in.
+pub(super) fn require_modem(observed: &Observed, config: &Config) -> anyhow::Result<()> {
+    if observed.modem(config).is_none() {
         bail!(
             "modem {}: there is no such interface: plug it in, mend [modem] in the config, or wait for it with --wait",
             config.modem.identity

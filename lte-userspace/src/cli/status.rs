@@ -1,5 +1,6 @@
 //! `status`: how do things stand?
 
+use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -87,7 +88,7 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
         let links = kernel.links().await?;
         let tunnel = links.iter().find(|link| link.is_our_tunnel());
         let name = tunnel.map(|link| link.name.as_str());
-        Ok(Observed::look(&kernel, name, |_| Default::default()).await?)
+        Ok(Observed::look(&kernel, name, |_| BTreeSet::new()).await?)
     })?;
     let modem = before
         .record

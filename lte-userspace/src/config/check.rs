@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::error::Problems;
 use super::key::{PrivateKey, read_private_key};
 use super::raw::{Raw, RawBudget, RawModem, RawPeer, RawRouting, RawTunnel, Texts};
-use super::{Config, Family, Modem, ModemIdentity, Peer, Routing, Tunnel, Uplinks};
+use super::{Config, Modem, ModemIdentity, Peer, Place, Routing, Tunnel, Uplinks};
 
 /// The tunnel's interface where the file names none.
 const DEFAULT_TUNNEL: &str = "wg-lte";
@@ -92,7 +92,7 @@ fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem> {
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Option<Vec<u16>>>();
-    let place = families(&raw.address.span, &addresses?, &gateways?, problems)?;
+    let place = place(&raw.address.span, &addresses?, &gateways?, problems)?;
     Some(Modem {
         identity: identity?,
         v4: Some(place),
@@ -103,12 +103,12 @@ fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem> {
 
 /// Pairs each address with its gateway. IPv6 is recognised, and refused as long as no backend
 /// guards it: an address that the guard does not know of would be an open door.
-fn families(
+fn place(
     span: &Range<usize>,
     addresses: &[(Cidr, Range<usize>)],
     gateways: &[(IpAddr, Range<usize>)],
     problems: &mut Problems<'_>,
-) -> Option<Family> {
+) -> Option<Place> {
     let before = problems.count();
     for (address, span) in addresses.iter().filter(|(a, _)| a.address.is_ipv6()) {
         problems.add(
@@ -179,7 +179,7 @@ fn families(
         ),
         _ => {}
     }
-    (problems.count() == before).then(|| Family {
+    (problems.count() == before).then(|| Place {
         address: *address,
         gateway: gateway.map(|(gateway, _)| *gateway),
     })
@@ -348,7 +348,7 @@ fn peer(raw: RawPeer, problems: &mut Problems<'_>) -> Option<Peer> {
         if refused {
             problems.add(
                 raw.allowed_ips.span.clone(),
-                "allowed_ips amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+                format_args!("allowed_ips ({}) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel", list(all)),
             );
         }
         !refused
@@ -365,6 +365,11 @@ fn peer(raw: RawPeer, problems: &mut Problems<'_>) -> Option<Peer> {
         allowed_ips: allowed?,
         persistent_keepalive: Duration::from_secs(u64::from(keepalive?)),
     })
+}
+
+fn list(networks: &[Cidr]) -> String {
+    let texts: Vec<String> = networks.iter().map(Cidr::to_string).collect();
+    texts.join(", ")
 }
 
 fn routing(raw: &RawRouting, problems: &mut Problems<'_>) -> Option<Routing> {

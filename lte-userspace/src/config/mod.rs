@@ -45,9 +45,9 @@ pub struct Modem {
     /// How it is found.
     pub identity: ModemIdentity,
     /// IPv4 on it.
-    pub v4: Option<Family>,
+    pub v4: Option<Place>,
     /// IPv6 on it.
-    pub v6: Option<Family>,
+    pub v6: Option<Place>,
     /// TCP ports of its admin page.
     pub admin_ports: Vec<u16>,
 }
@@ -74,7 +74,7 @@ impl std::fmt::Display for ModemIdentity {
 
 /// The modem's place in one address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Family {
+pub struct Place {
     /// The interface's address.
     pub address: Cidr,
     /// The modem's own address, the way out; `None` on a point-to-point modem.

@@ -289,17 +289,17 @@ fn each_mistake_has_its_line() {
         (
             "[\"10.88.88.2/32\"]",
             "[\"0.0.0.0/0\"]",
-            "19:15: allowed_ips amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+            "19:15: allowed_ips (0.0.0.0/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
         ),
         (
             "[\"10.88.88.2/32\"]",
             "[\"0.0.0.0/1\", \"128.0.0.0/1\"]",
-            "19:15: allowed_ips amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+            "19:15: allowed_ips (0.0.0.0/1, 128.0.0.0/1) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
         ),
         (
             "[\"10.88.88.2/32\"]",
             "[\"::/0\"]",
-            "19:15: allowed_ips amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+            "19:15: allowed_ips (::/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
         ),
         (
             "[\"10.88.88.2/32\"]",

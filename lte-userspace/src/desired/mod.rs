@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
-use crate::config::{self, Cidr, Config, Endpoint};
+use crate::config::{Cidr, Config, Endpoint, Place};
 use crate::kernel::MAIN_TABLE;
 
 mod object;
@@ -197,7 +197,7 @@ fn address_of(endpoint: &Endpoint, facts: &Facts) -> Option<SocketAddr> {
     }
 }
 
-fn inet<A>(address: A, family: config::Family, gateway: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
+fn inet<A>(address: A, family: Place, gateway: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
     Inet {
         address,
         prefix_len: family.address.prefix_len,
@@ -206,17 +206,13 @@ fn inet<A>(address: A, family: config::Family, gateway: impl Fn(IpAddr) -> Optio
 }
 
 fn sysctls(modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
-    SysctlKey::ALL
+    [(SysctlKey::SrcValidMark, "1"), (SysctlKey::AcceptRa, "0")]
         .into_iter()
-        .filter(|key| modem.ipv6 || key.path().0 != "ipv6")
-        .map(|key| Sysctl {
+        .filter(|(key, _)| modem.ipv6 || key.path().0 != "ipv6")
+        .map(|(key, value)| Sysctl {
             interface: modem.name.clone(),
             key,
-            value: match key {
-                SysctlKey::SrcValidMark => "1",
-                SysctlKey::AcceptRa => "0",
-            }
-            .to_owned(),
+            value: value.to_owned(),
         })
 }
 
@@ -253,7 +249,7 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
 }
 
 /// The modem's place in each family that is set.
-fn families(config: &Config) -> impl Iterator<Item = config::Family> {
+fn families(config: &Config) -> impl Iterator<Item = Place> {
     [config.modem.v4, config.modem.v6].into_iter().flatten()
 }
 

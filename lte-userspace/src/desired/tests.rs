@@ -6,7 +6,8 @@
 
 use super::*;
 use crate::config::{
-    BackendChoice, Family as Place, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
+    self,
+    BackendChoice, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
 };
 
 fn config() -> Config {

@@ -230,7 +230,7 @@ fn write_down(record: &mut Record, config: &Config, view: &View) {
             .or_insert_with(|| InterfaceBefore {
                 name: link.name.clone(),
                 up: link.up,
-                sysctls: SysctlKey::ALL
+                sysctls: SysctlKey::OF_THE_MODEM
                     .into_iter()
                     .filter_map(|key| {
                         let value = view.observed.sysctls.get(&(link.index, key))?;
@@ -249,7 +249,11 @@ fn write_down(record: &mut Record, config: &Config, view: &View) {
     }
     for step in &view.plan.steps {
         match step {
-            Step::Put(Object::Link(link)) => record.tunnel = Some(link.name.clone()),
+            Step::Put(Object::Link(link)) => {
+                if record.tunnel.replace(link.name.clone()).is_none() {
+                    record.send_redirects.clone_from(&view.observed.send_redirects);
+                }
+            }
             Step::Put(Object::Address(address)) => {
                 let index = view
                     .observed

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::{Config, ModemIdentity, Uplinks};
 use crate::desired::{ModemFacts, SysctlKey};
+use crate::state::Record;
 use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
 
 /// The kernel's state, as far as it concerns us.
@@ -20,6 +21,8 @@ pub struct Observed {
     pub rules: Vec<rule::Found>,
     /// Sysctls of the interfaces that were asked for, by interface index.
     pub sysctls: BTreeMap<(u32, SysctlKey), String>,
+    /// Whether redirects are sent on all interfaces, which WireGuard changes.
+    pub send_redirects: Option<String>,
     /// Our WireGuard interface's settings.
     pub device: Option<wireguard::Found>,
 }
@@ -39,7 +42,7 @@ impl Observed {
             .collect();
         let mut sysctls = BTreeMap::new();
         for index in of_interest(&links) {
-            for key in SysctlKey::ALL {
+            for key in SysctlKey::OF_THE_MODEM {
                 if let Some(name) = names.get(&index)
                     && let Some(value) = sysctl::read(name, key)?
                 {
@@ -57,9 +60,37 @@ impl Observed {
             addresses: kernel.addresses().await?,
             routes: kernel.routes(&names).await?,
             rules: kernel.rules().await?,
+            send_redirects: sysctl::read("all", SysctlKey::SendRedirects)?,
             links,
             sysctls,
             device,
+        })
+    }
+
+    /// A sysctl of an interface, or of `all`.
+    pub fn sysctl(&self, interface: &str, key: SysctlKey) -> Option<&String> {
+        match key {
+            SysctlKey::SendRedirects => self.send_redirects.as_ref(),
+            key => self.sysctls.get(&(self.link(interface)?.index, key)),
+        }
+    }
+
+    /// Whether an interface is a WireGuard interface of ours. Our alias tells; before it has one,
+    /// between two requests, the record does.
+    pub fn is_our_tunnel(&self, link: &link::Found, record: &Record) -> bool {
+        link.is_our_tunnel()
+            || (link.wireguard
+                && link.alias.is_none()
+                && record.tunnel.as_deref() == Some(&link.name))
+    }
+
+    /// What stands in the way of a tunnel of this name: an interface that is not ours.
+    pub fn in_the_way(&self, name: &str, record: &Record) -> Option<String> {
+        let link = self.link(name)?;
+        (!self.is_our_tunnel(link, record)).then(|| {
+            format!(
+                "interface {name} is there and is not this agent's: remove it (ip link del {name}) or choose another tunnel.interface"
+            )
         })
     }
 

@@ -118,17 +118,10 @@ pub struct Plan {
 /// round.
 pub fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState) -> Plan {
     let mut plan = Plan::default();
-    let foreign = foreign_tunnel(want, have, record);
-    if let Some(name) = &foreign {
-        plan.blocked.push(format!(
-            "interface {name} is there and is not this agent's: remove it (ip link del {name}) or choose another tunnel.interface"
-        ));
-    }
+    let tunnel = tunnel(want);
+    let in_the_way = tunnel.and_then(|name| have.in_the_way(name, record));
     for object in want {
-        if foreign
-            .as_deref()
-            .is_some_and(|name| concerns(object, name))
-        {
+        if in_the_way.is_some() && tunnel.is_some_and(|name| concerns(object, name)) {
             continue;
         }
         match object {
@@ -147,13 +140,21 @@ pub fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState)
             .chain(guard.strangers.iter().copied().map(Removal::Guard))
             .map(Step::Remove),
     );
+    plan.blocked.extend(in_the_way);
     plan
 }
 
 /// The way down: everything of ours goes, and what was changed is as it was found. The tunnel goes
 /// first and the guard last, so nothing ever passes unguarded.
 pub fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
-    let restored = restore(have, record, None);
+    let mut restored = restore(have, record, None);
+    restored.extend(record.send_redirects.iter().map(|value| {
+        Object::Sysctl(Sysctl {
+            interface: "all".to_owned(),
+            key: SysctlKey::SendRedirects,
+            value: value.clone(),
+        })
+    }));
     let (links, others): (Vec<Removal>, Vec<Removal>) = removals(&[], have, record)
         .into_iter()
         .partition(|removal| !matches!(removal, Removal::Address { .. }));
@@ -190,7 +191,7 @@ pub fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Obj
                 up: false,
             }));
         }
-        for key in SysctlKey::ALL {
+        for key in SysctlKey::OF_THE_MODEM {
             if let Some(value) = before.sysctls.get(&sysctl_name(key)) {
                 objects.push(Object::Sysctl(Sysctl {
                     interface: link.name.clone(),
@@ -209,23 +210,12 @@ pub fn sysctl_name(key: SysctlKey) -> String {
     format!("{family}/{name}")
 }
 
-/// The wanted WireGuard interface's name, where an interface of that name is not ours.
-fn foreign_tunnel(want: &[Object], have: &Observed, record: &Record) -> Option<String> {
+/// The wanted WireGuard interface's name.
+fn tunnel(want: &[Object]) -> Option<&str> {
     want.iter().find_map(|object| match object {
-        Object::Link(link) => have
-            .link(&link.name)
-            .filter(|found| !is_ours(found, record))
-            .map(|found| found.name.clone()),
+        Object::Link(link) => Some(link.name.as_str()),
         _ => None,
     })
-}
-
-/// Our alias tells our interface; before it has one, between two requests, the record does.
-fn is_ours(found: &crate::kernel::link::Found, record: &Record) -> bool {
-    found.is_our_tunnel()
-        || (found.wireguard
-            && found.alias.is_none()
-            && record.tunnel.as_deref() == Some(&found.name))
 }
 
 /// Whether an object is the WireGuard interface or on it.
@@ -246,8 +236,7 @@ fn is_there(object: &Object, have: &Observed) -> bool {
     match object {
         Object::Guard(_) => false,
         Object::Sysctl(want) => have
-            .link(&want.interface)
-            .and_then(|link| have.sysctls.get(&(link.index, want.key)))
+            .sysctl(&want.interface, want.key)
             .is_some_and(|value| *value == want.value),
         Object::Link(want) => have
             .link(&want.name)
@@ -277,13 +266,10 @@ fn is_there(object: &Object, have: &Observed) -> bool {
 /// What is there of ours and not wanted, in the order of going.
 fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
     let mut removals = Vec::new();
-    let wanted_link = want.iter().find_map(|object| match object {
-        Object::Link(link) => Some(link.name.as_str()),
-        _ => None,
-    });
+    let wanted_link = tunnel(want);
     let goes = |name: &str| Some(name) != wanted_link;
     for link in &have.links {
-        if goes(&link.name) && is_ours(link, record) {
+        if goes(&link.name) && have.is_our_tunnel(link, record) {
             removals.push(Removal::Link {
                 index: link.index,
                 name: link.name.clone(),

@@ -25,6 +25,8 @@ pub struct Record {
     world: String,
     /// The WireGuard interface that we have made or are about to make.
     pub tunnel: Option<String>,
+    /// `net.ipv4.conf.all.send_redirects` before the WireGuard interface, which turns it off.
+    pub send_redirects: Option<String>,
     /// Interfaces that we have changed or are about to change, by index.
     pub interfaces: BTreeMap<u32, InterfaceBefore>,
     /// Interfaces that have held a default route, name by index: they stay guarded when they lose
