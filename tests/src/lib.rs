@@ -16,6 +16,7 @@ pub mod bpf;
 pub mod capture;
 pub mod carrier;
 pub mod config;
+pub mod corpus;
 pub mod drops;
 pub mod keys;
 pub mod netns;

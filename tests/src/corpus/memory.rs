@@ -1,0 +1,211 @@
+//! What is remembered before and after a packet.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use lte_common::layout::{Addr, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey};
+use lte_common::policy::Hook;
+
+use super::packet::Endpoint;
+
+/// Nanoseconds in a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// A moment, by both clocks that memory is dated by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// The kernel's ticks (jiffies): remotes, pieces and questions.
+    pub ticks: u64,
+    /// Ticks in a second.
+    pub hz: u64,
+    /// `CLOCK_MONOTONIC`, ns: permits.
+    pub ns: u64,
+}
+
+/// When something happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Not yet.
+    Never,
+    /// So many seconds before the packet.
+    Ago(u64),
+    /// With the packet.
+    Now,
+}
+
+/// A conversation as this side sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Talk {
+    /// The far address; `None` is any, in a permit.
+    pub remote: Option<IpAddr>,
+    /// The far port, 0 with ICMP.
+    pub remote_port: u16,
+    /// The near port, the identifier with ICMP.
+    pub local_port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+}
+
+/// Something that is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// A far end of the tunnel.
+    Remote {
+        /// Where it is.
+        at: Endpoint,
+        /// When the tunnel last sent to it.
+        sent: When,
+        /// The source address that was replaced by the modem's.
+        source: Option<IpAddr>,
+        /// The source port that a masquerade gave the tunnel, 0 where none did.
+        source_port: u16,
+    },
+    /// A permit of the agent's that is open for so many seconds more, or was open until so many
+    /// seconds ago.
+    Permit(Talk, Result<u64, u64>),
+    /// The modem itself was asked something.
+    Asked(Talk, When),
+    /// The first piece of a datagram has passed.
+    Fragment {
+        /// Where.
+        hook: Hook,
+        /// The datagram's addresses.
+        between: (IpAddr, IpAddr),
+        /// The datagram's identification.
+        ident: u32,
+        /// When.
+        seen: When,
+        /// The address that replaced the first piece's.
+        replace: Option<IpAddr>,
+        /// The first piece was marked.
+        marked: bool,
+    },
+}
+
+/// All that is remembered, dated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Far ends of the tunnel.
+    pub remotes: BTreeMap<RemoteKey, Remote>,
+    /// Datagrams in pieces.
+    pub fragments: BTreeMap<FragmentKey, FragmentValue>,
+    /// What the modem itself was asked.
+    pub asked: BTreeMap<TalkKey, u64>,
+    /// What is permitted, and until when.
+    pub permits: BTreeMap<TalkKey, u64>,
+}
+
+impl Memory {
+    /// What is known, dated from `now` on.
+    pub fn of(known: &[Known], now: Moment) -> Self {
+        let mut memory = Self::default();
+        for known in known {
+            memory.add(known, now);
+        }
+        memory
+    }
+
+    /// Adds to what is known; what it replaces is forgotten.
+    pub fn add(&mut self, known: &Known, now: Moment) {
+        match *known {
+            Known::Remote {
+                at,
+                sent,
+                source,
+                source_port,
+            } => {
+                let value = Remote {
+                    sent: sent.at(now),
+                    source: source.map_or(Addr::NONE, addr),
+                    source_port,
+                    pad: [0; 3],
+                };
+                self.remotes.insert(remote_key(at), value);
+            }
+            Known::Permit(talk, left) => {
+                let until = match left {
+                    Ok(left) => now.ns + left * SECOND,
+                    Err(ago) => now.ns.saturating_sub(ago * SECOND),
+                };
+                self.permits.insert(talk.key(), until);
+            }
+            Known::Asked(talk, when) => {
+                self.asked.insert(talk.key(), when.at(now));
+            }
+            Known::Fragment {
+                hook,
+                between,
+                ident,
+                seen,
+                replace,
+                marked,
+            } => {
+                let key = FragmentKey {
+                    source: addr(between.0),
+                    destination: addr(between.1),
+                    ident,
+                    hook: hook as u32,
+                };
+                let value = FragmentValue {
+                    seen: seen.at(now),
+                    replace: replace.map_or(Addr::NONE, addr),
+                    marked: u64::from(marked),
+                };
+                self.fragments.insert(key, value);
+            }
+        }
+    }
+
+    /// With every date in ticks that lies between `from` and `to` set to `to`: what was dated
+    /// while a packet was judged was dated by that packet.
+    #[must_use]
+    pub fn dated(mut self, from: Moment, to: Moment) -> Self {
+        let date = |at: &mut u64| {
+            if (from.ticks..=to.ticks).contains(at) {
+                *at = to.ticks;
+            }
+        };
+        self.remotes.values_mut().for_each(|r| date(&mut r.sent));
+        self.fragments.values_mut().for_each(|f| date(&mut f.seen));
+        self.asked.values_mut().for_each(date);
+        self
+    }
+}
+
+impl When {
+    /// In ticks. The kernel's begin five minutes before they overflow 32 bits: "long ago" can be
+    /// said right after boot.
+    fn at(self, now: Moment) -> u64 {
+        match self {
+            Self::Never => 0,
+            Self::Ago(seconds) => now.ticks - seconds * now.hz,
+            Self::Now => now.ticks,
+        }
+    }
+}
+
+impl Talk {
+    fn key(self) -> TalkKey {
+        TalkKey {
+            remote: self.remote.map_or(Addr::NONE, addr),
+            remote_port: self.remote_port,
+            local_port: self.local_port,
+            protocol: u32::from(self.protocol),
+        }
+    }
+}
+
+fn remote_key((address, port): Endpoint) -> RemoteKey {
+    RemoteKey {
+        address: addr(address),
+        port,
+        pad: 0,
+    }
+}
+
+fn addr(address: IpAddr) -> Addr {
+    match address {
+        IpAddr::V4(address) => Addr::from_v4(address.octets()),
+        IpAddr::V6(address) => Addr::from_v6(address.octets()),
+    }
+}

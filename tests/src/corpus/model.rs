@@ -1,0 +1,194 @@
+//! The pure policy as a judge: what the programs do, done on the host to bytes in a vector.
+
+use std::collections::BTreeMap;
+
+use lte_common::headers::{self, Facts, Family, Fragment, protocol};
+use lte_common::layout::Addr;
+use lte_common::policy::{
+    Action, Class, Hook, Origin, Policy, Rewrite, Tables, Verdict, decide, remember,
+};
+
+use super::checksum::corrected;
+use super::{Fate, Memory, Moment, Outcome, Seen, Site, Subject};
+
+/// The pure policy with its tables and clocks that stand still.
+#[derive(Debug)]
+pub struct Model {
+    tables: Tables,
+    now: Moment,
+    policies: BTreeMap<Site, Policy>,
+}
+
+impl Model {
+    /// One that remembers nothing, at a moment.
+    pub fn at(now: Moment) -> Self {
+        let mut model = Self {
+            tables: Tables::default(),
+            now,
+            policies: BTreeMap::new(),
+        };
+        model.set_now(now);
+        model
+    }
+
+    /// Sets the clocks.
+    pub fn set_now(&mut self, now: Moment) {
+        self.now = now;
+        self.tables.now.set(now.ticks);
+        self.tables.clock.set(now.ns);
+    }
+}
+
+impl Subject for Model {
+    fn now(&self) -> anyhow::Result<Moment> {
+        Ok(self.now)
+    }
+
+    fn set_memory(&mut self, memory: &Memory) -> anyhow::Result<()> {
+        let memory = memory.clone();
+        self.tables.remotes.replace(memory.remotes);
+        self.tables.fragments.replace(memory.fragments);
+        self.tables.asked.replace(memory.asked);
+        self.tables.permits.replace(memory.permits);
+        Ok(())
+    }
+
+    fn memory(&self) -> anyhow::Result<Memory> {
+        Ok(Memory {
+            remotes: self.tables.remotes.borrow().clone(),
+            fragments: self.tables.fragments.borrow().clone(),
+            asked: self.tables.asked.borrow().clone(),
+            permits: self.tables.permits.borrow().clone(),
+        })
+    }
+
+    fn judge(&mut self, seen: &Seen<'_>) -> anyhow::Result<Option<Outcome>> {
+        let policy = *self
+            .policies
+            .entry(seen.site)
+            .or_insert_with(|| seen.site.policy());
+        let frame = seen.frame;
+        let parsed = headers::parse(&Slice(frame), policy.link_len);
+        let origin = Origin {
+            local: !seen.forwarded,
+            mark: seen.mark,
+        };
+        let facts = parsed.as_ref().map_err(|reject| *reject);
+        let verdict = decide(seen.hook, facts, origin, &policy, &self.tables);
+        let facts = facts.ok();
+        if let Some(facts) = facts {
+            remember(seen.hook, facts, origin, &verdict, &policy, &self.tables);
+        }
+        let billed = match facts {
+            Some(facts) => u64::from(facts.ip_len),
+            None => frame.len() as u64 - u64::from(policy.link_len),
+        };
+        Ok(Some(outcome(seen, &policy, &verdict, facts, billed)))
+    }
+}
+
+fn outcome(
+    seen: &Seen<'_>,
+    policy: &Policy,
+    verdict: &Verdict,
+    facts: Option<&Facts>,
+    billed: u64,
+) -> Outcome {
+    let counted = |class: Class| vec![(seen.hook, class, 1, billed)];
+    let frame = seen.frame;
+    match (verdict.action, facts) {
+        (Action::Untouched, _) => Outcome {
+            fate: Fate::Passed,
+            mark: seen.mark,
+            counters: Vec::new(),
+            bytes: frame.to_vec(),
+        },
+        (Action::Pass, _) => Outcome {
+            fate: Fate::Passed,
+            mark: seen.mark,
+            counters: counted(verdict.class),
+            bytes: frame.to_vec(),
+        },
+        (Action::Mark, Some(facts)) => Outcome {
+            fate: Fate::Passed,
+            mark: policy.marked(seen.mark),
+            counters: counted(verdict.class),
+            bytes: rewritten(frame, facts, verdict),
+        },
+        (Action::Steer, Some(facts)) => Outcome {
+            fate: Fate::Steered,
+            mark: policy.marked(seen.mark),
+            counters: counted(verdict.class),
+            bytes: rewritten(frame, facts, verdict)[usize::from(facts.network)..].to_vec(),
+        },
+        (Action::Drop, _) => Outcome {
+            fate: Fate::Dropped,
+            mark: 0,
+            counters: counted(verdict.class),
+            bytes: Vec::new(),
+        },
+        (Action::Mark | Action::Steer, None) => {
+            panic!("a packet that cannot be read is {verdict:?} on {:?}", Hook::ALL)
+        }
+    }
+}
+
+/// The frame with the verdict's address in it. Checksums are corrected for the change, so that
+/// one that was wrong stays wrong, as it is for the kernel.
+fn rewritten(frame: &[u8], facts: &Facts, verdict: &Verdict) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    let network = usize::from(facts.network);
+    let (family_source, family_destination, len) = match facts.family {
+        Family::V4 => (12, 16, 4),
+        Family::V6 => (8, 24, 16),
+    };
+    let at = network
+        + match verdict.rewrite {
+            Rewrite::None => return frame,
+            Rewrite::Source => family_source,
+            Rewrite::Destination => family_destination,
+        };
+    let new = octets(&verdict.address, len);
+    let old = frame[at..at + len].to_vec();
+    frame[at..at + len].copy_from_slice(&new);
+    if facts.family == Family::V4 {
+        correct(&mut frame, network + 10, &old, &new);
+    }
+    // Of a datagram in pieces the first has the checksum.
+    if facts.protocol == protocol::UDP && facts.fragment != Fragment::Later {
+        let at = usize::from(facts.transport) + 6;
+        if frame[at..at + 2] != [0, 0] {
+            correct(&mut frame, at, &old, &new);
+            // RFC 768: zero says that there is none.
+            if frame[at..at + 2] == [0, 0] {
+                frame[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+            }
+        }
+    }
+    frame
+}
+
+fn correct(frame: &mut [u8], at: usize, old: &[u8], new: &[u8]) {
+    let sum = u16::from_be_bytes([frame[at], frame[at + 1]]);
+    frame[at..at + 2].copy_from_slice(&corrected(sum, old, new).to_be_bytes());
+}
+
+fn octets(address: &Addr, len: usize) -> Vec<u8> {
+    address.octets()[16 - len..].to_vec()
+}
+
+/// A frame for the parser, which wants a sized reader.
+#[derive(Debug, Clone, Copy)]
+pub struct Slice<'a>(pub &'a [u8]);
+
+impl headers::Reader for Slice<'_> {
+    fn load<T: headers::Plain>(&self, offset: usize) -> Option<T> {
+        self.0.load(offset)
+    }
+    fn byte_is(&self, offset: usize, value: u8) -> bool {
+        self.0.byte_is(offset, value)
+    }
+    fn frame_len(&self) -> u32 {
+        self.0.frame_len()
+    }
+}

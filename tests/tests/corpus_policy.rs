@@ -1,0 +1,78 @@
+//! The corpus against the pure policy, on the host: no root, no kernel.
+
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use lte_common::policy::{Class, Hook};
+use lte_tests::corpus::check::{Ending, check};
+use lte_tests::corpus::memory::SECOND;
+use lte_tests::corpus::model::Model;
+use lte_tests::corpus::{Fate, Moment, cases};
+use lte_userspace::backend::ebpf::ticks_per_second;
+
+#[test]
+fn every_case_ends_as_the_table_says() {
+    let hz = u64::from(ticks_per_second());
+    let mut model = Model::at(Moment {
+        ticks: 1_000_000 * hz,
+        hz,
+        ns: 1_000_000 * SECOND,
+    });
+    let mut failures = String::new();
+    let mut row = "";
+    for case in cases::all() {
+        if case.row != row {
+            row = case.row;
+            println!("\n{row}");
+        }
+        println!("  {case}");
+        match check(&case, &mut model).unwrap() {
+            Ending::AsExpected => {}
+            Ending::NotShown => panic!("the pure policy takes any frame"),
+            Ending::Differs(text) => write!(failures, "{case}\n{text}").unwrap(),
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+#[test]
+fn the_corpus_is_what_it_says_it_is() {
+    let cases = cases::all();
+    assert!(cases.len() >= 150, "{} cases", cases.len());
+    let mut names = BTreeSet::new();
+    let mut packets = BTreeSet::new();
+    for case in &cases {
+        assert!(
+            names.insert((case.hook as u32, &case.name)),
+            "two cases are named so: {case}"
+        );
+        let seen = format!(
+            "{:?}",
+            (case.hook, case.site, &case.known, case.forwarded, case.mark, &case.frame)
+        );
+        assert!(packets.insert(seen), "another case shows the same: {case}");
+    }
+    // Every counter is moved by some case of every hook that has it.
+    let mut moved = BTreeSet::new();
+    for case in &cases {
+        if let Some((class, _)) = case.want.counter {
+            moved.insert(class);
+        }
+    }
+    let unmoved: Vec<_> = Class::ALL
+        .iter()
+        .filter(|class| !moved.contains(class))
+        .collect();
+    assert!(unmoved.is_empty(), "no case moves {unmoved:?}");
+    for hook in Hook::ALL {
+        for fate in [Fate::Passed, Fate::Dropped] {
+            assert!(
+                cases.iter().any(|c| c.hook == hook && c.want.fate == fate),
+                "no packet is {fate} on {}",
+                hook.name()
+            );
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The corpus against the programs in the running kernel, by `BPF_PROG_TEST_RUN`. Needs root.
+
+#![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
+
+use std::fmt::Write;
+
+use lte_tests::corpus::check::{Ending, check};
+use lte_tests::corpus::program::Programs;
+use lte_tests::corpus::{Memory, Seen, Subject, cases};
+
+#[test]
+fn every_case_ends_as_the_table_says() {
+    let mut programs = Programs::new().unwrap();
+    if !programs.forwarded_in_context() {
+        println!("forwarded packets are really sent: test_run takes no ingress_ifindex here");
+    }
+    let cases = cases::all();
+    let mut failures = String::new();
+    for case in &cases {
+        match check(case, &mut programs).unwrap() {
+            Ending::AsExpected => {}
+            Ending::NotShown => write!(failures, "{case}\n  the kernel takes no such frame\n").unwrap(),
+            Ending::Differs(text) => write!(failures, "{case}\n{text}").unwrap(),
+        }
+    }
+    println!("{} cases", cases.len());
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// Where `BPF_PROG_TEST_RUN` can say that a packet was forwarded, it is to say the same as a
+/// packet that really was.
+#[test]
+fn a_forwarded_packet_is_judged_alike_when_it_is_really_sent() {
+    let mut programs = Programs::new().unwrap();
+    let mut sent = 0;
+    let forwarded = cases::all().into_iter().filter(|case| case.forwarded);
+    for case in forwarded {
+        let memory = Memory::of(&case.known, programs.now().unwrap());
+        programs.set_memory(&memory).unwrap();
+        let seen = Seen {
+            hook: case.hook,
+            site: case.site,
+            forwarded: true,
+            mark: case.mark,
+            frame: &case.frame,
+        };
+        let outcome = programs.send(&seen).unwrap();
+        let counters: Vec<_> = outcome.counters.iter().map(|c| (c.1, c.2, c.3)).collect();
+        let wanted: Vec<_> = case
+            .want
+            .counter
+            .iter()
+            .map(|(class, bytes)| (*class, 1, u64::from(*bytes)))
+            .collect();
+        assert_eq!(outcome.fate, case.want.fate, "{case}");
+        assert_eq!(outcome.mark, case.want.mark, "{case}");
+        assert_eq!(outcome.bytes, case.want.bytes, "{case}");
+        assert_eq!(counters, wanted, "{case}");
+        sent += 1;
+    }
+    assert!(sent >= 10, "{sent} cases of forwarded packets");
+}
