@@ -12,7 +12,7 @@ mod modem_in;
 mod modem_out;
 mod steer;
 
-use super::expr::{Expr, Family, Stmt, drop, eq, meta, ne, text};
+use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, text};
 use super::table::Table;
 use super::terms::{Terms, book};
 use lte_common::policy::{Class, Hook};
@@ -89,6 +89,5 @@ fn came_by(interface: &str) -> Stmt {
 
 /// A far end of the tunnel, as the sets hold it.
 fn remote(family: Family, address: &'static str, port: &'static str) -> Expr {
-    use super::expr::{concat, field};
     concat(vec![field(family.header(), address), field("udp", port)])
 }

@@ -1,13 +1,13 @@
 //! `only-the-tunnel` and `replies-only`, in: what enters by the modem, after connection tracking
 //! and before the route is looked up, which is when a strict filter looks at the mark.
 
-use super::super::expr::{
+use super::{MANGLE, came_by, is_of, is_udp, remote};
+use crate::backend::nft::expr::{
     Family, Stmt, accept, address, any_of, ct, ct_original, drop, eq, field, goto, has, known,
     meta, number, text,
 };
-use super::super::table::{Table, counter_name};
-use super::super::terms::{Place, Terms, neighbour_discovery};
-use super::{MANGLE, came_by, is_of, is_udp, remote};
+use crate::backend::nft::table::Table;
+use crate::backend::nft::terms::{Place, Terms, book, neighbour_discovery};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
@@ -70,9 +70,9 @@ fn fate(table: &mut Table, terms: Terms<'_>, class: Class, passes: bool) {
     table.chain(chain.clone());
     let marked = terms.is_marked(meta(MetaKey::Mark));
     table.rule(chain.clone(), [marked, verdict()]);
-    let book = super::super::expr::count(&counter_name(Hook::ModemIn, class));
+    let booked = book(Hook::ModemIn, class);
     let mark = passes.then(|| terms.mark_packet());
-    let parts = [book].into_iter().chain(mark).chain([verdict()]);
+    let parts = [booked].into_iter().chain(mark).chain([verdict()]);
     table.rule(chain, parts);
 }
 

@@ -1,11 +1,9 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::super::expr::Family;
-use super::super::expr::{Stmt, accept, ct, drop, goto, meta, remember};
-use super::super::table::Table;
-use super::super::terms::{Terms, book, neighbour_discovery, shapes};
 use super::{is_of, leaves_by, leaves_not_by, remote};
-use crate::backend::Modem;
+use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, remember};
+use crate::backend::nft::table::Table;
+use crate::backend::nft::terms::{Terms, book, neighbour_discovery, shapes};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
@@ -21,14 +19,10 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     if let Some(modem) = terms.modem() {
         modem_out(table, terms);
         tunnel_out(table, terms);
-        table.rule(chain, by_modem(modem));
+        table.rule(chain, [leaves_by(&modem.name), goto("modem_out")]);
     }
     let elsewhere = [leaves_not_by("lo"), terms.of_port(), goto("uplink_out")];
     table.rule(chain, elsewhere);
-}
-
-fn by_modem(modem: &Modem) -> [Stmt; 2] {
-    [leaves_by(&modem.name), goto("modem_out")]
 }
 
 /// All that comes here is local: forwarded packets are dropped in `forward`.

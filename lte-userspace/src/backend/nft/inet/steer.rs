@@ -1,12 +1,12 @@
 //! `only-the-modem`: the tunnel's packets that would go another way.
 
-use super::super::expr::{
+use super::{RAW, is_of, leaves_by, leaves_not_by};
+use crate::backend::nft::expr::{
     Family, accept, address, drop, eq, field, goto, meta, ne, number, set, source_kind, source_nat,
     text,
 };
-use super::super::table::Table;
-use super::super::terms::{Terms, book};
-use super::{RAW, is_of, leaves_by, leaves_not_by};
+use crate::backend::nft::table::Table;
+use crate::backend::nft::terms::{Terms, book};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
