@@ -50,7 +50,14 @@ fn the_corpus_is_what_it_says_it_is() {
         );
         let seen = format!(
             "{:?}",
-            (case.hook, case.site, &case.known, case.forwarded, case.mark, &case.frame)
+            (
+                case.hook,
+                case.site,
+                &case.known,
+                case.forwarded,
+                case.mark,
+                &case.frame
+            )
         );
         assert!(packets.insert(seen), "another case shows the same: {case}");
     }

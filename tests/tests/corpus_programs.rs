@@ -19,7 +19,9 @@ fn every_case_ends_as_the_table_says() {
     for case in &cases {
         match check(case, &mut programs).unwrap() {
             Ending::AsExpected => {}
-            Ending::NotShown => write!(failures, "{case}\n  the kernel takes no such frame\n").unwrap(),
+            Ending::NotShown => {
+                write!(failures, "{case}\n  the kernel takes no such frame\n").unwrap()
+            }
             Ending::Differs(text) => write!(failures, "{case}\n{text}").unwrap(),
         }
     }

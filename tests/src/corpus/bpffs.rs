@@ -49,7 +49,13 @@ fn mount_for_this_thread() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS).context("cannot unshare: are you root?")?;
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(Some("bpf"), FILE_SYSTEM, Some("bpf"), MsFlags::empty(), none)?;
+    mount(
+        Some("bpf"),
+        FILE_SYSTEM,
+        Some("bpf"),
+        MsFlags::empty(),
+        none,
+    )?;
     Ok(())
 }
 

@@ -71,7 +71,11 @@ pub fn differences(
         }
     };
     line("fate", wanted.fate.to_string(), outcome.fate.to_string());
-    line("mark", format!("{:#x}", wanted.mark), format!("{:#x}", outcome.mark));
+    line(
+        "mark",
+        format!("{:#x}", wanted.mark),
+        format!("{:#x}", outcome.mark),
+    );
     line("counters", counters(wanted), counters(outcome));
     if wanted.bytes != outcome.bytes {
         let same = wanted

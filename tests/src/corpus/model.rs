@@ -128,7 +128,10 @@ fn outcome(
             bytes: Vec::new(),
         },
         (Action::Mark | Action::Steer, None) => {
-            panic!("a packet that cannot be read is {verdict:?} on {:?}", Hook::ALL)
+            panic!(
+                "a packet that cannot be read is {verdict:?} on {:?}",
+                Hook::ALL
+            )
         }
     }
 }

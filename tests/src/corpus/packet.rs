@@ -326,9 +326,7 @@ impl Packet {
         body: &[u8],
     ) -> Vec<u8> {
         let header_len = 20 + self.options.len();
-        let total = self
-            .ip_length
-            .unwrap_or((header_len + body.len()) as u16);
+        let total = self.ip_length.unwrap_or((header_len + body.len()) as u16);
         let words = self.header_words.unwrap_or((header_len / 4) as u8);
         let mut ip = vec![self.version.unwrap_or(4) << 4 | words, 0];
         ip.extend(total.to_be_bytes());

@@ -162,7 +162,11 @@ impl Programs {
         if priority != PRIORITY {
             bail!("the packet's priority has become {priority:#x}");
         }
-        Ok(Some((result.return_value, word(&context_out, CONTEXT_MARK), data)))
+        Ok(Some((
+            result.return_value,
+            word(&context_out, CONTEXT_MARK),
+            data,
+        )))
     }
 
     /// The counters that have moved since they were last read.
@@ -252,7 +256,10 @@ impl Subject for Programs {
             ctx_out: Some(&mut context),
             ..TestRunOptions::new()
         })?;
-        let (low, high) = (word(&context, CONTEXT_MARK), word(&context, CONTEXT_PRIORITY));
+        let (low, high) = (
+            word(&context, CONTEXT_MARK),
+            word(&context, CONTEXT_PRIORITY),
+        );
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
         Ok(Moment {
             ticks: u64::from(high) << 32 | u64::from(low),

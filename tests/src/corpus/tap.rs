@@ -138,7 +138,11 @@ impl Pair {
     }
 
     /// What comes out of a frame; `None` where it is dropped.
-    fn pass(&mut self, frame: &[u8], counted: &impl Fn() -> Result<bool>) -> Result<Option<Vec<u8>>> {
+    fn pass(
+        &mut self,
+        frame: &[u8],
+        counted: &impl Fn() -> Result<bool>,
+    ) -> Result<Option<Vec<u8>>> {
         self.in_by.write_all(frame).context("sending the frame")?;
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
