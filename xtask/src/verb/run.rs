@@ -69,10 +69,10 @@ fn wants_config(arguments: &[String]) -> bool {
 fn lab(arguments: &[String]) -> Result<ExitCode> {
     let cache = Cache::open()?;
     let toolchain = Toolchain::ready(&cache)?;
-    let mut arguments = vec!["build"];
-    arguments.extend(build::HOST_PACKAGES);
-    arguments.extend(["--bin", build::AGENT, "--bin", "lab"]);
-    let built = build::artifacts(&toolchain, &arguments)?;
+    let mut to_build = vec!["build"];
+    to_build.extend(build::HOST_PACKAGES);
+    to_build.extend(["--bin", build::AGENT, "--bin", "lab"]);
+    let built = build::artifacts(&toolchain, &to_build)?;
     let (agent, lab) = (
         build::program(&built, build::AGENT)?,
         build::program(&built, "lab")?,

@@ -146,7 +146,10 @@ impl Work<'_> {
         std::thread::scope(|scope| {
             for _ in 0..processors.clamp(1, 2).min(kernels.len()) {
                 scope.spawn(|| {
-                    while let Some(kernel) = lock(&queue).pop_front() {
+                    loop {
+                        // A statement of its own: the lock must not be held while a kernel runs.
+                        let kernel = lock(&queue).pop_front();
+                        let Some(kernel) = kernel else { break };
                         self.kernel(kernel);
                     }
                 });
