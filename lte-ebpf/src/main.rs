@@ -49,32 +49,35 @@ fn floor(_ctx: TcContext) -> i32 {
 
 #[inline(always)]
 fn guard(skb: &Skb, hook: Hook) -> i32 {
-    let link_len = maps::policy().link_len;
-    if let Some(facts) = headers::plain_udp(&Direct::new(skb), link_len) {
-        return decide(skb, hook, Ok(&facts));
-    }
-    match headers::parse(&Helper::new(skb), link_len) {
-        Ok(facts) => match maps::settle(&facts) {
-            Some(facts) => decide(skb, hook, Ok(facts)),
-            None => decide(skb, hook, Err(Reject::Malformed)),
-        },
-        Err(reject) => decide(skb, hook, Err(reject)),
-    }
-}
-
-#[inline(always)]
-fn decide(skb: &Skb, hook: Hook, parsed: Result<&Facts, Reject>) -> i32 {
     let policy = maps::policy();
     let origin = Origin {
         local: skb.is_local(),
         mark: skb.mark(),
     };
-    let verdict = policy::decide(hook, parsed, origin, policy, &Maps);
-    let facts = parsed.ok();
-    if let Some(facts) = facts {
-        policy::remember(hook, facts, origin, &verdict, policy, &Maps);
+    if let Some(facts) = headers::plain_udp(&Direct::new(skb), policy.link_len) {
+        let verdict = policy::decide(hook, Ok(&facts), origin, policy, &Maps);
+        return act(skb, hook, origin, &facts, &verdict);
     }
-    act::verdict_to_action(skb, hook, origin.mark, facts, &verdict)
+    let rejected = match headers::parse(&Helper::new(skb), policy.link_len) {
+        Ok(facts) => {
+            if let Some(facts) = maps::settle_facts(&facts) {
+                let verdict = policy::decide(hook, Ok(facts), origin, policy, &Maps);
+                if let Some(verdict) = maps::settle_verdict(&verdict) {
+                    return act(skb, hook, origin, facts, verdict);
+                }
+            }
+            Reject::Malformed
+        }
+        Err(reject) => reject,
+    };
+    let verdict = policy::decide(hook, Err(rejected), origin, policy, &Maps);
+    act::verdict_to_action(skb, hook, origin.mark, None, &verdict)
+}
+
+#[inline(always)]
+fn act(skb: &Skb, hook: Hook, origin: Origin, facts: &Facts, verdict: &Verdict) -> i32 {
+    policy::remember(hook, facts, origin, verdict, maps::policy(), &Maps);
+    act::verdict_to_action(skb, hook, origin.mark, Some(facts), verdict)
 }
 
 #[cfg(target_arch = "bpf")]

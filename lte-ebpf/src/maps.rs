@@ -7,7 +7,7 @@ use lte_common::headers::Facts;
 use lte_common::layout::{
     Counter, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, TalkKey, maps as sizes,
 };
-use lte_common::policy::{Class, Hook, Memory, Policy, REFRESH};
+use lte_common::policy::{Class, Hook, Memory, Policy, REFRESH, Verdict};
 
 #[map]
 static REMOTES: LruHashMap<RemoteKey, Remote> = LruHashMap::pinned(sizes::REMOTES_MAX, 0);
@@ -21,20 +21,38 @@ static PERMITS: HashMap<TalkKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(sizes::COUNTERS_MAX, 0);
 
-/// Where the facts of a packet with many headers are put down for a moment.
+/// Where the facts and the verdict of an odd packet are put down for a moment.
 #[map]
-static SCRATCH: PerCpuArray<Facts> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<(Facts, Verdict)> = PerCpuArray::with_max_entries(1, 0);
 
-/// Puts facts down where the verifier forgets by which of many ways they were come by: it then
-/// follows the policy once, and not once for each way through the headers.
+/// Puts the facts down where the verifier forgets by which of many ways they were come by: it
+/// then follows the policy once, and not once for each way through the headers.
 #[inline(always)]
-pub(crate) fn settle(facts: &Facts) -> Option<&'static Facts> {
+pub(crate) fn settle_facts(facts: &Facts) -> Option<&'static Facts> {
     let at = SCRATCH.get_ptr_mut(0)?;
     // SAFETY: the value is of this CPU, and programs on one hook do not interrupt each other.
     unsafe {
-        at.write(*facts);
-        Some(&*at)
+        (*at).0 = *facts;
+        Some(&(*opaque(at)).0)
     }
+}
+
+/// The same for the verdict, of which there are as many as there are ways through the policy.
+#[inline(always)]
+pub(crate) fn settle_verdict(verdict: &Verdict) -> Option<&'static Verdict> {
+    let at = SCRATCH.get_ptr_mut(0)?;
+    // SAFETY: as above.
+    unsafe {
+        (*at).1 = *verdict;
+        Some(&(*opaque(at)).1)
+    }
+}
+
+/// The same pointer, of which the compiler no longer knows what was written through it.
+#[inline(always)]
+fn opaque<T>(at: *const T) -> *const T {
+    // SAFETY: a local variable is read.
+    unsafe { core::ptr::read_volatile(&raw const at) }
 }
 
 /// A look into the hash of remotes costs more than all the rest of a packet: a CPU keeps the
@@ -77,10 +95,10 @@ static POLICY: Policy = Policy {
 #[inline(always)]
 pub(crate) fn policy() -> &'static Policy {
     let at: *const Policy = &raw const POLICY;
-    // The compiler must not take the zeros above for the values: it cannot follow a pointer that
-    // was read as volatile. The verifier can, and takes what the agent wrote for constants.
-    // SAFETY: `at` is a valid place to read a pointer from, and the pointer is that of a static.
-    unsafe { &*core::ptr::read_volatile(&raw const at) }
+    // The compiler must not take the zeros above for the values. The verifier can follow the
+    // pointer, and takes what the agent wrote for constants.
+    // SAFETY: the pointer is that of a static.
+    unsafe { &*opaque(at) }
 }
 
 /// Adds a packet to a counter.
@@ -119,14 +137,21 @@ impl Memory for Maps {
         {
             return Some(recent.remote);
         }
-        // SAFETY: a value may be written by another CPU at the same time; each of its words is
-        // whole, and a torn value is at worst one packet's remote with another's source.
-        let remote = REMOTES.get_ptr(key).map(|at| unsafe { *at })?;
-        if let Some(recent) = recent {
-            recent.key = *key;
-            recent.remote = remote;
+        // Zeros where there is none: what `None` holds is undefined to the compiler, which then
+        // copies registers that the verifier knows to be empty.
+        let mut remote = Remote::default();
+        let mut known = false;
+        if let Some(at) = REMOTES.get_ptr(key) {
+            // SAFETY: a value may be written by another CPU at the same time; each of its words
+            // is whole, and a torn value is at worst one packet's remote with another's source.
+            remote = unsafe { *at };
+            known = true;
+            if let Some(recent) = recent {
+                recent.key = *key;
+                recent.remote = remote;
+            }
         }
-        Some(remote)
+        if known { Some(remote) } else { None }
     }
 
     #[inline(always)]
