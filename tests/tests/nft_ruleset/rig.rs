@@ -109,7 +109,7 @@ impl Rig {
 
     /// Whether this kernel's nftables see what leaves a device.
     pub(crate) fn has_egress(&self) -> bool {
-        self.on_nft(|nft, _| Ok(nft.unguarded().is_empty()))
+        self.on_nft(|nft, _| Ok(nft.unguarded()?.is_empty()))
     }
 
     /// Runs lines of `ip -6` in a namespace.

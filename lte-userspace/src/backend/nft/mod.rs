@@ -37,7 +37,7 @@ impl Nft {
     pub fn new() -> Result<Self, BackendError> {
         let nft = Program::find().ok_or_else(|| {
             BackendError::Unsupported(
-                "no nft in PATH: install the package nftables, 1.0.6 or later".to_owned(),
+                "no nft in PATH or in sbin: install the package nftables, 1.0.6 or later".to_owned(),
             )
         })?;
         Ok(Self {
@@ -47,26 +47,30 @@ impl Nft {
     }
 
     /// What this kernel's nftables cannot guard, one line each; empty where it can all.
-    pub fn unguarded(&mut self) -> Vec<String> {
-        if self.features().egress {
-            return Vec::new();
+    pub fn unguarded(&mut self) -> Result<Vec<String>, BackendError> {
+        if self.features()?.egress {
+            return Ok(Vec::new());
         }
-        vec![
+        Ok(vec![
             "frames of packet sockets (DHCP clients, sniffers that send) leave by the modem \
              unseen, and fragments and ARP uncounted: nftables has the egress hook from kernel \
              5.16 on"
                 .to_owned(),
-        ]
+        ])
     }
 
-    fn features(&mut self) -> Features {
-        *self
-            .features
-            .get_or_insert_with(|| probe::features(&self.nft))
+    fn features(&mut self) -> Result<Features, BackendError> {
+        if let Some(features) = self.features {
+            return Ok(features);
+        }
+        let features = probe::features(&self.nft)
+            .map_err(|e| BackendError::failed("asking what this kernel's nftables can do", e))?;
+        self.features = Some(features);
+        Ok(features)
     }
 
     fn desired(&mut self, want: &Guard) -> Result<(Ruleset, u64), BackendError> {
-        let rules = Ruleset::new(want, self.features());
+        let rules = Ruleset::new(want, self.features()?);
         let number = rules
             .fingerprint()
             .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;

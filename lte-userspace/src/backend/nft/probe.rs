@@ -45,7 +45,7 @@ pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
 }
 
 /// What the kernel has.
-pub(super) fn features(nft: &Program) -> Features {
+pub(super) fn features(nft: &Program) -> Result<Features, RunError> {
     let table = |what: &str, body: Value| json!({"add": {what: body}});
     let trial = json!({"nftables": [
         table("table", json!({"family": "netdev", "name": "lte_backup_trial"})),
@@ -54,9 +54,15 @@ pub(super) fn features(nft: &Program) -> Features {
             "hook": "egress", "dev": "lo", "prio": 0, "policy": "accept",
         })),
     ]});
-    Features {
-        egress: check(nft, &trial).is_ok(),
+    match check(nft, &trial) {
+        Ok(()) => Ok(Features { egress: true }),
+        Err(RunError::Refused(words)) if !is_forbidden(&words) => Ok(Features { egress: false }),
+        Err(error) => Err(error),
     }
+}
+
+fn is_forbidden(words: &str) -> bool {
+    words.to_lowercase().contains("operation not permitted")
 }
 
 /// Has nft and the kernel check a transaction, which is not committed.
@@ -81,7 +87,7 @@ fn version(words: &str) -> Option<[u32; 3]> {
 
 fn refused(words: &str) -> BackendError {
     let lower = words.to_lowercase();
-    let why = if lower.contains("operation not permitted") {
+    let why = if is_forbidden(words) {
         "nftables may not be changed by this process: run as root (CAP_NET_ADMIN)".to_owned()
     } else if lower.contains("cache initialization failed")
         || lower.contains("protocol not supported")
