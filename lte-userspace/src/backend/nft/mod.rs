@@ -78,8 +78,13 @@ impl Nft {
     }
 
     fn read(&self) -> Result<State, BackendError> {
-        State::read(&self.nft)
-            .map_err(|e| BackendError::failed("reading the nftables tables lte_backup", e))
+        match State::read(&self.nft) {
+            // `down`, and the other backend, ask on every machine.
+            Err(error) if error.is_without_nf_tables() => Ok(State::default()),
+            read => {
+                read.map_err(|e| BackendError::failed("reading the nftables tables lte_backup", e))
+            }
+        }
     }
 
     fn commit(&self, transaction: &Value, doing: &str) -> Result<(), BackendError> {

@@ -17,7 +17,7 @@ const OLDEST: [u32; 3] = [1, 0, 6];
 pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
     let words = nft
         .call(&["--version"], "")
-        .map_err(|e| BackendError::failed("asking nft for its version", e))?;
+        .map_err(|e| refused(e, "asking nft for its version"))?;
     let version = version(&words).ok_or_else(|| {
         BackendError::Unsupported(format!(
             "nft does not say its version (`nft --version`: {}): install nftables 1.0.6 or later",
@@ -38,10 +38,7 @@ pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
     };
     let load = batch::load(&rules, &State::default())
         .map_err(|e| BackendError::failed("writing a trial ruleset", e))?;
-    check(nft, &load).map_err(|error| match error {
-        RunError::Refused(words) => refused(&words),
-        other => BackendError::failed("checking a trial ruleset with nft", other),
-    })
+    check(nft, &load).map_err(|e| refused(e, "checking a trial ruleset with nft"))
 }
 
 /// What the kernel has.
@@ -56,13 +53,12 @@ pub(super) fn features(nft: &Program) -> Result<Features, RunError> {
     ]});
     match check(nft, &trial) {
         Ok(()) => Ok(Features { egress: true }),
-        Err(RunError::Refused(words)) if !is_forbidden(&words) => Ok(Features { egress: false }),
+        // The kernel does not know the hook.
+        Err(error @ RunError::Refused(_)) if !error.is_forbidden() => {
+            Ok(Features { egress: false })
+        }
         Err(error) => Err(error),
     }
-}
-
-fn is_forbidden(words: &str) -> bool {
-    words.to_lowercase().contains("operation not permitted")
 }
 
 /// Has nft and the kernel check a transaction, which is not committed.
@@ -85,21 +81,19 @@ fn version(words: &str) -> Option<[u32; 3]> {
     Some([major, minor, parts.next().flatten().unwrap_or(0)])
 }
 
-fn refused(words: &str) -> BackendError {
-    let lower = words.to_lowercase();
-    let why = if is_forbidden(words) {
+fn refused(error: RunError, doing: &str) -> BackendError {
+    BackendError::Unsupported(if error.is_forbidden() {
         "nftables may not be changed by this process: run as root (CAP_NET_ADMIN)".to_owned()
-    } else if lower.contains("cache initialization failed")
-        || lower.contains("protocol not supported")
-        || lower.contains("unable to initialize netlink socket")
-    {
-        format!("this kernel has no nf_tables (nft: {words}): load the module or use eBPF")
-    } else {
+    } else if error.is_without_nf_tables() {
+        format!("this kernel has no nf_tables (nft: {error}): load the module nf_tables")
+    } else if let RunError::Refused(words) = error {
         format!(
-            "this kernel refuses the ruleset (nft: {words}): it wants nf_tables with inet, nat, conntrack and fib"
+            "this kernel refuses the rules (nft: {words}): it wants nf_tables with nft_ct, \
+             nft_nat, nft_fib and nft_objref"
         )
-    };
-    BackendError::Unsupported(why)
+    } else {
+        return BackendError::failed(doing, error);
+    })
 }
 
 /// A guard that uses all that a guard can use.
@@ -164,15 +158,21 @@ mod tests {
                 "run as root",
             ),
             (
-                "netlink: Error: cache initialization failed: Protocol not supported",
+                "netlink: Error: cache initialization failed: Invalid argument",
+                "no nf_tables",
+            ),
+            (
+                "mnl.c:60: Unable to initialize Netlink socket: Protocol not supported",
                 "no nf_tables",
             ),
             (
                 "Could not process rule: No such file or directory",
-                "wants nf_tables with",
+                "it wants nf_tables with",
             ),
         ] {
-            let text = refused(words).to_string();
+            let error = refused(RunError::Refused(words.to_owned()), "trying");
+            assert!(matches!(error, BackendError::Unsupported(_)));
+            let text = error.to_string();
             assert!(text.contains(hint), "{text}");
             assert!(!text.contains('\n'), "{text}");
         }

@@ -36,6 +36,28 @@ pub(super) enum RunError {
     NotJson(#[from] serde_json::Error),
 }
 
+impl RunError {
+    /// The kernel has no nf_tables, so there is nothing of anybody's in it. nft does not even say
+    /// its version then.
+    pub(super) fn is_without_nf_tables(&self) -> bool {
+        let Self::Refused(words) = self else {
+            return false;
+        };
+        let lower = words.to_lowercase();
+        ["netlink socket", "cache initialization failed"]
+            .iter()
+            .any(|step| lower.contains(step))
+            && ["not supported", "invalid argument"]
+                .iter()
+                .any(|why| lower.contains(why))
+    }
+
+    /// The process may not: it lacks `CAP_NET_ADMIN`.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Refused(words) if words.to_lowercase().contains("not permitted"))
+    }
+}
+
 /// The nft program.
 #[derive(Debug, Clone)]
 pub(super) struct Program {
