@@ -1,9 +1,8 @@
-//! The agent under test, as a process: started, heard, stopped.
+//! A running agent: heard, signalled, stopped.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -12,122 +11,9 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::backend::Backend;
-use crate::config::Config;
-use crate::keys::keys;
-use crate::netns::Netns;
+use crate::installation::Place;
 use crate::notify::NotifySocket;
-use crate::process::{self, Ended};
-use crate::tempdir::TempDir;
 use crate::wait::{self, PATIENCE};
-
-/// The agent's place on the machine: its binary, its files, the namespace in which it runs.
-///
-/// It outlives any one process of the agent, as `/etc` and `/var` do.
-#[derive(Debug)]
-pub struct Installation {
-    binary: PathBuf,
-    netns: Netns,
-    files: TempDir,
-    /// What the next start reads.
-    pub config: Config,
-}
-
-/// Name of the environment variable that holds the agent's path.
-pub const BINARY: &str = "LTE_USERSPACE";
-
-impl Installation {
-    /// Writes the lab's key and thinks out the lab's config; nothing runs yet.
-    pub fn new(netns: &Netns) -> Result<Self> {
-        let binary: PathBuf = std::env::var_os(BINARY)
-            .with_context(|| format!("{BINARY} is not set: run this by `cargo xtask test`"))?
-            .into();
-        ensure!(binary.is_file(), "{BINARY}: no {}", binary.display());
-        let files = TempDir::new()?;
-        let key = files.write("private.key", 0o600, keys()?.router.private())?;
-        let config = Config::new(&key, &keys()?.peer.public);
-        Ok(Self {
-            binary,
-            netns: netns.clone(),
-            files,
-            config,
-        })
-    }
-
-    /// Its directory, for key files and the like.
-    pub fn files(&self) -> &TempDir {
-        &self.files
-    }
-
-    /// The command with the lab's paths, and the config written.
-    pub fn command(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Command> {
-        let config = self.files.write("config.toml", 0o600, &self.config.0)?;
-        let mut command = Command::new(&self.binary);
-        command.arg("--config").arg(config);
-        command.arg("--run-dir").arg(self.directory("run"));
-        command.arg("--state-dir").arg(self.directory("state"));
-        if let Some(backend) = backend {
-            command.arg("--backend").arg(backend.to_string());
-        }
-        command
-            .args(subcommand)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        Ok(command)
-    }
-
-    fn directory(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
-    }
-
-    /// Runs it to its end.
-    pub fn run(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Ended> {
-        self.run_command(&mut self.command(backend, subcommand)?)
-    }
-
-    /// Runs a command made by [`Self::command`] and changed by a test, to its end.
-    pub fn run_command(&self, command: &mut Command) -> Result<Ended> {
-        process::end_of(self.netns.spawn(command)?, PATIENCE)
-    }
-
-    /// Starts the agent in the foreground and waits until it says that it is ready.
-    pub fn start(&self, backend: Backend) -> Result<Agent> {
-        let agent = self.launch(backend)?;
-        agent.wait_ready(PATIENCE)
-    }
-
-    /// Starts the agent and does not wait.
-    pub fn launch(&self, backend: Backend) -> Result<Agent> {
-        let files = TempDir::new()?;
-        let notify = NotifySocket::open(files.path())?;
-        let mut command = self.command(Some(backend), &[])?;
-        command
-            .env("NOTIFY_SOCKET", notify.path())
-            .stdout(Stdio::null());
-        let started = Instant::now();
-        let mut child = self.netns.spawn(&mut command)?;
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let listener = child
-            .stderr
-            .take()
-            .map(|stderr| listen(stderr, started, Arc::clone(&log)));
-        Ok(Agent {
-            child,
-            started,
-            notify,
-            log,
-            listener,
-            _files: files,
-        })
-    }
-
-    /// Where it keeps its files.
-    pub fn path(&self) -> &Path {
-        self.files.path()
-    }
-}
 
 /// A running agent. Killed where a test forgets it, so that no test leaves one behind.
 #[derive(Debug)]
@@ -137,10 +23,34 @@ pub struct Agent {
     notify: NotifySocket,
     log: Arc<Mutex<Vec<String>>>,
     listener: Option<JoinHandle<()>>,
-    _files: TempDir,
+    /// Its files are there as long as it is.
+    _place: Arc<Place>,
 }
 
 impl Agent {
+    /// Starts the process; what it says is gathered.
+    pub(crate) fn spawn(
+        place: &Arc<Place>,
+        command: &mut Command,
+        notify: NotifySocket,
+    ) -> Result<Self> {
+        let started = Instant::now();
+        let mut child = place.netns.spawn(command)?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let listener = child
+            .stderr
+            .take()
+            .map(|stderr| listen(stderr, started, Arc::clone(&log)));
+        Ok(Self {
+            child,
+            started,
+            notify,
+            log,
+            listener,
+            _place: Arc::clone(place),
+        })
+    }
+
     /// When the process was started.
     pub fn started(&self) -> Instant {
         self.started
@@ -154,7 +64,8 @@ impl Agent {
             .clone()
     }
 
-    fn wait_ready(mut self, within: Duration) -> Result<Self> {
+    /// Waits until it says that the datapath is in place.
+    pub fn wait_ready(mut self, within: Duration) -> Result<Self> {
         let deadline = self.started + within;
         loop {
             if self.notify.hears("READY=1")? {

@@ -12,6 +12,19 @@ use aya::programs::{ProgramType, loaded_links, loaded_programs};
 /// Where the BPF file system is mounted.
 pub const FILE_SYSTEM: &str = "/sys/fs/bpf";
 
+/// Where the agent pins what is to outlive it. There is one such place for the whole machine.
+pub const AGENTS_PINS: &str = "/sys/fs/bpf/lte-backup";
+
+/// Takes away the agent's pins, and with the last reference what they held.
+pub fn remove_agents_pins() -> Result<()> {
+    match fs::remove_dir_all(AGENTS_PINS) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(AGENTS_PINS)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One line for each traffic control program, each link and each pin.
 pub fn objects() -> Result<Vec<String>> {
     let mut found = Vec::new();
@@ -25,7 +38,10 @@ pub fn objects() -> Result<Vec<String>> {
     }
     for link in loaded_links() {
         let Ok(link) = link else { continue };
-        found.push(format!("bpf link of type {:?}", link.link_type()));
+        let kind = link
+            .link_type()
+            .map_or("unknown".to_owned(), |kind| format!("{kind:?}"));
+        found.push(format!("bpf link of type {kind}"));
     }
     pins(Path::new(FILE_SYSTEM), &mut found)?;
     Ok(found)

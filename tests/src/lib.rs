@@ -18,6 +18,7 @@ pub mod carrier;
 pub mod config;
 pub mod corpus;
 pub mod drops;
+pub mod installation;
 pub mod keys;
 pub mod netns;
 pub mod notify;

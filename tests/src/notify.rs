@@ -2,6 +2,7 @@
 
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -16,7 +17,9 @@ pub struct NotifySocket {
 impl NotifySocket {
     /// Opens one in a directory.
     pub fn open(directory: &Path) -> Result<Self> {
-        let path = directory.join("notify");
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = directory.join(format!("notify-{number}"));
         let socket =
             UnixDatagram::bind(&path).with_context(|| format!("binding {}", path.display()))?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::addresses::{CARRIER, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, UPLINK};
-use crate::agent::{Agent, Installation};
+use crate::agent::Agent;
 use crate::capture::{Capture, Direction, Seen};
 use crate::drops;
+use crate::installation::Installation;
 use crate::netns::Netns;
 use crate::packet::{Kind, Message};
 use crate::ping::{PACE, Pinger};

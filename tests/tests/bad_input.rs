@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use lte_tests::agent::Installation;
 use lte_tests::backend::Backend;
+use lte_tests::installation::Installation;
 use lte_tests::keys::keys;
 use lte_tests::process::{Ended, tool};
 use lte_tests::seccomp::without_bpf;

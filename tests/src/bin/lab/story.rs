@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::{CARRIER, ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT, UPLINK};
-use lte_tests::agent::{Agent, Installation};
+use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
 use lte_tests::capture::{Capture, Direction, Seen};
+use lte_tests::installation::Installation;
 use lte_tests::ping::{self, PACE, Pinger};
 use lte_tests::scene::{
     PROMPT, Scene, flush_rules, foreign, from_modem, from_wan, rules, rules_back, tunnel_out,
@@ -43,6 +44,7 @@ pub(crate) fn tell(backend: Backend, account: &mut Account) -> Result<()> {
     lan_tries(&scene, account)?;
     rules_flushed(&scene, &pinger, account)?;
     pinger.stop()?;
+    books_agree(&scene, &installation, account)?;
     books(&scene, &installation, account)?;
     go_down(&scene, &before, agent, account)
 }
@@ -258,6 +260,41 @@ fn strict_filter_content(scene: &Scene, chapter: &mut Chapter) -> Result<()> {
     let drops = scene.reverse_path_drops()?;
     chapter.measured(drops == 0, format!("reverse-path drops: {drops}"));
     Ok(())
+}
+
+/// The guard's own count against the carrier's, which is the one that is billed.
+fn books_agree(scene: &Scene, installation: &Installation, account: &mut Account) -> Result<()> {
+    account.chapter(
+        "The books are compared",
+        &["the guard has counted what the carrier has seen, to the byte"],
+        |chapter| {
+            let status = installation.run(None, &["status", "--json"])?;
+            ensure!(status.status.success(), "status: {}", status.stderr.trim());
+            let status: serde_json::Value = serde_json::from_str(&status.stdout)?;
+            let counted = counter(&status, "modem-out/tunnel")
+                .context("no counter modem-out/tunnel in the status")?;
+            let seen = scene.at_carrier.packets(tunnel_out)?;
+            let seen = (
+                seen.len() as u64,
+                seen.iter().map(|seen| seen.packet.bytes as u64).sum(),
+            );
+            chapter.measured(
+                counted == seen,
+                format!(
+                    "out by the modem: the guard has {} packets, {} bytes; the carrier {}, {}",
+                    counted.0, counted.1, seen.0, seen.1
+                ),
+            );
+            Ok(())
+        },
+    )
+}
+
+/// Packets and bytes of the first guard's counter of that name.
+fn counter(status: &serde_json::Value, name: &str) -> Option<(u64, u64)> {
+    let counters = status["guards"].as_array()?.first()?["counters"].as_array()?;
+    let counter = counters.iter().find(|one| one["name"] == name)?;
+    Some((counter["packets"].as_u64()?, counter["bytes"].as_u64()?))
 }
 
 fn books(scene: &Scene, installation: &Installation, account: &mut Account) -> Result<()> {

@@ -1,0 +1,136 @@
+//! The agent's place on the machine: its binary, its config and key, the namespace it runs in.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::agent::Agent;
+use crate::backend::Backend;
+use crate::bpf;
+use crate::config::Config;
+use crate::keys::keys;
+use crate::netns::Netns;
+use crate::notify::NotifySocket;
+use crate::process::{self, Ended};
+use crate::tempdir::TempDir;
+use crate::wait::PATIENCE;
+
+/// What there is of the agent besides its processes; it outlives any one of them, as `/etc` and
+/// `/var` do.
+#[derive(Debug)]
+pub struct Installation {
+    place: Arc<Place>,
+    /// What the next start reads.
+    pub config: Config,
+}
+
+/// The files and the namespace, shared with the processes that use them.
+#[derive(Debug)]
+pub(crate) struct Place {
+    binary: PathBuf,
+    pub(crate) netns: Netns,
+    files: TempDir,
+}
+
+impl Drop for Place {
+    /// What is in the namespace goes with it. Pins have none, and a test that ends with the
+    /// agent up would hand its own on to the next.
+    fn drop(&mut self) {
+        if let Err(error) = bpf::remove_agents_pins() {
+            eprintln!("lab: {error:#}");
+        }
+    }
+}
+
+/// Name of the environment variable that holds the agent's path.
+pub const BINARY: &str = "LTE_USERSPACE";
+
+impl Installation {
+    /// Writes the lab's key and thinks out the lab's config; nothing runs yet.
+    pub fn new(netns: &Netns) -> Result<Self> {
+        let binary: PathBuf = std::env::var_os(BINARY)
+            .with_context(|| format!("{BINARY} is not set: run this by `cargo xtask test`"))?
+            .into();
+        ensure!(binary.is_file(), "{BINARY}: no {}", binary.display());
+        ensure!(
+            !Path::new(bpf::AGENTS_PINS).exists(),
+            "{} is there: another agent's, or a killed test's; the lab will not touch it",
+            bpf::AGENTS_PINS
+        );
+        let files = TempDir::new()?;
+        let key = files.write("private.key", 0o600, keys()?.router.private())?;
+        let config = Config::new(&key, &keys()?.peer.public);
+        Ok(Self {
+            place: Arc::new(Place {
+                binary,
+                netns: netns.clone(),
+                files,
+            }),
+            config,
+        })
+    }
+
+    /// Its directory, for key files and the like.
+    pub fn files(&self) -> &TempDir {
+        &self.place.files
+    }
+
+    /// The command with the lab's paths, and the config written.
+    pub fn command(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Command> {
+        let config = self
+            .place
+            .files
+            .write("config.toml", 0o600, &self.config.0)?;
+        let mut command = Command::new(&self.place.binary);
+        command.arg("--config").arg(config);
+        command.arg("--run-dir").arg(self.directory("run"));
+        command.arg("--state-dir").arg(self.directory("state"));
+        if let Some(backend) = backend {
+            command.arg("--backend").arg(backend.to_string());
+        }
+        command
+            .args(subcommand)
+            .env_remove("NOTIFY_SOCKET")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Ok(command)
+    }
+
+    fn directory(&self, name: &str) -> PathBuf {
+        self.place.files.path().join(name)
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Ended> {
+        self.run_command(&mut self.command(backend, subcommand)?)
+    }
+
+    /// Runs a command made by [`Self::command`] and changed by a test, to its end.
+    pub fn run_command(&self, command: &mut Command) -> Result<Ended> {
+        process::end_of(self.place.netns.spawn(command)?, PATIENCE)
+    }
+
+    /// Starts the agent in the foreground and waits until it says that it is ready.
+    pub fn start(&self, backend: Backend) -> Result<Agent> {
+        let agent = self.launch(backend)?;
+        agent.wait_ready(PATIENCE)
+    }
+
+    /// Starts the agent and does not wait.
+    pub fn launch(&self, backend: Backend) -> Result<Agent> {
+        let notify = NotifySocket::open(self.place.files.path())?;
+        let mut command = self.command(Some(backend), &[])?;
+        command
+            .env("NOTIFY_SOCKET", notify.path())
+            .stdout(Stdio::null());
+        Agent::spawn(&self.place, &mut command, notify)
+    }
+
+    /// Where it keeps its files.
+    pub fn path(&self) -> &Path {
+        self.place.files.path()
+    }
+}
