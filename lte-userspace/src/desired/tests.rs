@@ -6,8 +6,7 @@
 
 use super::*;
 use crate::config::{
-    self,
-    BackendChoice, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
+    self, BackendChoice, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
 };
 
 fn config() -> Config {

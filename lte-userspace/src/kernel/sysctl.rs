@@ -56,11 +56,10 @@ impl SendRedirects {
     pub fn restore(self) -> Result<(), KernelError> {
         let path = path("ipv4", "all", "send_redirects");
         match self.0 {
-            Some(before) if Self::note()?.0.as_ref() != Some(&before) => {
-                fs::write(&path, &before).map_err(|error| {
+            Some(before) if Self::note()?.0.as_ref() != Some(&before) => fs::write(&path, &before)
+                .map_err(|error| {
                     KernelError::new(format!("writing {before} to {}", path.display()), error)
-                })
-            }
+                }),
             _ => Ok(()),
         }
     }

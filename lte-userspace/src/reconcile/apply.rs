@@ -174,6 +174,15 @@ fn is_gone(error: &KernelError) -> bool {
     matches!(error.errno(), Some(2 | 3 | 19 | 99))
 }
 
+/// The most of an error that is worth a line: the verifier's are as long as a book.
+const LONGEST: usize = 800;
+
 fn one_line<E: std::error::Error>(error: &E) -> String {
-    crate::backend::chain(error)
+    let mut text = crate::backend::chain(error);
+    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+        log::debug!("{text}");
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }

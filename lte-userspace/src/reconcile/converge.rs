@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::apply::apply;
+use super::observe::Observed;
 use super::plan::{Plan, Step, sysctl_name};
 use super::repairs::Repairs;
 use super::view::{Inputs, View, ViewError};
@@ -19,6 +20,10 @@ use crate::state::{Before, InterfaceBefore, Record, StateError};
 const ROUNDS: usize = 4;
 /// Pauses after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// The least time between two looks at everything while all is in place: a storm of events causes
+/// ten a second.
+const SPACING: Duration = Duration::from_millis(100);
 
 /// Why a round could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,11 @@ pub struct Converger {
     pub look_for_strangers: bool,
     repairs: Repairs,
     retry: Duration,
+    /// Whether all was in place at the last look, and the modem among it.
+    settled: bool,
+    modem: bool,
+    /// When the last look at everything ended.
+    looked: Instant,
     /// Failures and warnings that hold, to say each once.
     said: BTreeSet<String>,
 }
@@ -80,6 +90,9 @@ impl Converger {
             look_for_strangers: true,
             repairs: Repairs::default(),
             retry: RETRY.0,
+            settled: false,
+            modem: false,
+            looked: Instant::now(),
             said: BTreeSet::new(),
         }
     }
@@ -87,6 +100,21 @@ impl Converger {
     /// Looks and acts until nothing is left to do, or nothing more can be done now.
     pub async fn converge(&mut self, config: &Config) -> Convergence {
         let mut outcome = Convergence::default();
+        if self.settled {
+            // Rules and routes come back without waiting for a look at the guard: they open
+            // nothing, they only keep the tunnel's packets from going astray.
+            if let Err(error) = self.quick_round(config).await {
+                log::debug!("{}", chain(&error));
+            }
+            let early = self.looked + SPACING;
+            if let Some(wait) = early.checked_duration_since(Instant::now()) {
+                outcome.settled = true;
+                outcome.modem = self.modem;
+                outcome.retry = Some(wait);
+                return outcome;
+            }
+        }
+        self.settled = false;
         for _ in 0..ROUNDS {
             match self.round(config).await {
                 Ok(next) => {
@@ -96,6 +124,8 @@ impl Converger {
                         continue;
                     }
                     if outcome.settled {
+                        self.settled = true;
+                        self.modem = outcome.modem;
                         self.retry = RETRY.0;
                         self.backends.truncate(1);
                     }
@@ -134,16 +164,70 @@ impl Converger {
         pause
     }
 
+    /// Puts back rules, routes and sysctls, if any are missing.
+    async fn quick_round(&mut self, config: &Config) -> Result<(), ViewError> {
+        let inputs = self.inputs(config);
+        let view = View::new(&self.kernel, &mut [], inputs).await?;
+        let observed = &view.observed;
+        let steps: Vec<Step> = view
+            .plan
+            .steps
+            .iter()
+            .filter(|step| opens_nothing(step, observed))
+            .cloned()
+            .collect();
+        if !steps.is_empty() {
+            self.act(&steps).await;
+        }
+        Ok(())
+    }
+
+    fn inputs<'a>(&'a self, config: &'a Config) -> Inputs<'a> {
+        Inputs {
+            config,
+            record: &self.before.record,
+            listen_port: self.listen_port,
+            resolved: &self.resolved,
+        }
+    }
+
+    /// Takes the steps that are not held back. Returns what failed, and when the first that is
+    /// held back may be tried, where nothing else was to be done.
+    async fn act(&mut self, steps: &[Step]) -> (BTreeSet<String>, Option<Duration>) {
+        let now = Instant::now();
+        let (due, held): (Vec<Step>, Vec<Step>) = steps
+            .iter()
+            .cloned()
+            .partition(|step| self.repairs.held(&key(step), now).is_none());
+        let outcome = apply(&self.kernel, &mut self.backends, &due).await;
+        for step in &due {
+            let key = key(step);
+            if let Some(pause) = self.repairs.note(&key, now) {
+                log::warn!(
+                    "{key}: keeps being undone by somebody else; next repair in {} s",
+                    pause.as_secs()
+                );
+            }
+        }
+        let failed = outcome.failed.into_iter().map(|failure| failure.why);
+        let next = held
+            .iter()
+            .filter_map(|step| self.repairs.held(&key(step), now))
+            .min();
+        (failed.collect(), next.filter(|_| due.is_empty()))
+    }
+
     async fn round(&mut self, config: &Config) -> Result<Convergence, RoundError> {
+        let started = Instant::now();
+        let strangers = self.backends.len() > 1;
         let inputs = Inputs {
             config,
             record: &self.before.record,
             listen_port: self.listen_port,
             resolved: &self.resolved,
         };
-        let started = Instant::now();
-        let strangers = self.backends.len() > 1;
         let view = View::new(&self.kernel, &mut self.backends, inputs).await?;
+        self.looked = Instant::now();
         log::debug!(
             "looked in {} ms (strangers: {strangers}): {} steps",
             started.elapsed().as_millis(),
@@ -162,33 +246,10 @@ impl Converger {
             self.say(view.warnings, errors);
             return Ok(outcome);
         }
-        let now = Instant::now();
-        let (due, held): (Vec<Step>, Vec<Step>) = steps
-            .iter()
-            .cloned()
-            .partition(|step| self.repairs.held(&key(step), now).is_none());
-        let done = apply(&self.kernel, &mut self.backends, &due).await;
-        for step in &due {
-            let key = key(step);
-            if let Some(pause) = self.repairs.note(&key, now) {
-                log::warn!(
-                    "{key}: keeps being undone by somebody else; next repair in {} s",
-                    pause.as_secs()
-                );
-            }
-        }
-        errors.extend(done.failed.iter().map(|failure| failure.why.clone()));
-        if !errors.is_empty() {
-            outcome.retry = Some(self.pause());
-        }
-        let held = held
-            .iter()
-            .filter_map(|step| self.repairs.held(&key(step), now))
-            .min();
-        outcome.retry = [outcome.retry, held.filter(|_| due.is_empty())]
-            .into_iter()
-            .flatten()
-            .min();
+        let (failed, held) = self.act(steps).await;
+        errors.extend(failed);
+        let failed = (!errors.is_empty()).then(|| self.pause());
+        outcome.retry = [failed, held].into_iter().flatten().min();
         self.say(view.warnings, errors);
         Ok(outcome)
     }
@@ -203,6 +264,18 @@ impl Converger {
         }
         self.said = warnings;
         self.said.extend(errors);
+    }
+}
+
+/// Whether a step can be taken without knowing that the guard is in place.
+fn opens_nothing(step: &Step, observed: &Observed) -> bool {
+    match step {
+        Step::Put(Object::Rule(_) | Object::Sysctl(_)) => true,
+        // Where its interface is down, that comes first.
+        Step::Put(Object::Route(route)) => {
+            observed.link(&route.interface).is_some_and(|link| link.up)
+        }
+        _ => false,
     }
 }
 
@@ -251,7 +324,9 @@ fn write_down(record: &mut Record, config: &Config, view: &View) {
         match step {
             Step::Put(Object::Link(link)) => {
                 if record.tunnel.replace(link.name.clone()).is_none() {
-                    record.send_redirects.clone_from(&view.observed.send_redirects);
+                    record
+                        .send_redirects
+                        .clone_from(&view.observed.send_redirects);
                 }
             }
             Step::Put(Object::Address(address)) => {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::{Config, ModemIdentity, Uplinks};
 use crate::desired::{ModemFacts, SysctlKey};
-use crate::state::Record;
 use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
+use crate::state::Record;
 
 /// The kernel's state, as far as it concerns us.
 #[derive(Debug, Clone, Default)]

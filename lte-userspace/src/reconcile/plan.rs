@@ -357,3 +357,7 @@ fn stale_addresses(want: &[Object], have: &Observed, record: &Record) -> Vec<Rem
     }
     removals
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -51,7 +51,7 @@ pub struct View {
 
 impl View {
     /// Looks and compares. The first backend is the one that is to keep the guard; what others
-    /// have left is to go.
+    /// have left is to go. Without backends the guard is taken to be in place.
     pub async fn new(
         kernel: &Kernel,
         backends: &mut [Box<dyn Backend>],
@@ -65,7 +65,10 @@ impl View {
             record.interfaces.keys().copied().chain(modem).collect()
         })
         .await?;
-        log::debug!("saw the kernel's objects after {} ms", started.elapsed().as_millis());
+        log::debug!(
+            "saw the kernel's objects after {} ms",
+            started.elapsed().as_millis()
+        );
         let facts = Facts {
             modem: observed.modem(config),
             uplinks: observed.uplinks(config, &record.uplinks),

@@ -1,0 +1,379 @@
+#![expect(
+    clippy::unwrap_used,
+    reason = "a wrong literal in a test is to fail it"
+)]
+//! Golden texts: the way from each state to the one that is wanted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::*;
+use crate::backend::{Guard, LinkHeader};
+use crate::config::PrivateKey;
+use crate::desired::{Address, Device, Family, Link, Peer, Route, Rule};
+use crate::kernel::link::ALIAS;
+use crate::kernel::{address, link, wireguard};
+use crate::state::InterfaceBefore;
+
+const MODEM: u32 = 3;
+const TUNNEL: u32 = 9;
+
+fn want() -> Vec<Object> {
+    vec![
+        Object::Guard(Guard {
+            modem: None,
+            uplinks: BTreeMap::new(),
+            peers: BTreeSet::new(),
+            listen_port: 51820,
+            mark: 0x7b,
+            mask: 0xff,
+            admin_ports: Vec::new(),
+            flow_timeout: Duration::from_secs(180),
+        }),
+        Object::Sysctl(Sysctl {
+            interface: "modem".to_owned(),
+            key: SysctlKey::SrcValidMark,
+            value: "1".to_owned(),
+        }),
+        Object::Link(Link {
+            name: "wg-lte".to_owned(),
+            mtu: 1380,
+        }),
+        Object::Device(Device {
+            interface: "wg-lte".to_owned(),
+            private_key: PrivateKey::from_bytes([0x40; 32]),
+            listen_port: 51820,
+        }),
+        Object::Peer(peer()),
+        Object::Address(Address {
+            interface: "modem".to_owned(),
+            cidr: "192.168.0.2/24".parse().unwrap(),
+            prefix_route: false,
+        }),
+        Object::Admin(Admin {
+            interface: "modem".to_owned(),
+            up: true,
+        }),
+        Object::Route(route()),
+        Object::Rule(rule()),
+        Object::Admin(Admin {
+            interface: "wg-lte".to_owned(),
+            up: true,
+        }),
+    ]
+}
+
+fn peer() -> Peer {
+    Peer {
+        interface: "wg-lte".to_owned(),
+        public_key: PublicKey([2; 32]),
+        endpoint: Some("203.0.113.10:51820".parse().unwrap()),
+        allowed_ips: vec!["10.88.88.2/32".parse().unwrap()],
+        keepalive: Duration::from_secs(80),
+    }
+}
+
+fn route() -> Route {
+    Route {
+        destination: "0.0.0.0/0".parse().unwrap(),
+        gateway: Some("192.168.0.1".parse().unwrap()),
+        interface: "modem".to_owned(),
+        source: Some("192.168.0.2".parse().unwrap()),
+        table: 123,
+    }
+}
+
+fn rule() -> Rule {
+    Rule {
+        family: Family::V4,
+        priority: 1230,
+        local: true,
+        source: None,
+        udp_source_port: Some(51820),
+        mark: None,
+        table: 123,
+    }
+}
+
+fn link(index: u32, name: &str) -> link::Found {
+    link::Found {
+        index,
+        name: name.to_owned(),
+        macs: Vec::new(),
+        wireguard: false,
+        stacked: false,
+        header: Some(LinkHeader::Ethernet),
+        up: false,
+        mtu: 1500,
+        alias: None,
+        loopback: false,
+    }
+}
+
+/// The machine before anything was done.
+fn bare() -> Observed {
+    Observed {
+        links: vec![link(MODEM, "modem")],
+        sysctls: [((MODEM, SysctlKey::SrcValidMark), "0".to_owned())].into(),
+        send_redirects: Some("1".to_owned()),
+        ..Observed::default()
+    }
+}
+
+/// The machine with everything in place.
+fn complete() -> Observed {
+    let mut have = bare();
+    have.links[0].up = true;
+    have.links.push(link::Found {
+        wireguard: true,
+        up: true,
+        mtu: 1380,
+        alias: Some(ALIAS.to_owned()),
+        ..link(TUNNEL, "wg-lte")
+    });
+    have.sysctls
+        .insert((MODEM, SysctlKey::SrcValidMark), "1".to_owned());
+    have.send_redirects = Some("0".to_owned());
+    have.addresses = vec![address::Found {
+        index: MODEM,
+        cidr: "192.168.0.2/24".parse().unwrap(),
+    }];
+    have.routes.ours = vec![route::Found {
+        route: Some(route()),
+        message: RouteMessage::default(),
+    }];
+    have.rules = vec![rule::Found {
+        rule: Some(rule()),
+        message: RuleMessage::default(),
+    }];
+    have.device = Some(wireguard::Found {
+        private_key: Some(PrivateKey::from_bytes([0x40; 32])),
+        listen_port: 51820,
+        fwmark: 0,
+        peers: [(PublicKey([2; 32]), found_peer())].into(),
+    });
+    have
+}
+
+fn found_peer() -> wireguard::FoundPeer {
+    let Peer {
+        endpoint,
+        allowed_ips,
+        keepalive,
+        ..
+    } = peer();
+    wireguard::FoundPeer {
+        endpoint,
+        allowed_ips,
+        keepalive,
+        handshake: None,
+        received: 0,
+        sent: 0,
+    }
+}
+
+/// What is on record once everything is in place.
+fn record() -> Record {
+    let mut record = Record::default();
+    record.tunnel = Some("wg-lte".to_owned());
+    record.send_redirects = Some("1".to_owned());
+    record.interfaces.insert(
+        MODEM,
+        InterfaceBefore {
+            name: "modem".to_owned(),
+            up: false,
+            sysctls: [("ipv4/src_valid_mark".to_owned(), "0".to_owned())].into(),
+            addresses: Vec::new(),
+            added: vec!["192.168.0.2/24".to_owned()],
+        },
+    );
+    record
+}
+
+fn text(plan: &Plan) -> String {
+    let mut text = String::new();
+    for step in &plan.steps {
+        text.push_str(&step.to_string());
+        text.push('\n');
+    }
+    for line in &plan.blocked {
+        text.push_str(&format!("blocked: {line}\n"));
+    }
+    text
+}
+
+fn missing_guard() -> GuardState {
+    GuardState {
+        differences: vec![Difference("no program".to_owned())],
+        strangers: Vec::new(),
+    }
+}
+
+fn up_text(have: &Observed) -> String {
+    text(&up(&want(), have, &record(), &GuardState::default()))
+}
+
+#[test]
+fn from_nothing_the_guard_comes_first_and_the_tunnel_speaks_last() {
+    let plan = up(&want(), &bare(), &Record::default(), &missing_guard());
+    assert_eq!(
+        text(&plan),
+        "\
+set guard without a modem, uplinks none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [], flow time-out 180 s (no program)
+set sysctl net.ipv4.conf.modem.src_valid_mark = 1
+set link wg-lte type wireguard mtu 1380
+set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
+set wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
+set address 192.168.0.2/24 dev modem noprefixroute
+set link modem up
+set route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
+set rule 1230: iif lo ipproto udp sport 51820 lookup 123
+set link wg-lte up
+"
+    );
+}
+
+#[test]
+fn where_all_is_in_place_there_is_nothing_to_do() {
+    assert_eq!(up_text(&complete()), "");
+}
+
+#[test]
+fn each_damage_is_mended_by_itself() {
+    type Damage = fn(&mut Observed);
+    let cases: [(Damage, &str); 12] = [
+        (
+            |have| have.rules.clear(),
+            "set rule 1230: iif lo ipproto udp sport 51820 lookup 123\n",
+        ),
+        (
+            |have| have.routes.ours.clear(),
+            "set route default via 192.168.0.1 dev modem src 192.168.0.2 table 123\n",
+        ),
+        (
+            |have| have.addresses.clear(),
+            "set address 192.168.0.2/24 dev modem noprefixroute\n",
+        ),
+        (|have| have.links[0].up = false, "set link modem up\n"),
+        (|have| have.links[1].up = false, "set link wg-lte up\n"),
+        (
+            |have| have.links[1].mtu = 1420,
+            "set link wg-lte type wireguard mtu 1380\n",
+        ),
+        (
+            |have| {
+                drop(
+                    have.sysctls
+                        .insert((MODEM, SysctlKey::SrcValidMark), "0".to_owned()),
+                )
+            },
+            "set sysctl net.ipv4.conf.modem.src_valid_mark = 1\n",
+        ),
+        (
+            |have| have.device.as_mut().unwrap().listen_port = 1,
+            "set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off\n",
+        ),
+        (
+            |have| have.device.as_mut().unwrap().fwmark = 0x7b,
+            "set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off\n",
+        ),
+        (
+            |have| have.device.as_mut().unwrap().peers.clear(),
+            "set wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80\n",
+        ),
+        (
+            |have| {
+                drop(
+                    have.device
+                        .as_mut()
+                        .unwrap()
+                        .peers
+                        .insert(PublicKey([3; 32]), found_peer()),
+                )
+            },
+            "remove wireguard wg-lte peer AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n",
+        ),
+        (
+            |have| {
+                let mut stale = rule();
+                stale.udp_source_port = Some(4711);
+                have.rules.push(rule::Found {
+                    rule: Some(stale),
+                    message: RuleMessage::default(),
+                });
+            },
+            "remove rule 1230: iif lo ipproto udp sport 4711 lookup 123\n",
+        ),
+    ];
+    for (damage, expected) in cases {
+        let mut have = complete();
+        damage(&mut have);
+        assert_eq!(up_text(&have), expected);
+    }
+}
+
+#[test]
+fn an_interface_of_somebody_elses_is_left_alone() {
+    let mut have = complete();
+    have.links[1].alias = None;
+    let plan = up(&want(), &have, &Record::default(), &GuardState::default());
+    assert_eq!(
+        text(&plan),
+        "blocked: interface wg-lte is there and is not this agent's: remove it (ip link del wg-lte) or choose another tunnel.interface\n"
+    );
+    let plan = up(&want(), &have, &record(), &GuardState::default());
+    assert_eq!(
+        text(&plan),
+        "set link wg-lte type wireguard mtu 1380\n",
+        "made by us and not named yet"
+    );
+    have.links[1].alias = Some("mine".to_owned());
+    assert!(text(&down(&have, &record(), &[])).starts_with("remove rule"));
+}
+
+#[test]
+fn down_goes_the_other_way_round_and_the_guard_goes_last() {
+    let plan = down(&complete(), &record(), &[Kind::Ebpf]);
+    assert_eq!(
+        text(&plan),
+        "\
+remove link wg-lte
+remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
+remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
+set link modem down
+remove address 192.168.0.2/24 dev modem
+set sysctl net.ipv4.conf.modem.src_valid_mark = 0
+set sysctl net.ipv4.conf.all.send_redirects = 1
+remove guard (ebpf)
+"
+    );
+    assert_eq!(text(&down(&bare(), &record(), &[])), "");
+}
+
+#[test]
+fn down_leaves_what_was_there_before() {
+    let mut record = record();
+    let before = record.interfaces.get_mut(&MODEM).unwrap();
+    before.up = true;
+    before.addresses = vec!["192.168.0.2/24".to_owned()];
+    before.sysctls.clear();
+    record.send_redirects = Some("0".to_owned());
+    assert_eq!(
+        text(&down(&complete(), &record, &[])),
+        "\
+remove link wg-lte
+remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
+remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
+"
+    );
+}
+
+#[test]
+fn a_guard_that_another_backend_left_goes_at_the_end() {
+    let guard = GuardState {
+        strangers: vec![Kind::Nft],
+        ..missing_guard()
+    };
+    let plan = up(&want(), &bare(), &Record::default(), &guard);
+    assert!(text(&plan).ends_with("set link wg-lte up\nremove guard (nft)\n"));
+}
