@@ -85,12 +85,12 @@ fn the_labs_own_config_is_good() -> Result<()> {
 
 #[test]
 fn unknown_key() -> Result<()> {
-    config_refused("mtu = 1380", "mut = 1380", &["config.toml:10", "mut"])
+    config_refused("mtu = 1380", "mut = 1380", &["config.toml:11", "mut"])
 }
 
 #[test]
 fn wrong_type() -> Result<()> {
-    config_refused("mtu = 1380", "mtu = \"large\"", &["config.toml:10"])
+    config_refused("mtu = 1380", "mtu = \"large\"", &["config.toml:11"])
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn gateway_outside_the_subnet() -> Result<()> {
 #[test]
 fn default_route_in_allowed_ips() -> Result<()> {
     for everything in ["0.0.0.0/0", "::/0"] {
-        config_refused("10.88.88.2/32", everything, &["config.toml:15", everything])?;
+        config_refused("10.88.88.2/32", everything, &["config.toml:16", everything])?;
     }
     Ok(())
 }
