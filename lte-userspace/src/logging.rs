@@ -22,7 +22,7 @@ struct Logger {
 }
 
 /// Starts logging; `verbose` adds our own debugging lines.
-pub fn start(verbose: bool) {
+pub(crate) fn start(verbose: bool) {
     let style = if is_journal() {
         Style::Journal
     } else if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {

@@ -7,6 +7,7 @@ use anyhow::bail;
 use super::{Common, block_on, machine};
 use crate::config::Config;
 use crate::kernel::Kernel;
+use crate::kernel::link::Found;
 use crate::notify::Notifier;
 use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, chosen_port};
 use crate::state::{Before, Lock, Memory};
@@ -57,7 +58,7 @@ fn listen_port(observed: &Observed, config: &Config, memory: &Memory) -> anyhow:
     }
     let ours = observed
         .link(&config.tunnel.interface)
-        .is_some_and(|link| link.is_our_tunnel());
+        .is_some_and(Found::is_our_tunnel);
     match &observed.device {
         Some(device) if ours && device.listen_port != 0 => {
             memory.keep_listen_port(device.listen_port)?;

@@ -16,7 +16,7 @@ use crate::reconcile::modem;
 pub(super) struct Check {}
 
 impl Check {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
+    pub(super) fn run(common: &Common) -> anyhow::Result<()> {
         let config = Config::load(&common.config)?;
         let plugged_in = block_on(async {
             let links = Kernel::open()?.links().await?;

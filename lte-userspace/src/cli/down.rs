@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Down {}
 
 impl Down {
-    pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
+    pub(super) fn run(common: &Common) -> anyhow::Result<()> {
         machine::require_net_admin()?;
         common.dirs.create()?;
         let (_lock, interrupted) = take_over(common)?;

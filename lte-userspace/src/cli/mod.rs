@@ -99,9 +99,9 @@ pub fn main() -> ExitCode {
     };
     let result = match arguments.command {
         None => agent::run(common, arguments.wait),
-        Some(Command::Check(check)) => check.run(&common),
+        Some(Command::Check(_)) => check::Check::run(&common),
         Some(Command::Plan(plan)) => plan.run(&common),
-        Some(Command::Down(down)) => down.run(&common),
+        Some(Command::Down(_)) => down::Down::run(&common),
         Some(Command::Status(status)) => status.run(&common),
     };
     match result {

@@ -37,16 +37,17 @@ impl Plan {
         let mut notes = Vec::new();
         let listen_port = match config.tunnel.listen_port {
             Some(port) => port,
-            None => match memory.listen_port()? {
-                Some(port) => port,
-                None => {
+            None => {
+                if let Some(port) = memory.listen_port()? {
+                    port
+                } else {
                     let port = free_port().context("looking for a free UDP port")?;
                     notes.push(format!(
                         "tunnel.listen_port is left out: the kernel chooses one at the first start, {port} stands for it here"
                     ));
                     port
                 }
-            },
+            }
         };
         let known = memory.endpoints()?;
         let resolved: BTreeMap<Endpoint, _> = config

@@ -31,6 +31,7 @@ impl Cidr {
     }
 
     /// The subnet: the same prefix with all host bits zero.
+    #[must_use]
     pub fn network(&self) -> Self {
         let host_bits = u32::from(self.bits() - self.prefix_len);
         let address = match self.address {
@@ -109,7 +110,7 @@ impl FromStr for Cidr {
 
 /// Whether networks of one family together are a default route in disguise: they cover half of
 /// all addresses or more, or all of IPv6's global unicast space.
-pub(super) fn amounts_to_default_route(networks: &[Cidr]) -> bool {
+pub(in crate::config) fn amounts_to_default_route(networks: &[Cidr]) -> bool {
     let global = Cidr::new(IpAddr::V6(Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0)), 3);
     covered(networks, |net| net.address.is_ipv4()) >= 1 << 127
         || covered(networks, |net| net.address.is_ipv6()) >= 1 << 127

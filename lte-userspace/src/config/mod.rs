@@ -65,8 +65,9 @@ impl std::fmt::Display for ModemIdentity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Interface(name) => f.write_str(name),
-            Self::Mac([a, b, c, d, e, g]) => {
-                write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+            Self::Mac(mac) => {
+                let pairs: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+                f.write_str(&pairs.join(":"))
             }
         }
     }
@@ -179,6 +180,6 @@ impl Config {
             .map(|peer| peer.persistent_keepalive)
             .max()
             .unwrap_or_default();
-        Duration::from_secs(180).max(keepalive * 3 + Duration::from_secs(10))
+        Duration::from_mins(3).max(keepalive * 3 + Duration::from_secs(10))
     }
 }

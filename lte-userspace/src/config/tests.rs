@@ -138,241 +138,256 @@ fn what_may_be_left_out_has_its_default() {
     );
     assert_eq!(config.uplinks, Uplinks::DefaultRoutes);
     assert_eq!(config.budget, None);
-    assert_eq!(config.flow_timeout(), Duration::from_secs(180));
+    assert_eq!(config.flow_timeout(), Duration::from_mins(3));
 }
+
+#[test]
+fn the_example_is_right_but_for_the_keys() {
+    let example = include_str!("../../../packaging/config.toml")
+        .replace("/etc/lte-backup/private.key", "private.key");
+    let home = Home::new();
+    let errors = home.parse(&example).unwrap_err();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("public_key"), "{errors:?}");
+    let key = "q/R8Fy0uFHLZyLUGkhr1E2X2DVYBbU1bvs6EmyXdPlM=";
+    let filled = example.replace("REPLACE-BY-THE-SERVERS-PUBLIC-KEY", key);
+    home.parse(&filled).unwrap();
+}
+
+/// A piece of the good file, what stands in its place, and the error that it gives.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    (
+        "gateway =",
+        "gatway =",
+        "6:1: unknown key `gatway`: did you mean `gateway`?",
+    ),
+    (
+        "admin_ports = [80, 443]",
+        "colour = 1",
+        "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_ports`",
+    ),
+    (
+        "backend = \"auto\"",
+        "backend = \"tc\"",
+        "1:11: unknown variant `tc`, expected one of `auto`, `ebpf`, `nft`",
+    ),
+    (
+        "mtu = 1380",
+        "mtu = \"1380\"",
+        "14:7: invalid type: string \"1380\", expected i64",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = 5",
+        "5:11: invalid type: integer `5`, expected a string or an array of strings",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = \"192.168.0.2\"",
+        "5:11: `192.168.0.2`: the prefix length is missing: write it as in 192.168.0.2/24",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = \"192.168.0.2/33\"",
+        "5:11: `192.168.0.2/33`: the prefix length must be a whole number from 0 to 32",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = \"192.168.0.0/24\"",
+        "5:11: 192.168.0.0/24 is no address of a host: write the host's own address, as in 192.168.0.2/24",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = [\"192.168.0.2/24\", \"fd00::2/64\"]",
+        "5:30: fd00::2/64: IPv6 on the modem is not supported yet: give an IPv4 address",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = [\"192.168.0.2/24\", \"192.168.0.3/24\"]",
+        "5:30: 192.168.0.3/24: one IPv4 address is enough",
+    ),
+    (
+        "address = \"192.168.0.2/24\"",
+        "address = []",
+        "5:11: the modem needs an IPv4 address as in \"192.168.0.2/24\"",
+    ),
+    (
+        "gateway = \"192.168.0.1\"",
+        "gateway = \"192.168.1.1\"",
+        "6:11: gateway 192.168.1.1 is not in the modem's subnet 192.168.0.0/24: it must be",
+    ),
+    (
+        "gateway = \"192.168.0.1\"",
+        "gateway = \"192.168.0.2\"",
+        "6:11: gateway 192.168.0.2 is the modem interface's own address: give the modem's",
+    ),
+    (
+        "gateway = \"192.168.0.1\"",
+        "gateway = \"192.168.0.255\"",
+        "6:11: gateway 192.168.0.255 is the subnet's first or last address: no host has it",
+    ),
+    (
+        "gateway = \"192.168.0.1\"",
+        "gateway = \"router\"",
+        "6:11: `router` is no IP address: write it as in 192.168.0.1",
+    ),
+    (
+        "gateway = \"192.168.0.1\"\n",
+        "",
+        "5:11: `gateway` is missing: only a point-to-point modem (/31 or /32) has none",
+    ),
+    (
+        "interface = \"wwan0\"",
+        "interface = \"wwan0\"\nmac = \"34:4b:50:00:00:00\"",
+        "5:7: give either `interface` or `mac`, not both",
+    ),
+    (
+        "interface = \"wwan0\"\n",
+        "",
+        "4:11: [modem] needs `interface = \"wwan0\"` or `mac = \"34:4b:50:00:00:00\"`",
+    ),
+    (
+        "interface = \"wwan0\"",
+        "mac = \"34:4b:50:00:00\"",
+        "4:7: `34:4b:50:00:00`: a MAC address is six pairs of hex digits, as in 34:4b:50:00:00:00",
+    ),
+    (
+        "interface = \"wwan0\"",
+        "interface = \"enx344b500000001\"",
+        "4:13: `enx344b500000001`: an interface's name has at most 15 bytes",
+    ),
+    (
+        "interface = \"wwan0\"",
+        "interface = \"a/b\"",
+        "4:13: `a/b`: an interface's name has no `/`, no `:` and no blanks",
+    ),
+    (
+        "interface = \"wwan0\"",
+        "interface = \"wg-lte\"",
+        "4:13: the modem, the tunnel and the uplinks must be different interfaces: `wg-lte` is named twice",
+    ),
+    (
+        "interfaces = [\"wan\"]",
+        "interfaces = [\"wan\", \"wwan0\"]",
+        "28:22: the modem, the tunnel and the uplinks must be different interfaces: `wwan0` is named twice",
+    ),
+    (
+        "[80, 443]",
+        "[80, 0]",
+        "7:20: an admin port must be from 1 to 65535, not 0",
+    ),
+    (
+        "[\"10.88.88.1/24\"]",
+        "[\"10.88.88/24\"]",
+        "11:12: `10.88.88/24`: no IP address stands before the `/`: write it as in 192.168.0.2/24",
+    ),
+    (
+        "[\"10.88.88.1/24\"]",
+        "[]",
+        "11:11: the tunnel needs an address as in \"10.88.88.1/24\"",
+    ),
+    (
+        "listen_port = 51820",
+        "listen_port = 70000",
+        "13:15: listen_port must be from 1 to 65535, not 70000",
+    ),
+    (
+        "mtu = 1380",
+        "mtu = 100",
+        "14:7: mtu must be from 576 to 65456, not 100",
+    ),
+    (
+        "[\"10.88.88.2/32\"]",
+        "[\"0.0.0.0/0\"]",
+        "19:15: allowed_ips (0.0.0.0/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+    ),
+    (
+        "[\"10.88.88.2/32\"]",
+        "[\"0.0.0.0/1\", \"128.0.0.0/1\"]",
+        "19:15: allowed_ips (0.0.0.0/1, 128.0.0.0/1) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+    ),
+    (
+        "[\"10.88.88.2/32\"]",
+        "[\"::/0\"]",
+        "19:15: allowed_ips (::/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+    ),
+    (
+        "[\"10.88.88.2/32\"]",
+        "[]",
+        "19:15: allowed_ips is empty: give at least the peer's own address in the tunnel",
+    ),
+    (
+        "\"q/R8Fy0uFHLZyLUGkhr1E2X2DVYBbU1bvs6EmyXdPlM=\"",
+        "\"AAAA\"",
+        "17:14: public_key is no key: it decodes to 3 bytes where a key has 32: 44 characters, as `wg genkey` and `wg pubkey` print it",
+    ),
+    (
+        "203.0.113.10:51820",
+        "203.0.113.10",
+        "18:12: endpoint `203.0.113.10`: the port is missing: write it as in 203.0.113.10:51820 or vps.example.org:51820",
+    ),
+    (
+        "203.0.113.10:51820",
+        "[2001:db8::1]:51820",
+        "18:12: an IPv6 endpoint needs IPv6 on the modem, which is not supported yet: give an IPv4 address or a name",
+    ),
+    (
+        "persistent_keepalive = 80",
+        "persistent_keepalive = -1",
+        "20:24: persistent_keepalive must be from 0 to 65535, not -1",
+    ),
+    (
+        "table = 123",
+        "table = 254",
+        "23:9: tables 253 to 255 are the kernel's default, main and local: take another, as 123",
+    ),
+    (
+        "table = 123",
+        "table = 0",
+        "23:9: table must be from 1 to 4294967295, not 0",
+    ),
+    (
+        "mark = 0x7b",
+        "mark = 0x17b",
+        "24:8: mark 0x17b has bits outside mask 0xff: it must lie within",
+    ),
+    (
+        "mask = 0xff",
+        "mask = 0",
+        "25:8: mask must be from 1 to 4294967295, not 0",
+    ),
+    (
+        "limit = \"2 GB\"",
+        "limit = \"much\"",
+        "31:9: limit: write a size as in \"2 GB\" or \"500 MB\" (MB is 1000000 bytes, MiB 1048576)",
+    ),
+    (
+        "renews = \"never\"",
+        "renews = \"weekly\"",
+        "32:10: renews: write \"never\" or \"monthly on 15\" with a day from 1 to 31",
+    ),
+    (
+        "private_key_file = \"private.key\"",
+        "private_key_file = \"none.key\"",
+        "12:20: private key DIR/none.key: No such file or directory (os error 2)",
+    ),
+    (
+        "private_key_file = \"private.key\"",
+        "private_key_file = \".\"",
+        "12:20: private key DIR/.: not a regular file",
+    ),
+    (
+        "private_key_file = \"private.key\"\n",
+        "",
+        "9:1: key `private_key_file` is missing",
+    ),
+];
 
 /// Replaces one piece of the good file by another and expects one error.
 #[test]
 fn each_mistake_has_its_line() {
     let home = Home::new();
-    let cases: &[(&str, &str, &str)] = &[
-        (
-            "gateway =",
-            "gatway =",
-            "6:1: unknown key `gatway`: did you mean `gateway`?",
-        ),
-        (
-            "admin_ports = [80, 443]",
-            "colour = 1",
-            "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_ports`",
-        ),
-        (
-            "backend = \"auto\"",
-            "backend = \"tc\"",
-            "1:11: unknown variant `tc`, expected one of `auto`, `ebpf`, `nft`",
-        ),
-        (
-            "mtu = 1380",
-            "mtu = \"1380\"",
-            "14:7: invalid type: string \"1380\", expected i64",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = 5",
-            "5:11: invalid type: integer `5`, expected a string or an array of strings",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = \"192.168.0.2\"",
-            "5:11: `192.168.0.2`: the prefix length is missing: write it as in 192.168.0.2/24",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = \"192.168.0.2/33\"",
-            "5:11: `192.168.0.2/33`: the prefix length must be a whole number from 0 to 32",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = \"192.168.0.0/24\"",
-            "5:11: 192.168.0.0/24 is no address of a host: write the host's own address, as in 192.168.0.2/24",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = [\"192.168.0.2/24\", \"fd00::2/64\"]",
-            "5:30: fd00::2/64: IPv6 on the modem is not supported yet: give an IPv4 address",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = [\"192.168.0.2/24\", \"192.168.0.3/24\"]",
-            "5:30: 192.168.0.3/24: one IPv4 address is enough",
-        ),
-        (
-            "address = \"192.168.0.2/24\"",
-            "address = []",
-            "5:11: the modem needs an IPv4 address as in \"192.168.0.2/24\"",
-        ),
-        (
-            "gateway = \"192.168.0.1\"",
-            "gateway = \"192.168.1.1\"",
-            "6:11: gateway 192.168.1.1 is not in the modem's subnet 192.168.0.0/24: it must be",
-        ),
-        (
-            "gateway = \"192.168.0.1\"",
-            "gateway = \"192.168.0.2\"",
-            "6:11: gateway 192.168.0.2 is the modem interface's own address: give the modem's",
-        ),
-        (
-            "gateway = \"192.168.0.1\"",
-            "gateway = \"192.168.0.255\"",
-            "6:11: gateway 192.168.0.255 is the subnet's first or last address: no host has it",
-        ),
-        (
-            "gateway = \"192.168.0.1\"",
-            "gateway = \"router\"",
-            "6:11: `router` is no IP address: write it as in 192.168.0.1",
-        ),
-        (
-            "gateway = \"192.168.0.1\"\n",
-            "",
-            "5:11: `gateway` is missing: only a point-to-point modem (/31 or /32) has none",
-        ),
-        (
-            "interface = \"wwan0\"",
-            "interface = \"wwan0\"\nmac = \"34:4b:50:00:00:00\"",
-            "5:7: give either `interface` or `mac`, not both",
-        ),
-        (
-            "interface = \"wwan0\"\n",
-            "",
-            "4:11: [modem] needs `interface = \"wwan0\"` or `mac = \"34:4b:50:00:00:00\"`",
-        ),
-        (
-            "interface = \"wwan0\"",
-            "mac = \"34:4b:50:00:00\"",
-            "4:7: `34:4b:50:00:00`: a MAC address is six pairs of hex digits, as in 34:4b:50:00:00:00",
-        ),
-        (
-            "interface = \"wwan0\"",
-            "interface = \"enx344b500000001\"",
-            "4:13: `enx344b500000001`: an interface's name has at most 15 bytes",
-        ),
-        (
-            "interface = \"wwan0\"",
-            "interface = \"a/b\"",
-            "4:13: `a/b`: an interface's name has no `/`, no `:` and no blanks",
-        ),
-        (
-            "interface = \"wwan0\"",
-            "interface = \"wg-lte\"",
-            "4:13: the modem, the tunnel and the uplinks must be different interfaces: `wg-lte` is named twice",
-        ),
-        (
-            "interfaces = [\"wan\"]",
-            "interfaces = [\"wan\", \"wwan0\"]",
-            "28:22: the modem, the tunnel and the uplinks must be different interfaces: `wwan0` is named twice",
-        ),
-        (
-            "[80, 443]",
-            "[80, 0]",
-            "7:20: an admin port must be from 1 to 65535, not 0",
-        ),
-        (
-            "[\"10.88.88.1/24\"]",
-            "[\"10.88.88/24\"]",
-            "11:12: `10.88.88/24`: no IP address stands before the `/`: write it as in 192.168.0.2/24",
-        ),
-        (
-            "[\"10.88.88.1/24\"]",
-            "[]",
-            "11:11: the tunnel needs an address as in \"10.88.88.1/24\"",
-        ),
-        (
-            "listen_port = 51820",
-            "listen_port = 70000",
-            "13:15: listen_port must be from 1 to 65535, not 70000",
-        ),
-        (
-            "mtu = 1380",
-            "mtu = 100",
-            "14:7: mtu must be from 576 to 65456, not 100",
-        ),
-        (
-            "[\"10.88.88.2/32\"]",
-            "[\"0.0.0.0/0\"]",
-            "19:15: allowed_ips (0.0.0.0/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
-        ),
-        (
-            "[\"10.88.88.2/32\"]",
-            "[\"0.0.0.0/1\", \"128.0.0.0/1\"]",
-            "19:15: allowed_ips (0.0.0.0/1, 128.0.0.0/1) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
-        ),
-        (
-            "[\"10.88.88.2/32\"]",
-            "[\"::/0\"]",
-            "19:15: allowed_ips (::/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
-        ),
-        (
-            "[\"10.88.88.2/32\"]",
-            "[]",
-            "19:15: allowed_ips is empty: give at least the peer's own address in the tunnel",
-        ),
-        (
-            "\"q/R8Fy0uFHLZyLUGkhr1E2X2DVYBbU1bvs6EmyXdPlM=\"",
-            "\"AAAA\"",
-            "17:14: public_key is no key: it decodes to 3 bytes where a key has 32: 44 characters, as `wg genkey` and `wg pubkey` print it",
-        ),
-        (
-            "203.0.113.10:51820",
-            "203.0.113.10",
-            "18:12: endpoint `203.0.113.10`: the port is missing: write it as in 203.0.113.10:51820 or vps.example.org:51820",
-        ),
-        (
-            "203.0.113.10:51820",
-            "[2001:db8::1]:51820",
-            "18:12: an IPv6 endpoint needs IPv6 on the modem, which is not supported yet: give an IPv4 address or a name",
-        ),
-        (
-            "persistent_keepalive = 80",
-            "persistent_keepalive = -1",
-            "20:24: persistent_keepalive must be from 0 to 65535, not -1",
-        ),
-        (
-            "table = 123",
-            "table = 254",
-            "23:9: tables 253 to 255 are the kernel's default, main and local: take another, as 123",
-        ),
-        (
-            "table = 123",
-            "table = 0",
-            "23:9: table must be from 1 to 4294967295, not 0",
-        ),
-        (
-            "mark = 0x7b",
-            "mark = 0x17b",
-            "24:8: mark 0x17b has bits outside mask 0xff: it must lie within",
-        ),
-        (
-            "mask = 0xff",
-            "mask = 0",
-            "25:8: mask must be from 1 to 4294967295, not 0",
-        ),
-        (
-            "limit = \"2 GB\"",
-            "limit = \"much\"",
-            "31:9: limit: write a size as in \"2 GB\" or \"500 MB\" (MB is 1000000 bytes, MiB 1048576)",
-        ),
-        (
-            "renews = \"never\"",
-            "renews = \"weekly\"",
-            "32:10: renews: write \"never\" or \"monthly on 15\" with a day from 1 to 31",
-        ),
-        (
-            "private_key_file = \"private.key\"",
-            "private_key_file = \"none.key\"",
-            "12:20: private key DIR/none.key: No such file or directory (os error 2)",
-        ),
-        (
-            "private_key_file = \"private.key\"",
-            "private_key_file = \".\"",
-            "12:20: private key DIR/.: not a regular file",
-        ),
-        (
-            "private_key_file = \"private.key\"\n",
-            "",
-            "9:1: key `private_key_file` is missing",
-        ),
-    ];
-    for (old, new, expected) in cases {
+    for (old, new, expected) in MISTAKES {
         assert!(GOOD.contains(old), "{old}");
         let errors = home.parse(&GOOD.replacen(old, new, 1)).unwrap_err();
         assert_eq!(errors, [*expected], "{new}");

@@ -14,6 +14,10 @@ use crate::backend::LinkHeader;
 pub const ALIAS: &str = "lte-backup";
 
 /// An interface as observed.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the kernel's, and none excludes another"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
     /// Interface index.

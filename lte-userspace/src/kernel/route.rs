@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteMessage, RouteNextHop, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteNextHop, RouteProtocol,
+    RouteScope, RouteType,
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -79,7 +80,7 @@ impl Kernel {
     pub async fn remove_route(&self, found: &RouteMessage, text: &str) -> Result<(), KernelError> {
         let mut message = RouteMessage::default();
         message.header = found.header.clone();
-        message.header.flags = Default::default();
+        message.header.flags = RouteFlags::empty();
         // Only what names a route: the kernel compares nothing else, and refuses some of it.
         message.attributes = found
             .attributes
@@ -192,19 +193,16 @@ fn interfaces(message: &RouteMessage) -> Vec<u32> {
 
 /// Words for a route of our protocol number that is of no kind we make.
 pub fn words(found: &Found) -> String {
-    match &found.route {
-        Some(route) => route.to_string(),
-        None => {
-            let header = &found.message.header;
-            let to = found.message.attributes.iter().find_map(|a| match a {
-                RouteAttribute::Destination(to) => address(to),
-                _ => None,
-            });
-            let to = to.map_or_else(
-                || "default".to_owned(),
-                |to| Cidr::new(to, header.destination_prefix_length).to_string(),
-            );
-            format!("route {to} of protocol {PROTOCOL}")
-        }
+    if let Some(route) = &found.route {
+        return route.to_string();
+    }
+    let length = found.message.header.destination_prefix_length;
+    let to = found.message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(to) => address(to),
+        _ => None,
+    });
+    match to {
+        Some(to) => format!("route {} of protocol {PROTOCOL}", Cidr::new(to, length)),
+        None => format!("route default of protocol {PROTOCOL}"),
     }
 }

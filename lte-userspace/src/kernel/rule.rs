@@ -127,7 +127,8 @@ fn understand(message: &RuleMessage) -> Option<Rule> {
     };
     let mut udp = false;
     let mut port = None;
-    let (mut mark, mut mask) = (None, None);
+    let mut value = None;
+    let mut under = u32::MAX;
     for attribute in &message.attributes {
         match attribute {
             RuleAttribute::Priority(priority) => rule.priority = *priority,
@@ -138,8 +139,8 @@ fn understand(message: &RuleMessage) -> Option<Rule> {
             RuleAttribute::SourcePortRange(range) if range.start == range.end => {
                 port = Some(range.start);
             }
-            RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = Some(*value),
+            RuleAttribute::FwMark(mark) => value = Some(*mark),
+            RuleAttribute::FwMask(mask) => under = *mask,
             RuleAttribute::Protocol(_) | RuleAttribute::SuppressPrefixLen(u32::MAX) => {}
             // Whatever else narrows a rule makes it another one.
             RuleAttribute::Iifname(_)
@@ -160,22 +161,20 @@ fn understand(message: &RuleMessage) -> Option<Rule> {
         return None;
     }
     rule.udp_source_port = port;
-    rule.mark = mark.map(|mark| (mark, mask.unwrap_or(u32::MAX)));
+    rule.mark = value.map(|mark| (mark, under));
     Some(rule)
 }
 
 /// Words for a rule that was found.
 pub fn words(found: &Found) -> String {
-    match &found.rule {
-        Some(rule) => rule.to_string(),
-        None => {
-            let priority = found.message.attributes.iter().find_map(|a| match a {
-                RuleAttribute::Priority(priority) => Some(*priority),
-                _ => None,
-            });
-            format!("rule {}: of protocol {PROTOCOL}", priority.unwrap_or(0))
-        }
+    if let Some(rule) = &found.rule {
+        return rule.to_string();
     }
+    let priority = found.message.attributes.iter().find_map(|a| match a {
+        RuleAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    format!("rule {}: of protocol {PROTOCOL}", priority.unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -71,8 +71,8 @@ impl Found {
 /// The key as the kernel keeps it: with the bits set that Curve25519 ignores.
 fn clamped(key: &PrivateKey) -> PrivateKey {
     let mut bytes = zeroize::Zeroizing::new(*key.expose());
-    bytes[0] &= 248;
-    bytes[KEY_LEN - 1] = (bytes[KEY_LEN - 1] & 127) | 64;
+    bytes[0] &= 0xf8;
+    bytes[KEY_LEN - 1] = (bytes[KEY_LEN - 1] & 0x7f) | 0x40;
     PrivateKey::from_bytes(*bytes)
 }
 

@@ -19,7 +19,7 @@ use crate::state::{Lock, Memory, free_port};
 /// After an event, how long to wait for more of the same burst, and how long at most.
 const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
 /// How often to look without a reason.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_mins(1);
 
 /// How the agent ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Agent {
                         break;
                     }
                     _ = watchdog.tick() => self.notifier.send("WATCHDOG=1"),
-                    resolved = resolver.next() => if self.learn(&resolved) { break },
+                    answer = resolver.next() => if self.learn(&answer) { break },
                     open = events.next() => {
                         if open {
                             settle(&mut events).await;

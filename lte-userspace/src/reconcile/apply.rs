@@ -28,7 +28,11 @@ pub struct Outcome {
 }
 
 /// Takes all steps that do not rest on one that failed.
-pub async fn apply(kernel: &Kernel, backends: &mut [Box<dyn Backend>], steps: &[Step]) -> Outcome {
+pub(super) async fn apply(
+    kernel: &Kernel,
+    backends: &mut [Box<dyn Backend>],
+    steps: &[Step],
+) -> Outcome {
     let mut outcome = Outcome::default();
     let mut lost = Lost::default();
     for step in steps {

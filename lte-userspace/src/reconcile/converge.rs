@@ -27,7 +27,7 @@ const SPACING: Duration = Duration::from_millis(100);
 
 /// Why a round could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum RoundError {
+pub(super) enum RoundError {
     /// The machine could not be looked at.
     #[error(transparent)]
     View(#[from] ViewError),
@@ -323,10 +323,10 @@ fn write_down(record: &mut Record, config: &Config, view: &View) {
     for step in &view.plan.steps {
         match step {
             Step::Put(Object::Link(link)) => {
-                if record.tunnel.replace(link.name.clone()).is_none() {
-                    record
-                        .send_redirects
-                        .clone_from(&view.observed.send_redirects);
+                let known = record.tunnel.replace(link.name.clone());
+                if known.is_none() {
+                    let now = &view.observed.send_redirects;
+                    record.send_redirects.clone_from(now);
                 }
             }
             Step::Put(Object::Address(address)) => {

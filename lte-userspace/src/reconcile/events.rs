@@ -25,14 +25,14 @@ type Received =
 
 /// The stream of changes that may concern us.
 #[derive(Debug)]
-pub struct Events {
+pub(super) struct Events {
     received: Received,
     table: u32,
 }
 
 impl Events {
     /// Listens, in the network namespace of the calling thread; `table` is our routing table.
-    pub fn open(table: u32) -> Result<Self, KernelError> {
+    pub(super) fn open(table: u32) -> Result<Self, KernelError> {
         let (connection, _, received) = rtnetlink::new_multicast_connection(&GROUPS)
             .map_err(|error| KernelError::new("listening for changes (netlink)", error))?;
         tokio::spawn(connection);
@@ -41,7 +41,7 @@ impl Events {
 
     /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
     /// in it is found by looking at everything again. `false`: the stream has ended.
-    pub async fn next(&mut self) -> bool {
+    pub(super) async fn next(&mut self) -> bool {
         while let Some((message, _)) = self.received.next().await {
             match message.payload {
                 NetlinkPayload::Overrun(_) => return true,

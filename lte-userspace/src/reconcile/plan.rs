@@ -14,7 +14,7 @@ use crate::state::Record;
 
 /// What a backend said of its guard.
 #[derive(Debug, Clone, Default)]
-pub struct GuardState {
+pub(super) struct GuardState {
     /// What differs from the guard that is wanted.
     pub differences: Vec<Difference>,
     /// Backends other than the wanted one that have left something here.
@@ -116,7 +116,7 @@ pub struct Plan {
 
 /// Compares. `want` is in the order of coming up; what is removed goes afterwards, the other way
 /// round.
-pub fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState) -> Plan {
+pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState) -> Plan {
     let mut plan = Plan::default();
     let tunnel = tunnel(want);
     let in_the_way = tunnel.and_then(|name| have.in_the_way(name, record));
@@ -146,7 +146,7 @@ pub fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState)
 
 /// The way down: everything of ours goes, and what was changed is as it was found. The tunnel goes
 /// first and the guard last, so nothing ever passes unguarded.
-pub fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
+pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
     let mut restored = restore(have, record, None);
     restored.extend(record.send_redirects.iter().map(|value| {
         Object::Sysctl(Sysctl {
@@ -176,7 +176,7 @@ pub fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
 }
 
 /// What brings recorded interfaces back to how they were found, but for one.
-pub fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Object> {
+pub(super) fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Object> {
     let mut objects = Vec::new();
     for (index, before) in &record.interfaces {
         let Some(link) = have.link_at(*index) else {
@@ -205,7 +205,7 @@ pub fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Obj
 }
 
 /// A sysctl's name in the record.
-pub fn sysctl_name(key: SysctlKey) -> String {
+pub(super) fn sysctl_name(key: SysctlKey) -> String {
     let (family, name) = key.path();
     format!("{family}/{name}")
 }

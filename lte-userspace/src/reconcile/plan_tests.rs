@@ -28,7 +28,7 @@ fn want() -> Vec<Object> {
             mark: 0x7b,
             mask: 0xff,
             admin_ports: Vec::new(),
-            flow_timeout: Duration::from_secs(180),
+            flow_timeout: Duration::from_mins(3),
         }),
         Object::Sysctl(Sysctl {
             interface: "modem".to_owned(),
@@ -197,7 +197,7 @@ fn text(plan: &Plan) -> String {
         text.push('\n');
     }
     for line in &plan.blocked {
-        text.push_str(&format!("blocked: {line}\n"));
+        text.extend(["blocked: ", line, "\n"]);
     }
     text
 }

@@ -8,7 +8,7 @@ const AT_ONCE: u32 = 10;
 /// After this long without a repair a thing is calm again.
 const WINDOW: Duration = Duration::from_secs(10);
 /// The first and the longest pause between repairs of one thing.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
 
 #[derive(Debug)]
 struct Trouble {
@@ -19,13 +19,13 @@ struct Trouble {
 
 /// Who keeps being repaired.
 #[derive(Debug, Default)]
-pub struct Repairs {
+pub(super) struct Repairs {
     troubles: HashMap<String, Trouble>,
 }
 
 impl Repairs {
     /// For how long a repair is held back; `None`: it may be made.
-    pub fn held(&self, what: &str, now: Instant) -> Option<Duration> {
+    pub(super) fn held(&self, what: &str, now: Instant) -> Option<Duration> {
         let trouble = self.troubles.get(what)?;
         (trouble.last + trouble.pause)
             .checked_duration_since(now)
@@ -34,7 +34,7 @@ impl Repairs {
 
     /// Notes that a repair was made, or tried. Returns the pause until the next one where it has
     /// just been lengthened, which is worth a line.
-    pub fn note(&mut self, what: &str, now: Instant) -> Option<Duration> {
+    pub(super) fn note(&mut self, what: &str, now: Instant) -> Option<Duration> {
         self.troubles
             .retain(|_, t| now.saturating_duration_since(t.last) < WINDOW + t.pause);
         let trouble = self.troubles.entry(what.to_owned()).or_insert(Trouble {

@@ -12,13 +12,13 @@ use crate::config::{Config, Endpoint};
 /// How long one look-up may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a failure.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 /// How long an answer is believed.
-const AGAIN: Duration = Duration::from_secs(600);
+const AGAIN: Duration = Duration::from_mins(10);
 
 /// An answer.
 #[derive(Debug)]
-pub struct Resolved {
+pub(super) struct Resolved {
     /// The name.
     pub endpoint: Endpoint,
     /// What it means.
@@ -27,14 +27,14 @@ pub struct Resolved {
 
 /// One task for each name.
 #[derive(Debug)]
-pub struct Resolver {
+pub(super) struct Resolver {
     tasks: Vec<JoinHandle<()>>,
     answers: mpsc::UnboundedReceiver<Resolved>,
 }
 
 impl Resolver {
     /// Starts looking up the names of all peers.
-    pub fn start(config: &Config) -> Self {
+    pub(super) fn start(config: &Config) -> Self {
         let (send, answers) = mpsc::unbounded_channel();
         let tasks = config
             .tunnel
@@ -47,7 +47,7 @@ impl Resolver {
     }
 
     /// The next answer. Never comes where there is no name.
-    pub async fn next(&mut self) -> Resolved {
+    pub(super) async fn next(&mut self) -> Resolved {
         match self.answers.recv().await {
             Some(resolved) => resolved,
             None => std::future::pending().await,
