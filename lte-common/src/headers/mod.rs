@@ -109,9 +109,9 @@ pub enum Reject {
 /// [`Reject`] says why the frame has no facts.
 #[inline(always)]
 pub fn parse<R: Reader>(reader: &R, link_len: u16) -> Result<Facts, Reject> {
-    let network = link::network(reader, link_len)?;
-    match network {
-        (at, Family::V4) => network::ipv4(reader, at),
-        (at, Family::V6) => network::ipv6(reader, at),
-    }
+    let (facts, room) = match link::network(reader, link_len)? {
+        (at, Family::V4) => network::ipv4(reader, at)?,
+        (at, Family::V6) => network::ipv6(reader, at)?,
+    };
+    transport::read(reader, facts, room)
 }

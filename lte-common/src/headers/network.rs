@@ -122,8 +122,9 @@ pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
     })
 }
 
+/// The facts of the IP header, and how many bytes of the packet are behind it.
 #[inline(always)]
-pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
+pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Reject> {
     let ip = reader
         .load::<Ipv4>(usize::from(at))
         .ok_or(Reject::Malformed)?;
@@ -164,11 +165,12 @@ pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
         hop_limit: ip.ttl,
         quote: Quote::NONE,
     };
-    transport::read(reader, facts, ip_len - header_len)
+    Ok((facts, ip_len - header_len))
 }
 
+/// The same, behind the extension headers.
 #[inline(always)]
-pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
+pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Reject> {
     let ip = reader
         .load::<Ipv6>(usize::from(at))
         .ok_or(Reject::Malformed)?;
@@ -235,7 +237,7 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<Facts, Reject> {
         hop_limit: ip.hop_limit,
         quote: Quote::NONE,
     };
-    transport::read(reader, facts, room)
+    Ok((facts, room))
 }
 
 /// What an ICMP error quotes: the head of a packet of ours, perhaps cut off behind its ports.
