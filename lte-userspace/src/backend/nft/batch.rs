@@ -69,8 +69,16 @@ fn is_seal(chain: &str) -> bool {
     chain.starts_with(SEAL)
 }
 
+/// Whether both tables have the chains, sets and counters that are wanted.
+pub(super) fn is_frame(want: &Ruleset, have: &State) -> bool {
+    want.tables().iter().all(|table| {
+        have.table(table.family_name())
+            .is_some_and(|old| is_frame_of(table, old))
+    })
+}
+
 /// Whether a table that is there has the chains and sets that are wanted, and the counters.
-pub(super) fn is_frame_of(want: &Table, have: &TableState) -> bool {
+fn is_frame_of(want: &Table, have: &TableState) -> bool {
     frame_differences(want, have).is_empty()
 }
 
@@ -90,7 +98,13 @@ pub(super) fn frame_differences(want: &Table, have: &TableState) -> Vec<String> 
         let more = have.keys().filter(|name| !want.contains_key(*name));
         differences.extend(more.map(|name| format!("{kind} {name} is not ours")));
     };
-    let chain = |body: &Value| pick(body, &["type", "hook", "prio", "policy", "dev"]);
+    // The JSON of nft 1.0.6 is silent about devices; a chain goes with its device.
+    let devices = have
+        .named("chain")
+        .any(|(_, body)| body.get("dev").is_some());
+    let hook = ["type", "hook", "prio", "policy", "dev"];
+    let hook = &hook[..if devices { 5 } else { 4 }];
+    let chain = |body: &Value| pick(body, hook);
     let set = |body: &Value| pick(body, &["type", "timeout", "size"]);
     let objects = want.frame().unwrap_or_default();
     let wanted = |kind: &str, pick: &dyn Fn(&Value) -> Value| {

@@ -3,10 +3,12 @@
 //! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `terms`, `expr` and `table` are their
 //!   words.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
-//! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here.
+//! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here;
+//!   `generation`: whether it need be asked.
 
 mod batch;
 mod expr;
+mod generation;
 mod inet;
 mod netdev;
 mod probe;
@@ -27,22 +29,35 @@ use state::State;
 /// The guard as two nftables tables.
 #[derive(Debug)]
 pub struct Nft {
-    nft: Program,
+    program: Program,
     /// Asked of the kernel once; it does not change while the machine runs.
     features: Option<Features>,
+    seen: Option<Seen>,
+}
+
+/// What was read last.
+#[derive(Debug)]
+struct Seen {
+    /// The generation of the rulesets then.
+    generation: u32,
+    /// Index of the modem then: when a device goes its chains go, and the generation stays.
+    modem: Option<u32>,
+    /// The tables. Only what traffic changes in them is out of date.
+    state: State,
 }
 
 impl Nft {
     /// Finds nft; nothing is run yet.
     pub fn new() -> Result<Self, BackendError> {
-        let nft = Program::find().ok_or_else(|| {
+        let program = Program::find().ok_or_else(|| {
             BackendError::Unsupported(
                 "no nft in PATH or in sbin: install the package nftables, 1.0.6 or later".to_owned(),
             )
         })?;
         Ok(Self {
-            nft,
+            program,
             features: None,
+            seen: None,
         })
     }
 
@@ -63,7 +78,7 @@ impl Nft {
         if let Some(features) = self.features {
             return Ok(features);
         }
-        let features = probe::features(&self.nft)
+        let features = probe::features(&self.program)
             .map_err(|e| BackendError::failed("asking what this kernel's nftables can do", e))?;
         self.features = Some(features);
         Ok(features)
@@ -78,7 +93,7 @@ impl Nft {
     }
 
     fn read(&self) -> Result<State, BackendError> {
-        match State::read(&self.nft) {
+        match State::read(&self.program) {
             // `down`, and the other backend, ask on every machine.
             Err(error) if error.is_without_nf_tables() => Ok(State::default()),
             read => {
@@ -87,8 +102,29 @@ impl Nft {
         }
     }
 
+    /// The tables, with counters and sets perhaps out of date: nft is asked only where somebody
+    /// has changed a ruleset, or the modem is another, since it was asked last.
+    fn seen(&mut self, want: Option<&Guard>) -> Result<State, BackendError> {
+        let modem = want.and_then(|guard| Some(guard.modem.as_ref()?.index));
+        // Asked before reading: what changes meanwhile is of a later generation.
+        let generation = generation::current();
+        if let Some(seen) = &self.seen
+            && Some(seen.generation) == generation
+            && seen.modem == modem
+        {
+            return Ok(seen.state.clone());
+        }
+        let state = self.read()?;
+        self.seen = generation.map(|generation| Seen {
+            generation,
+            modem,
+            state: state.clone(),
+        });
+        Ok(state)
+    }
+
     fn commit(&self, transaction: &Value, doing: &str) -> Result<(), BackendError> {
-        self.nft
+        self.program
             .call(&["-j", "-f", "-"], &transaction.to_string())
             .map(|_| ())
             .map_err(|e| BackendError::failed(doing, e))
@@ -101,19 +137,23 @@ impl Backend for Nft {
     }
 
     fn probe(&self) -> Result<(), BackendError> {
-        probe::probe(&self.nft)
+        probe::probe(&self.program)
     }
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
         let (rules, asked) = self.desired(want)?;
-        Ok(differences(&rules, asked, &self.read()?))
+        Ok(differences(&rules, asked, &self.seen(Some(want))?))
     }
 
     fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
         let (rules, asked) = self.desired(want)?;
-        let have = self.read()?;
+        let mut have = self.seen(Some(want))?;
         if differences(&rules, asked, &have).is_empty() {
             return Ok(());
+        }
+        if !batch::is_frame(&rules, &have) {
+            // Counters and sets are made anew, with the values that they have now.
+            have = self.read()?;
         }
         let load = batch::load(&rules, &have)
             .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
@@ -134,7 +174,7 @@ impl Backend for Nft {
     }
 
     fn present(&mut self) -> Result<bool, BackendError> {
-        Ok(!self.read()?.is_empty())
+        Ok(!self.seen(None)?.is_empty())
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {

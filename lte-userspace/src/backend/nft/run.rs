@@ -52,6 +52,11 @@ impl RunError {
                 .any(|why| lower.contains(why))
     }
 
+    /// What was asked for is not there.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Refused(words) if words.starts_with("No such file or directory"))
+    }
+
     /// The process may not: it lacks `CAP_NET_ADMIN`.
     pub(super) fn is_forbidden(&self) -> bool {
         matches!(self, Self::Refused(words) if words.to_lowercase().contains("not permitted"))
