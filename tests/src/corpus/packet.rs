@@ -260,6 +260,11 @@ impl Packet {
         self
     }
 
+    /// Bytes behind the IP header and its extensions, all pieces together.
+    pub fn datagram_len(&self) -> usize {
+        self.transport_bytes().len()
+    }
+
     /// Source and destination.
     pub fn addresses(&self) -> (IpAddr, IpAddr) {
         (self.source, self.destination)

@@ -67,6 +67,7 @@ pub struct Programs {
     ticks: SchedClassifier,
     hz: u64,
     forwarded_in_context: bool,
+    sent: u32,
     pins: Pins,
 }
 
@@ -95,14 +96,19 @@ impl Programs {
             ticks: instructions::ticks(&pins.path().join("ticks"))?,
             hz: u64::from(ticks_per_second()),
             forwarded_in_context: false,
+            sent: 0,
             pins,
         };
         programs.forwarded_in_context = programs.takes_ingress_ifindex()?;
         Ok(programs)
     }
 
-    /// Whether `BPF_PROG_TEST_RUN` takes an `ingress_ifindex` here (from 6.0 on). Where not,
-    /// forwarded packets are really sent, through a pair of TUN or TAP devices.
+    /// How many packets were judged by really sending them.
+    pub fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    /// Whether `BPF_PROG_TEST_RUN` takes an `ingress_ifindex` here (from 6.0 on).
     pub fn forwarded_in_context(&self) -> bool {
         self.forwarded_in_context
     }
@@ -139,24 +145,25 @@ impl Programs {
         Ok(taken)
     }
 
-    /// Runs the program; its bytes and mark afterwards, and what it returned.
+    /// Runs the program: what it returned, the packet's mark and bytes afterwards. `None` where
+    /// the kernel refuses the frame: from 6.18 on one that ends within its IP header.
     fn test_run(&mut self, seen: &Seen<'_>) -> Result<Option<(u32, u32, Vec<u8>)>> {
-        if !(SHORTEST..=LONGEST).contains(&seen.frame.len()) {
-            return Ok(None);
-        }
         let program = self.load(seen.hook, seen.site)?;
         let mut data = vec![0; seen.frame.len() + 64];
         let context = context(seen.mark, seen.forwarded);
         let mut context_out = [0; CONTEXT_LEN];
-        let result = program
-            .test_run(TestRunOptions {
-                data_in: Some(seen.frame),
-                data_out: Some(&mut data),
-                ctx_in: Some(&context),
-                ctx_out: Some(&mut context_out),
-                ..TestRunOptions::new()
-            })
-            .with_context(|| format!("BPF_PROG_TEST_RUN of {} bytes", seen.frame.len()))?;
+        let result = program.test_run(TestRunOptions {
+            data_in: Some(seen.frame),
+            data_out: Some(&mut data),
+            ctx_in: Some(&context),
+            ctx_out: Some(&mut context_out),
+            ..TestRunOptions::new()
+        });
+        let result = match result {
+            Err(error) if is_invalid(&error) => return Ok(None),
+            result => result
+                .with_context(|| format!("BPF_PROG_TEST_RUN of {} bytes", seen.frame.len()))?,
+        };
         data.truncate(result.data_size_out as usize);
         let priority = word(&context_out, CONTEXT_PRIORITY);
         if priority != PRIORITY {
@@ -192,8 +199,9 @@ impl Programs {
         self.maps.read_counter(class.index(hook))
     }
 
-    /// Runs a program without looking at the counters.
-    pub fn judge_uncounted(&mut self, seen: &Seen<'_>) -> Result<Option<Outcome>> {
+    /// Runs a program by `BPF_PROG_TEST_RUN` alone, without looking at the counters. `None` where
+    /// that cannot show it such a packet.
+    pub fn test(&mut self, seen: &Seen<'_>) -> Result<Option<Outcome>> {
         if seen.forwarded && !self.forwarded_in_context {
             return Ok(None);
         }
@@ -214,8 +222,8 @@ impl Programs {
         }))
     }
 
-    /// Sends a forwarded packet for real, as [`Subject::judge`] does where `BPF_PROG_TEST_RUN`
-    /// cannot say that it is one.
+    /// Really sends a packet through the program, as [`Subject::judge`] does where
+    /// `BPF_PROG_TEST_RUN` cannot show it.
     pub fn send(&mut self, seen: &Seen<'_>) -> Result<Outcome> {
         self.load(seen.hook, seen.site)?;
         let loaded = self.loaded.get_mut(&seen.site).context("just loaded")?;
@@ -290,11 +298,9 @@ impl Subject for Programs {
     }
 
     fn judge(&mut self, seen: &Seen<'_>) -> Result<Option<Outcome>> {
-        if seen.forwarded && !self.forwarded_in_context {
+        let Some(outcome) = self.test(seen)? else {
+            self.sent += 1;
             return self.send(seen).map(Some);
-        }
-        let Some(outcome) = self.judge_uncounted(seen)? else {
-            return Ok(None);
         };
         let counters = self.moved()?;
         Ok(Some(Outcome {

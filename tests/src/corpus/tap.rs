@@ -1,8 +1,8 @@
-//! Forwarded packets, really sent: in by one TAP (or TUN) device, and out by another, on whose
-//! egress the program under test is.
+//! Packets really sent out by a TAP (or TUN) device, on whose egress the program under test is:
+//! forwarded ones in by another such device, local ones by a packet socket.
 //!
-//! For kernels before 6.0, whose `BPF_PROG_TEST_RUN` cannot say that a packet came in by an
-//! interface.
+//! For what `BPF_PROG_TEST_RUN` cannot show: before 6.0, that a packet came in by an interface;
+//! from 6.18 on, a frame that ends within its IP header.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,6 +16,7 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, setsockopt, socket, sockopt};
 
 use super::{Device, Fate, Outcome, Seen, instructions};
 use crate::netns::Netns;
@@ -23,7 +24,7 @@ use crate::sysctl;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 /// How long a frame may take behind its counter.
-const GRACE_MS: u16 = 200;
+const GRACE_MS: u16 = 50;
 
 /// Two pairs of devices in a network namespace.
 #[derive(Debug)]
@@ -83,7 +84,14 @@ impl Taps {
                 attach(&mut require, out_by, TcAttachType::Egress, 2)?,
                 attach(&mut redirect, in_by, TcAttachType::Ingress, 1)?,
             ];
-            pair.pass(seen.frame, &counted)
+            if seen.forwarded {
+                pair.in_by
+                    .write_all(seen.frame)
+                    .context("sending the frame")?;
+            } else {
+                send_local(pair.out_index, seen, priority)?;
+            }
+            pair.pass(&counted)
         })?;
         Ok(match frame {
             Some(bytes) => Outcome {
@@ -137,13 +145,8 @@ impl Pair {
         })
     }
 
-    /// What comes out of a frame; `None` where it is dropped.
-    fn pass(
-        &mut self,
-        frame: &[u8],
-        counted: &impl Fn() -> Result<bool>,
-    ) -> Result<Option<Vec<u8>>> {
-        self.in_by.write_all(frame).context("sending the frame")?;
+    /// What comes out of a frame that was sent; `None` where it is dropped.
+    fn pass(&mut self, counted: &impl Fn() -> Result<bool>) -> Result<Option<Vec<u8>>> {
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
             let counted = counted()?;
@@ -172,6 +175,45 @@ impl Pair {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Sends a frame as made on this machine.
+fn send_local(device: u32, seen: &Seen<'_>, priority: u32) -> Result<()> {
+    let socket = socket(
+        AddressFamily::Packet,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    setsockopt(&socket, sockopt::Mark, &seen.mark)?;
+    setsockopt(&socket, sockopt::Priority, &priority.cast_signed())?;
+    let protocol = match (seen.site.device, seen.frame) {
+        (Device::Ethernet, [_, _, _, _, _, _, _, _, _, _, _, _, a, b, ..]) => [*a, *b],
+        (_, [first, ..]) if first >> 4 == 6 => [0x86, 0xdd],
+        _ => [0x08, 0x00],
+    };
+    // SAFETY: all zeros are a valid value of it.
+    let mut to: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    to.sll_family = libc::AF_PACKET as u16;
+    to.sll_protocol = u16::from_ne_bytes(protocol);
+    to.sll_ifindex = device.cast_signed();
+    // SAFETY: the frame and the address are of the lengths that are told, and outlive the call.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            seen.frame.as_ptr().cast(),
+            seen.frame.len(),
+            0,
+            (&raw const to).cast(),
+            size_of::<libc::sockaddr_ll>() as u32,
+        )
+    };
+    let error = io::Error::last_os_error();
+    // ENOBUFS is how a packet socket is told that its packet was dropped on the way.
+    if sent < 0 && error.raw_os_error() != Some(libc::ENOBUFS) {
+        return Err(error).context("sending the frame");
+    }
+    Ok(())
 }
 
 /// A TUN or TAP device of this thread's namespace, without the extra header.
