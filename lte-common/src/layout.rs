@@ -125,6 +125,14 @@ pub struct Remote {
     pub pad: [u16; 3],
 }
 
+impl Remote {
+    /// Whether a port of ours is the one that a masquerade gave the tunnel.
+    #[inline(always)]
+    pub const fn is_port(&self, port: u16) -> bool {
+        self.source_port != 0 && self.source_port == port
+    }
+}
+
 /// Value of [`maps::RECENT`]: the remote that this CPU met last.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,7 +178,7 @@ pub struct FragmentValue {
 pub struct TalkKey {
     /// The far address; in a permit [`Addr::NONE`] stands for any.
     pub remote: Addr,
-    /// The far port; 0 with ICMP, and in a permit for any.
+    /// The far port; 0 with ICMP.
     pub remote_port: u16,
     /// The near port; the identifier with ICMP echo.
     pub local_port: u16,

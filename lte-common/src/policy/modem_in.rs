@@ -13,7 +13,7 @@ pub(super) fn decide<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> V
     if facts.protocol == protocol::UDP {
         let to_port = facts.destination_port == policy.listen_port;
         match memory.remote(&remote_key(facts.source, facts.source_port)) {
-            Some(remote) if to_port || remote.source_port == facts.destination_port => {
+            Some(remote) if to_port || remote.is_port(facts.destination_port) => {
                 return reply(facts, &remote, policy, memory);
             }
             _ if to_port => return Verdict::drop(Class::DropStranger),
@@ -26,16 +26,15 @@ pub(super) fn decide<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> V
     if is_neighbour_discovery(facts) {
         return Verdict::pass(Class::Neighbour);
     }
-    let talk = TalkKey {
-        remote: facts.source,
-        remote_port: facts.source_port,
-        local_port: facts.destination_port,
-        protocol: u32::from(facts.protocol),
-    };
+    // Of ICMP an echo's answer alone can have been asked for.
+    if is_icmp(facts) && !is_echo_reply(facts) {
+        return Verdict::drop(Class::DropUnsolicited);
+    }
+    let talk = talk_in(facts);
     if permitted(memory, &talk) {
         return first(Verdict::new(Action::Mark, Class::Permit), facts);
     }
-    if answers(facts, policy, memory, talk) {
+    if answers(facts, policy, memory, &talk) {
         return Verdict::new(Action::Mark, Class::Admin);
     }
     Verdict::drop(Class::DropUnsolicited)
@@ -69,7 +68,7 @@ fn error<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
     if quote.source.same(modem)
         && facts.destination.same(modem)
         && let Some(remote) = memory.remote(&remote_key(quote.destination, quote.destination_port))
-        && (quote.source_port == policy.listen_port || quote.source_port == remote.source_port)
+        && (quote.source_port == policy.listen_port || remote.is_port(quote.source_port))
         && remote.sent != 0
         && fresh(memory.now(), remote.sent, policy.flow_timeout)
     {
@@ -78,25 +77,47 @@ fn error<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
     Verdict::drop(Class::DropUnsolicited)
 }
 
-/// Whether the modem itself was asked for this, lately. An echo's identifier stands where the
-/// source port does, in the question and in the answer.
 #[inline(always)]
-fn answers<M: Memory>(facts: &Facts, policy: &Policy, memory: &M, mut talk: TalkKey) -> bool {
+const fn is_icmp(facts: &Facts) -> bool {
+    matches!(facts.protocol, protocol::ICMP | protocol::ICMPV6)
+}
+
+#[inline(always)]
+const fn is_echo_reply(facts: &Facts) -> bool {
+    matches!(
+        (facts.family, facts.protocol, facts.icmp_type),
+        (Family::V4, protocol::ICMP, icmp_kind::ECHO_REPLY)
+            | (Family::V6, protocol::ICMPV6, icmp_kind::ECHO_REPLY_V6)
+    )
+}
+
+/// The conversation of a packet on its way in. An echo's identifier stands where the source port
+/// does, in the question and in the answer.
+#[inline(always)]
+fn talk_in(facts: &Facts) -> TalkKey {
+    let (remote_port, local_port) = if is_echo_reply(facts) {
+        (0, facts.source_port)
+    } else {
+        (facts.source_port, facts.destination_port)
+    };
+    TalkKey {
+        remote: facts.source,
+        remote_port,
+        local_port,
+        protocol: u32::from(facts.protocol),
+    }
+}
+
+/// Whether the modem itself was asked for this, lately.
+#[inline(always)]
+fn answers<M: Memory>(facts: &Facts, policy: &Policy, memory: &M, talk: &TalkKey) -> bool {
     if !policy.on_modem_subnet(facts.family, &facts.source)
         || !facts.destination.same(policy.modem(facts.family))
+        || facts.protocol != protocol::TCP && !is_echo_reply(facts)
     {
         return false;
     }
-    match (facts.family, facts.protocol, facts.icmp_type) {
-        (_, protocol::TCP, _) => {}
-        (Family::V4, protocol::ICMP, icmp_kind::ECHO_REPLY)
-        | (Family::V6, protocol::ICMPV6, icmp_kind::ECHO_REPLY_V6) => {
-            talk.local_port = talk.remote_port;
-            talk.remote_port = 0;
-        }
-        _ => return false,
-    }
-    match memory.asked(&talk) {
+    match memory.asked(talk) {
         Some(then) => fresh(memory.now(), then, policy.ticks(ASKED_TIMEOUT)),
         None => false,
     }

@@ -128,7 +128,7 @@ pub(super) const fn remote_key(address: Addr, port: u16) -> RemoteKey {
 #[inline(always)]
 fn source_port_is_known<M: Memory>(facts: &Facts, memory: &M) -> bool {
     match memory.remote(&remote_key(facts.destination, facts.destination_port)) {
-        Some(remote) => remote.source_port == facts.source_port && facts.source_port != 0,
+        Some(remote) => remote.is_port(facts.source_port),
         None => false,
     }
 }
