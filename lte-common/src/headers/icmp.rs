@@ -81,7 +81,8 @@ pub(super) fn read<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result
     }
     // A quote that is itself in pieces is more than a path has to say.
     if is_error(facts.family, head[0]) && matches!(facts.fragment, Fragment::Whole) {
-        facts.quote = network::quoted(reader, facts.transport + HEADER_LEN, facts.family);
+        let room = room - HEADER_LEN;
+        facts.quote = network::quoted(reader, facts.transport + HEADER_LEN, room, facts.family);
     }
     Ok(facts)
 }

@@ -12,6 +12,7 @@ pub const MAX_EXTENSIONS: usize = 6;
 const IPV4_LEN: u16 = 20;
 const IPV6_LEN: u16 = 40;
 const FRAGMENT_LEN: u16 = 8;
+const PORTS_LEN: u16 = 4;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET: u16 = 0x1fff;
 
@@ -240,9 +241,10 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
     Ok((facts, room))
 }
 
-/// What an ICMP error quotes: the head of a packet of ours, perhaps cut off behind its ports.
+/// What an ICMP error quotes in `room` bytes: the head of a packet of ours, perhaps cut off behind
+/// its ports.
 #[inline(always)]
-pub(super) fn quoted<R: Reader>(reader: &R, at: u16, family: Family) -> Quote {
+pub(super) fn quoted<R: Reader>(reader: &R, at: u16, room: u16, family: Family) -> Quote {
     match family {
         Family::V4 => {
             let Some(ip) = reader.load::<Ipv4>(usize::from(at)) else {
@@ -251,6 +253,7 @@ pub(super) fn quoted<R: Reader>(reader: &R, at: u16, family: Family) -> Quote {
             let header_len = u16::from(ip.version_ihl & 0xf) * 4;
             if ip.version_ihl >> 4 != 4
                 || header_len < IPV4_LEN
+                || room < header_len + PORTS_LEN
                 || ip.protocol != protocol::UDP
                 || u16::from_be(ip.frag) & OFFSET != 0
             {
@@ -267,7 +270,7 @@ pub(super) fn quoted<R: Reader>(reader: &R, at: u16, family: Family) -> Quote {
             let Some(ip) = reader.load::<Ipv6>(usize::from(at)) else {
                 return Quote::NONE;
             };
-            if ip.next != protocol::UDP {
+            if room < IPV6_LEN + PORTS_LEN || ip.next != protocol::UDP {
                 return Quote::NONE;
             }
             icmp::ports(reader, at + IPV6_LEN, Addr(ip.source), Addr(ip.destination))
