@@ -114,9 +114,10 @@ fn udp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reje
     facts.source_port = udp.source_port();
     facts.destination_port = udp.destination_port();
     let at = at + usize::from(UDP_LEN);
-    facts.payload = if !udp.is_long() {
+    // Of a first fragment the payload may be in the next.
+    facts.payload = if !udp.is_long() && room > UDP_LEN {
         short_shape(reader, at, udp.payload_len())
-    } else if room >= UDP_LEN + 4 {
+    } else if udp.is_long() && room >= UDP_LEN + 4 {
         match reader.load(at) {
             Some(head) => shape(udp.payload_len(), head),
             None => Payload::Other,
