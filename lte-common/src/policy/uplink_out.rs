@@ -27,7 +27,10 @@ pub(super) fn decide<M: Memory>(
         return verdict;
     }
     if policy.modem_index == 0 || policy.modem(facts.family).is_none() {
-        return Verdict::drop(Class::DropModemGone);
+        let mut gone = Verdict::drop(Class::DropModemGone);
+        // Later pieces have no port by which they could be told.
+        gone.fragments_follow = verdict.fragments_follow;
+        return gone;
     }
     replace_source(&mut verdict, facts, policy);
     verdict
