@@ -129,7 +129,8 @@ impl Programs {
 
     fn takes_ingress_ifindex(&mut self) -> Result<bool> {
         let context = context(0, true);
-        let program = self.load(Hook::ModemOut, Site::ETHERNET)?;
+        // A frame that no counter counts.
+        let program = self.load(Hook::UplinkOut, Site::ETHERNET)?;
         let frame = [0; 60];
         let taken = program.test_run(TestRunOptions {
             data_in: Some(&frame),
@@ -141,7 +142,6 @@ impl Programs {
             Err(error) if is_invalid(&error) => false,
             Err(error) => return Err(error).context("trying ingress_ifindex"),
         };
-        self.books = self.maps.read_books()?;
         Ok(taken)
     }
 
