@@ -65,10 +65,7 @@ fn steer(skb: &Skb, facts: &Facts, verdict: &Verdict, policy: &Policy) -> bool {
     let Some(network) = rewrite::untag(skb, facts, policy) else {
         return false;
     };
-    if !rewrite::apply(skb, facts, network, verdict) {
-        return false;
-    }
-    true
+    rewrite::apply(skb, facts, network, verdict) && rewrite::make_room(skb, policy)
 }
 
 /// Sends the packet out by the modem, through the neighbour table where it has one. The kernel

@@ -4,7 +4,8 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, BPF_F_RECOMPUTE_CSUM};
 use aya_ebpf::helpers::generated::{
-    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_store_bytes, bpf_skb_vlan_pop,
+    bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_head,
+    bpf_skb_store_bytes, bpf_skb_vlan_pop,
 };
 use lte_common::headers::{Facts, Family, Fragment, protocol};
 use lte_common::layout::Addr;
@@ -39,6 +40,17 @@ pub(crate) fn untag(skb: &Skb, facts: &Facts, policy: &Policy) -> Option<u16> {
         }
     }
     Some(policy.link_len)
+}
+
+/// Puts room for a link header before a packet that has none and is to leave by a modem that
+/// wants one. The neighbour table fills it in.
+#[inline(always)]
+pub(crate) fn make_room(skb: &Skb, policy: &Policy) -> bool {
+    if policy.link_len != 0 || policy.modem_link_len == 0 {
+        return true;
+    }
+    // SAFETY: the context is valid; the helper changes the packet, of which nothing is held.
+    unsafe { bpf_skb_change_head(skb.raw(), u32::from(policy.modem_link_len), 0) == 0 }
 }
 
 /// Replaces what the verdict says; `network` is where the IP header is now. False where the
