@@ -123,6 +123,9 @@ impl Installation {
     pub fn launch(&self, backend: Backend) -> Result<Agent> {
         let notify = NotifySocket::open(self.place.files.path())?;
         let mut command = self.command(Some(backend), &[])?;
+        if std::env::var_os("LTE_LAB_VERBOSE").is_some() {
+            command.arg("--verbose");
+        }
         command
             .env("NOTIFY_SOCKET", notify.path())
             .stdout(Stdio::null());

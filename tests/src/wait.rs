@@ -6,8 +6,9 @@ use anyhow::{Result, bail};
 
 /// How long any single step of the lab may take where a test says nothing else.
 ///
-/// An emulated processor is some ten times slower than a real one.
-pub const PATIENCE: Duration = Duration::from_secs(15);
+/// An emulated processor is some ten times slower than a real one, and may have to share that one
+/// with others.
+pub const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Asks `look` until it has an answer. Past the deadline: an error that names `what`.
 pub fn until<T>(
