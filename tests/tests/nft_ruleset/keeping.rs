@@ -117,7 +117,7 @@ fn books_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
     rig.round_trip(&keepalive());
     rig.nft(
         "add table inet lte_backup
-         add counter inet lte_backup modem-out/admin { packets 5000000000 bytes 70000000000000; }",
+         add counter inet lte_backup modem-out/drop-not-ip { packets 5000000000 bytes 70000000000000; }",
     );
     // The kernels at both ends of the link say things of their own in IPv6 and ARP.
     let books = |rig: &Rig| {

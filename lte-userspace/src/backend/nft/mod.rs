@@ -51,7 +51,8 @@ impl Nft {
     pub fn new() -> Result<Self, BackendError> {
         let program = Program::find().ok_or_else(|| {
             BackendError::Unsupported(
-                "no nft in PATH or in sbin: install the package nftables, 1.0.6 or later".to_owned(),
+                "no nft in PATH or in sbin: install the package nftables, 1.0.6 or later"
+                    .to_owned(),
             )
         })?;
         Ok(Self {
