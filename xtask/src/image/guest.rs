@@ -112,6 +112,7 @@ pub(crate) fn userland(plan: &Plan, extras: &[Extra]) -> Result<Tree> {
     put_tools(&mut tree)?;
     // This link reads well even where the file was meanwhile replaced by a newer build.
     let own = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    let own = elf::stripped(&own, "init")?;
     elf::put_program(&mut tree, &own, Path::new(INIT))?;
     tree.put(PLAN, Entry::Bytes(serde_json::to_vec(plan)?, 0o644));
     for extra in extras {

@@ -24,9 +24,10 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// How long a dying kernel may go on writing why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The kernel's command line. A broken kernel stops at once, and so does the machine.
-const COMMAND_LINE: &str =
-    "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off rdinit=/lte/init";
+/// The kernel's command line. A broken kernel stops at once, and so does the machine. An emulated
+/// time stamp counter is taken for unstable, and the clock that then serves is a slow device.
+const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off \
+                            tsc=reliable rdinit=/lte/init";
 
 /// What is to be run.
 #[derive(Debug)]
