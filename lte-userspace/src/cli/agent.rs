@@ -30,6 +30,10 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         if let Some(why) = observed.in_the_way(tunnel, &before.record) {
             bail!(why);
         }
+        let ours = observed.links.iter().any(Found::is_our_tunnel) || !observed.rules.is_empty();
+        if ours && before.is_empty() {
+            log::warn!("{UNRECORDED}");
+        }
         common.dirs.create()?;
         let lock = Lock::take(&common.dirs.run)?;
         let memory = Memory::new(&common.dirs.state);
@@ -49,6 +53,9 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         }
     })
 }
+
+/// What is lost with the record.
+const UNRECORDED: &str = "a datapath of an earlier run is up, but how things were found is not on record (the run directory was emptied): `down` will leave the modem's address, its being up and its sysctls as they are now";
 
 /// The config's port, else that of a tunnel of ours that is up already, else the one that was
 /// chosen earlier or is chosen now.

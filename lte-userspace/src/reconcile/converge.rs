@@ -173,7 +173,7 @@ impl Converger {
             .plan
             .steps
             .iter()
-            .filter(|step| opens_nothing(step, observed))
+            .filter(|step| opens_nothing(step, observed, &self.before.record))
             .cloned()
             .collect();
         if !steps.is_empty() {
@@ -237,7 +237,8 @@ impl Converger {
             modem: view.facts.modem.is_some(),
             ..Convergence::default()
         };
-        write_down(&mut self.before.record, config, &view);
+        let keeper = self.kind();
+        write_down(&mut self.before.record, config, &view, keeper);
         self.before.save()?;
         let Plan { steps, blocked } = &view.plan;
         let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();
@@ -267,10 +268,14 @@ impl Converger {
     }
 }
 
-/// Whether a step can be taken without knowing that the guard is in place.
-fn opens_nothing(step: &Step, observed: &Observed) -> bool {
+/// Whether a step can be taken without knowing that the guard is in place, and with all that it
+/// changes on record already.
+fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
     match step {
-        Step::Put(Object::Rule(_) | Object::Sysctl(_)) => true,
+        Step::Put(Object::Rule(_)) => true,
+        Step::Put(Object::Sysctl(sysctl)) => observed
+            .link(&sysctl.interface)
+            .is_some_and(|link| record.interfaces.contains_key(&link.index)),
         // Where its interface is down, that comes first.
         Step::Put(Object::Route(route)) => {
             observed.link(&route.interface).is_some_and(|link| link.up)
@@ -289,7 +294,7 @@ fn key(step: &Step) -> String {
 
 /// Writes down how things were found, before anything of the plan is done, and forgets what has
 /// gone.
-fn write_down(record: &mut Record, config: &Config, view: &View) {
+fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
     let modem = view.facts.modem.as_ref();
     let settled = view.plan.steps.is_empty();
     record.interfaces.retain(|index, _| {
@@ -322,6 +327,9 @@ fn write_down(record: &mut Record, config: &Config, view: &View) {
     }
     for step in &view.plan.steps {
         match step {
+            Step::Guard(..) => {
+                record.guards.insert(keeper);
+            }
             Step::Put(Object::Link(link)) => {
                 let known = record.tunnel.replace(link.name.clone());
                 if known.is_none() {

@@ -76,17 +76,24 @@ pub enum Removal {
     Guard(Kind),
 }
 
+/// How many differences of a guard are worth a place in a line.
+const SHOWN: usize = 3;
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Put(object) => write!(f, "set {object}"),
             Self::Guard(object, differences) => {
                 write!(f, "set {object}")?;
-                for (n, difference) in differences.iter().enumerate() {
+                for (n, difference) in differences.iter().take(SHOWN).enumerate() {
                     let before = if n == 0 { " (" } else { "; " };
                     write!(f, "{before}{difference}")?;
                 }
-                f.write_str(if differences.is_empty() { "" } else { ")" })
+                match differences.len() {
+                    0 => Ok(()),
+                    n if n > SHOWN => write!(f, "; and {} more)", n - SHOWN),
+                    _ => f.write_str(")"),
+                }
             }
             Self::Remove(removal) => match removal {
                 Removal::Link { name, .. } => write!(f, "remove link {name}"),

@@ -3,9 +3,9 @@
 use super::apply::{Failure, apply};
 use super::observe::Observed;
 use super::plan;
-use crate::backend::{Backend, Kind};
+use crate::backend::{Backend, Kind, select};
 use crate::kernel::Kernel;
-use crate::state::Before;
+use crate::state::{Before, Record};
 
 /// How often what is left is tried again.
 const PASSES: usize = 3;
@@ -31,7 +31,7 @@ pub async fn take_down(
                 return (done, failed);
             }
         };
-        failed.clear();
+        failed = unreachable(&before.record, backends);
         let guards = guards(backends, &mut failed);
         let plan = plan::down(&observed, &before.record, &guards);
         if plan.steps.is_empty() {
@@ -47,6 +47,19 @@ pub async fn take_down(
         failed.push(failure("forgetting how things were found", &error));
     }
     (done, failed)
+}
+
+/// Guards that were put in place and that no backend can be opened to remove.
+fn unreachable(record: &Record, backends: &[Box<dyn Backend>]) -> Vec<Failure> {
+    record
+        .guards
+        .iter()
+        .filter(|kind| !backends.iter().any(|backend| backend.kind() == **kind))
+        .filter_map(|kind| {
+            let error = select::open(*kind).err()?;
+            Some(failure(&format!("remove guard ({kind})"), &error))
+        })
+        .collect()
 }
 
 /// The backends that have something here.

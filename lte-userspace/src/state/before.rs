@@ -1,11 +1,13 @@
 //! How things were found before anything was changed, so that they can be put back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::backend::Kind;
 
 use super::{StateError, read, remove, replace};
 
@@ -27,6 +29,8 @@ pub struct Record {
     pub tunnel: Option<String>,
     /// `net.ipv4.conf.all.send_redirects` before the WireGuard interface, which turns it off.
     pub send_redirects: Option<String>,
+    /// Backends that have put a guard in place.
+    pub guards: BTreeSet<Kind>,
     /// Interfaces that we have changed or are about to change, by index.
     pub interfaces: BTreeMap<u32, InterfaceBefore>,
     /// Interfaces that have held a default route, name by index: they stay guarded when they lose
@@ -93,7 +97,8 @@ impl Before {
 
     /// Whether nothing is recorded.
     pub fn is_empty(&self) -> bool {
-        self.record.tunnel.is_none() && self.record.interfaces.is_empty()
+        let record = &self.record;
+        record.tunnel.is_none() && record.interfaces.is_empty() && record.guards.is_empty()
     }
 }
 
