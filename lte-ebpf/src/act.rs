@@ -12,9 +12,10 @@ use crate::{log, maps, rewrite};
 
 /// On to the next program, if there is one, and then out: others may shape what passes.
 const NEXT: i32 = TC_ACT_UNSPEC;
-const SHOT: i32 = TC_ACT_SHOT as i32;
+const SHOT: i32 = TC_ACT_SHOT;
 const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
+const NEXT_HOP_LEN: i32 = size_of::<bpf_redir_neigh>().cast_signed() as i32;
 
 /// Does what the verdict says to a packet with the given mark, counts it, and tells the kernel.
 #[inline(always)]
@@ -93,12 +94,5 @@ fn to_modem(family: Family, policy: &Policy) -> i32 {
         },
     };
     // SAFETY: the parameters are initialised and outlive the call; the kernel checks the index.
-    unsafe {
-        bpf_redirect_neigh(
-            policy.modem_index,
-            &raw mut next_hop,
-            size_of::<bpf_redir_neigh>() as i32,
-            0,
-        ) as i32
-    }
+    unsafe { bpf_redirect_neigh(policy.modem_index, &raw mut next_hop, NEXT_HOP_LEN, 0) as i32 }
 }

@@ -3,6 +3,18 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(
+    clippy::inline_always,
+    reason = "each program is one function: a call costs stack and the verifier's knowledge of its arguments"
+)]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "the classifier macro hands the context over by value"
+)]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the reads of one context, and the halves of one pointer's use, are argued for together"
+)]
 
 mod act;
 mod log;

@@ -104,7 +104,9 @@ fn ipv6(skb: &Skb, at: u32, udp: Option<u32>, old: &Addr, new: &Addr) -> bool {
         // SAFETY: sixteen bytes are read from each.
         let diff = unsafe { bpf_csum_diff(from.as_mut_ptr(), 16, to.as_mut_ptr(), 16, 0) };
         // SAFETY: the context is valid; the helper checks the offset.
-        if unsafe { bpf_l4_csum_replace(skb.raw(), checksum, 0, diff as u64, UDP_FLAGS) } != 0 {
+        if unsafe { bpf_l4_csum_replace(skb.raw(), checksum, 0, diff.cast_unsigned(), UDP_FLAGS) }
+            != 0
+        {
             return false;
         }
     }
