@@ -17,7 +17,7 @@ fn every_case_ends_as_the_table_says() {
         match check(case, &mut programs).unwrap() {
             Ending::AsExpected => {}
             Ending::NotShown => {
-                write!(failures, "{case}\n  the kernel takes no such frame\n").unwrap()
+                write!(failures, "{case}\n  the kernel takes no such frame\n").unwrap();
             }
             Ending::Differs(text) => write!(failures, "{case}\n{text}").unwrap(),
         }

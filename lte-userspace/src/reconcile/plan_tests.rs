@@ -265,7 +265,7 @@ fn each_damage_is_mended_by_itself() {
                 drop(
                     have.sysctls
                         .insert((MODEM, SysctlKey::SrcValidMark), "0".to_owned()),
-                )
+                );
             },
             "set sysctl net.ipv4.conf.modem.src_valid_mark = 1\n",
         ),
@@ -289,7 +289,7 @@ fn each_damage_is_mended_by_itself() {
                         .unwrap()
                         .peers
                         .insert(PublicKey([3; 32]), found_peer()),
-                )
+                );
             },
             "remove wireguard wg-lte peer AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=\n",
         ),

@@ -297,6 +297,9 @@ impl Packet {
     }
 
     /// The IP packet alone.
+    ///
+    /// # Panics
+    /// Where source and destination are of two families: the case is written wrongly.
     pub fn ip(&self) -> Vec<u8> {
         let transport = self.transport_bytes();
         let (transport, offset, more, ident) = match self.piece {

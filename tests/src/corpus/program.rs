@@ -390,7 +390,7 @@ fn entries<K: Copy + Ord + 'static, V: Copy + 'static>(
     table: &Table<K, V>,
 ) -> Result<BTreeMap<K, V>> {
     let mut entries = BTreeMap::new();
-    for entry in table.iter() {
+    for entry in table {
         let (key, value) = entry?;
         entries.insert(key.0, value.0);
     }

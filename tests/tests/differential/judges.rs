@@ -21,7 +21,7 @@ const SAME_SECONDS: u64 = 2;
 const COMPARE_EVERY: u64 = 256;
 
 /// The pure policy, the programs, and what has been shown to both.
-pub struct Judges {
+pub(crate) struct Judges {
     model: Model,
     programs: Programs,
     counted: BTreeMap<(u32, Class), (u64, u64)>,
@@ -31,7 +31,7 @@ pub struct Judges {
 }
 
 impl Judges {
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         // What a CPU keeps at hand is then what was last written.
         let mut cpus = CpuSet::new();
         cpus.set(nix::sched::sched_getcpu()?)?;
@@ -51,24 +51,24 @@ impl Judges {
     }
 
     /// How many packets have been shown.
-    pub fn packets(&self) -> u64 {
+    pub(crate) fn packets(&self) -> u64 {
         self.packets
     }
 
     /// How many frames test_run did not take.
-    pub fn refused(&self) -> u64 {
+    pub(crate) fn refused(&self) -> u64 {
         self.refused
     }
 
     /// How many of them each counter has counted.
-    pub fn tally(&self) -> impl Iterator<Item = (Hook, Class, u64)> {
+    pub(crate) fn tally(&self) -> impl Iterator<Item = (Hook, Class, u64)> {
         self.counted
             .iter()
             .map(|((hook, class), (packets, _))| (Hook::ALL[*hook as usize], *class, *packets))
     }
 
     /// Shows a scenario to both.
-    pub fn play(&mut self, scenario: &Scenario) -> TestCaseResult {
+    pub(crate) fn play(&mut self, scenario: &Scenario) -> TestCaseResult {
         self.try_play(scenario)
             .map_err(|error| TestCaseError::fail(format!("{error:#}")))
     }
@@ -157,7 +157,7 @@ impl Judges {
     }
 
     /// All counters against all that was shown.
-    pub fn compare_books(&mut self) -> Result<()> {
+    pub(crate) fn compare_books(&mut self) -> Result<()> {
         for hook in Hook::ALL {
             for class in Class::ALL {
                 let tally = self.counted.get(&(hook as u32, *class));

@@ -16,10 +16,10 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
 /// The corpus, made once.
-pub static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
+pub(crate) static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
 
 /// Identification of all datagrams in pieces: pieces are to meet.
-pub const IDENT: u32 = 0x4d2;
+pub(crate) const IDENT: u32 = 0x4d2;
 
 fn address4() -> impl Strategy<Value = IpAddr> {
     let other = Ipv4Addr::new(192, 168, 0, 3).into();
@@ -220,7 +220,7 @@ impl Change {
 }
 
 /// A frame for a device, of a length that the kernel takes; and the case it was made of.
-pub fn frame(device: Device) -> impl Strategy<Value = (Vec<u8>, Option<usize>)> {
+pub(crate) fn frame(device: Device) -> impl Strategy<Value = (Vec<u8>, Option<usize>)> {
     let of_corpus: Vec<usize> = CASES
         .iter()
         .enumerate()

@@ -13,7 +13,7 @@ use crate::packets::{CASES, IDENT, frame};
 
 /// A packet on a hook.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub(crate) struct Step {
     pub hook: Hook,
     pub forwarded: bool,
     pub mark: u32,
@@ -22,7 +22,7 @@ pub struct Step {
 
 /// Devices, memory, and packets in a row.
 #[derive(Debug, Clone)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     pub site: Site,
     pub known: Vec<Known>,
     pub steps: Vec<Step>,
@@ -146,7 +146,7 @@ fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
 }
 
 /// Up to eight packets.
-pub fn scenario() -> impl Strategy<Value = Scenario> {
+pub(crate) fn scenario() -> impl Strategy<Value = Scenario> {
     site()
         .prop_flat_map(|site| (Just(site), vec(known(), 0..6), vec(step(site), 1..9)))
         .prop_map(|(site, mut known, steps)| {
@@ -161,7 +161,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
 }
 
 /// A steered packet as the modem's hook sees it next.
-pub fn next(site: Site, packet: &[u8], mark: u32) -> Option<Step> {
+pub(crate) fn next(site: Site, packet: &[u8], mark: u32) -> Option<Step> {
     if site.modem != Some(site.device) {
         return None;
     }

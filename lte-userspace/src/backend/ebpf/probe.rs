@@ -8,7 +8,7 @@ use super::pins;
 use crate::backend::BackendError;
 
 /// `BPF_FS_MAGIC` of linux/magic.h.
-const BPF_FS_MAGIC: i64 = 0xcafe_4a11;
+const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 
 /// Checks everything; the first thing missing is the reason.
 pub(super) fn all() -> Result<(), BackendError> {
@@ -68,7 +68,7 @@ fn maps() -> Result<(), BackendError> {
 
 fn file_system() -> Result<(), BackendError> {
     let right = rustix::fs::statfs(pins::BPF_FS)
-        .is_ok_and(|stat| i64::from(stat.f_type as u32) == BPF_FS_MAGIC);
+        .is_ok_and(|stat| stat.f_type.cast_unsigned() as u32 == BPF_FS_MAGIC);
     if right {
         Ok(())
     } else {

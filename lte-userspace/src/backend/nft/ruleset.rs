@@ -97,7 +97,7 @@ mod tests {
                     body.remove(key);
                 }
                 let of = table.family_name();
-                lines += &match kind.as_str() {
+                let line = match kind.as_str() {
                     "rule" => format!(
                         "{of} {}: {}\n",
                         body["chain"].as_str().unwrap(),
@@ -105,6 +105,7 @@ mod tests {
                     ),
                     kind => format!("{of} {kind} {}\n", Value::Object(body.clone())),
                 };
+                lines.push_str(&line);
             }
         }
         lines

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use aya::programs::{SchedClassifier, TestRunOptions};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use lte_common::policy::Hook;
 use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
 use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
@@ -28,7 +28,9 @@ fn ether(ip: Vec<u8>) -> Vec<u8> {
 }
 
 fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(20 + payload.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let len = u16::try_from(20 + payload.len())
+        .unwrap_or(u16::MAX)
+        .to_be_bytes();
     let mut packet = vec![0x45, 0, len[0], len[1], 0, 0, 0x40, 0, 64, protocol, 0, 0];
     packet.extend(source);
     packet.extend(destination);
@@ -37,7 +39,9 @@ fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> 
 }
 
 fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(8 + payload.len()).unwrap_or(u16::MAX).to_be_bytes();
+    let len = u16::try_from(8 + payload.len())
+        .unwrap_or(u16::MAX)
+        .to_be_bytes();
     let mut datagram = Vec::new();
     datagram.extend(source.to_be_bytes());
     datagram.extend(destination.to_be_bytes());
@@ -71,7 +75,12 @@ fn subjects() -> Vec<Subject> {
     };
     vec![
         subject("empty classifier", None, 0, out(1376)),
-        subject("tunnel out, 1,376 bytes", Some(Hook::ModemOut), 0, out(1376)),
+        subject(
+            "tunnel out, 1,376 bytes",
+            Some(Hook::ModemOut),
+            0,
+            out(1376),
+        ),
         subject("tunnel out, 32 bytes", Some(Hook::ModemOut), 0, out(32)),
         subject("reply in", Some(Hook::ModemIn), 1, back),
         subject("uplink: forwarded", Some(Hook::UplinkOut), 1, tcp.clone()),
@@ -148,7 +157,6 @@ fn measure(subject: &Subject, pins: &Path) -> Result<Duration> {
         repeat: REPEAT,
         ..TestRunOptions::new()
     };
-    use aya::programs::TestRun as _;
     Ok(program.test_run(options)?.duration)
 }
 
