@@ -203,8 +203,9 @@ pub const COUNTER_STRIDE: u32 = 32;
 pub mod maps {
     /// Far ends of the tunnel: LRU hash, [`RemoteKey`](super::RemoteKey) to [`Remote`](super::Remote).
     pub const REMOTES: &str = "REMOTES";
-    /// Entries in it: peers, and the addresses they roamed through.
-    pub const REMOTES_MAX: u32 = 256;
+    /// Entries in it: peers, and the addresses they roamed through. An LRU map hands its free
+    /// entries to each CPU by 128, and evicts where none are left: enough for 32 CPUs.
+    pub const REMOTES_MAX: u32 = 4096;
     /// A copy of the last entry of [`REMOTES`] that a CPU met, valid for a second: per-CPU array of
     /// one [`Recent`](super::Recent), not pinned.
     pub const RECENT: &str = "RECENT";
@@ -212,12 +213,12 @@ pub mod maps {
     /// [`FragmentValue`](super::FragmentValue).
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Entries in it.
-    pub const FRAGMENTS_MAX: u32 = 1024;
+    pub const FRAGMENTS_MAX: u32 = 4096;
     /// What was asked of the modem itself: LRU hash, [`TalkKey`](super::TalkKey) to a time in
     /// ticks.
     pub const ASKED: &str = "ASKED";
     /// Entries in it.
-    pub const ASKED_MAX: u32 = 256;
+    pub const ASKED_MAX: u32 = 4096;
     /// What the agent permits: hash, [`TalkKey`](super::TalkKey) to an expiry in ns of
     /// `CLOCK_MONOTONIC`.
     pub const PERMITS: &str = "PERMITS";

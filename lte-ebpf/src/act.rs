@@ -77,9 +77,16 @@ fn to_modem(family: Family, policy: &Policy) -> i32 {
         Family::V4 => &policy.gateway_v4,
         Family::V6 => &policy.gateway_v6,
     };
-    if policy.modem_link_len == 0 || gateway.is_none() {
+    if policy.modem_link_len == 0 {
         // SAFETY: takes an interface index, which the kernel checks.
         return unsafe { bpf_redirect(policy.modem_index, 0) } as i32;
+    }
+    if gateway.is_none() {
+        // Without parameters the next hop is looked up: the other end of a /31 is on the link.
+        // SAFETY: as above; no parameters are of no length.
+        return unsafe {
+            bpf_redirect_neigh(policy.modem_index, core::ptr::null_mut(), 0, 0) as i32
+        };
     }
     let mut next_hop = bpf_redir_neigh {
         nh_family: match family {

@@ -21,8 +21,8 @@ struct Logger {
     own: LevelFilter,
 }
 
-/// Starts logging; `verbose` adds our own debugging lines.
-pub(crate) fn start(verbose: bool) {
+/// Starts logging; `verbose` adds our own debugging lines, and from two on those of the guard.
+pub(crate) fn start(verbose: u8) {
     let style = if is_journal() {
         Style::Journal
     } else if std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
@@ -30,10 +30,10 @@ pub(crate) fn start(verbose: bool) {
     } else {
         Style::Plain
     };
-    let own = if verbose {
-        LevelFilter::Debug
-    } else {
-        LevelFilter::Info
+    let own = match verbose {
+        0 => LevelFilter::Info,
+        1 => LevelFilter::Debug,
+        _ => LevelFilter::Trace,
     };
     if log::set_boxed_logger(Box::new(Logger { style, own })).is_ok() {
         log::set_max_level(own);

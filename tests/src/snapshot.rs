@@ -25,6 +25,8 @@ const MOVING: &[&str] = &[
     "used",
     "age",
     "link_index",
+    // Found out a moment after a link is up.
+    "operstate",
     // Which processor's memory a device was given is of no interest.
     "tso_max_size",
     "tso_max_segs",

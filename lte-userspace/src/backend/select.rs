@@ -1,6 +1,6 @@
 //! Which backend keeps the guard here.
 
-use super::ebpf::Ebpf;
+use super::ebpf::{Ebpf, Options};
 use super::nft::Nft;
 use super::{Backend, BackendError, Kind};
 use crate::config::BackendChoice;
@@ -71,7 +71,9 @@ fn probed(kind: Kind) -> Result<Box<dyn Backend>, BackendError> {
 /// Opens a backend without asking whether a guard could be put in place with it.
 pub fn open(kind: Kind) -> Result<Box<dyn Backend>, BackendError> {
     Ok(match kind {
-        Kind::Ebpf => Box::new(Ebpf::new()?),
+        Kind::Ebpf => Box::new(Ebpf::with_options(Options {
+            packet_log: log::log_enabled!(log::Level::Trace),
+        })?),
         Kind::Nft => Box::new(Nft::new()?),
     })
 }

@@ -44,9 +44,9 @@ struct Arguments {
     /// Wait for the modem if it is not plugged in at the start, instead of failing
     #[arg(long)]
     wait: bool,
-    /// More lines about what is done
-    #[arg(long, short, global = true)]
-    verbose: bool,
+    /// More lines about what is done; twice: also each packet that the eBPF guard drops or steers
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
     /// What is known of this boot
     #[arg(
         long,

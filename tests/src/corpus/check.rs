@@ -35,7 +35,7 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
     let end = subject.now()?;
     let mut remembered = Memory::of(&case.known, before);
     for known in &case.want.remembered {
-        remembered.add(known, end);
+        remembered.add(known, before, end);
     }
     let wanted = Outcome {
         fate: case.want.fate,

@@ -100,13 +100,13 @@ impl Memory {
     pub fn of(known: &[Known], now: Moment) -> Self {
         let mut memory = Self::default();
         for known in known {
-            memory.add(known, now);
+            memory.add(known, now, now);
         }
         memory
     }
 
-    /// Adds to what is known; what it replaces is forgotten.
-    pub fn add(&mut self, known: &Known, now: Moment) {
+    /// Adds to what is known; what it replaces is forgotten. What is ago is dated from `past` on.
+    pub fn add(&mut self, known: &Known, past: Moment, now: Moment) {
         match *known {
             Known::Remote {
                 at,
@@ -115,7 +115,7 @@ impl Memory {
                 source_port,
             } => {
                 let value = Remote {
-                    sent: sent.at(now),
+                    sent: sent.at(past, now),
                     source: source.map_or(Addr::NONE, addr),
                     source_port,
                     pad: [0; 3],
@@ -124,13 +124,13 @@ impl Memory {
             }
             Known::Permit(talk, left) => {
                 let until = match left {
-                    Ok(left) => now.ns + left * SECOND,
-                    Err(ago) => now.ns.saturating_sub(ago * SECOND),
+                    Ok(left) => past.ns + left * SECOND,
+                    Err(ago) => past.ns.saturating_sub(ago * SECOND),
                 };
                 self.permits.insert(talk.key(), until);
             }
             Known::Asked(talk, when) => {
-                self.asked.insert(talk.key(), when.at(now));
+                self.asked.insert(talk.key(), when.at(past, now));
             }
             Known::Fragment {
                 hook,
@@ -147,7 +147,7 @@ impl Memory {
                     hook: hook as u32,
                 };
                 let value = FragmentValue {
-                    seen: seen.at(now),
+                    seen: seen.at(past, now),
                     replace: replace.map_or(Addr::NONE, addr),
                     marked: u64::from(marked),
                 };
@@ -175,10 +175,10 @@ impl Memory {
 impl When {
     /// In ticks. The kernel's begin five minutes before they overflow 32 bits: "long ago" can be
     /// said right after boot.
-    fn at(self, now: Moment) -> u64 {
+    fn at(self, past: Moment, now: Moment) -> u64 {
         match self {
             Self::Never => 0,
-            Self::Ago(seconds) => now.ticks - seconds * now.hz,
+            Self::Ago(seconds) => past.ticks - seconds * past.hz,
             Self::Now => now.ticks,
         }
     }

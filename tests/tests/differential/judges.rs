@@ -50,6 +50,11 @@ impl Judges {
         })
     }
 
+    /// Whether a forwarded packet can be shown to the programs.
+    pub(crate) fn forwarded_in_context(&self) -> bool {
+        self.programs.forwarded_in_context()
+    }
+
     /// How many packets have been shown.
     pub(crate) fn packets(&self) -> u64 {
         self.packets

@@ -90,7 +90,12 @@ impl Apt {
             return Ok(apt);
         }
         say::step("fetching the package lists of Debian's suites");
-        match command::output(apt.command("apt-get").args(["-q", "update"])) {
+        match command::output(apt.command("apt-get").args([
+            "-q",
+            "-o",
+            "APT::Update::Error-Mode=any",
+            "update",
+        ])) {
             Ok(_) => write("updated", "")?,
             Err(error) => apt.update_failure = Some(format!("{error:#}")),
         }
