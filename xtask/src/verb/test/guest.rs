@@ -210,7 +210,12 @@ impl Work<'_> {
                 }
                 Outcome::Broke(reason) => {
                     *why = format!("{reason} (console: {})", console.display());
-                    ear.broke(why);
+                    // An emulator with several processors at times runs into a breakpoint that
+                    // the kernel is just patching away: no test can do that, and the one that was
+                    // running starts over. The last machine's word counts.
+                    if !(reason.contains("int3") && boot + 1 < BOOTS) {
+                        ear.broke(why);
+                    }
                     *next = ear.next;
                 }
             }
