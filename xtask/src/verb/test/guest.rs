@@ -210,9 +210,9 @@ impl Work<'_> {
                 }
                 Outcome::Broke(reason) => {
                     *why = format!("{reason} (console: {})", console.display());
-                    // An emulator with several processors at times runs into a breakpoint that
-                    // the kernel is just patching away: no test can do that, and the one that was
-                    // running starts over. The last machine's word counts.
+                    // Presumably emulation: a processor runs into a breakpoint that the kernel is
+                    // just patching away on another. The test that was running starts over, the
+                    // break is printed, and the last machine's word counts.
                     if !(reason.contains("int3") && boot + 1 < BOOTS) {
                         ear.broke(why);
                     }
