@@ -10,7 +10,10 @@ use std::time::Duration;
 
 pub mod ebpf;
 pub mod nft;
+mod permit;
 pub mod select;
+
+pub use permit::{Permit, Protocol};
 
 /// Which backend keeps the guard.
 #[derive(
@@ -183,6 +186,16 @@ pub trait Backend: fmt::Debug {
 
     /// Takes away everything of this backend's, as far as it goes; all failures are returned.
     fn remove(&mut self) -> Result<(), Vec<BackendError>>;
+
+    /// Lets one conversation of this machine's own pass the modem, for a time that the kernel
+    /// keeps: the permit ends though the agent be dead by then. Given again, it is prolonged.
+    ///
+    /// # Errors
+    /// Where no guard is in place, or too many permits are open.
+    fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError>;
+
+    /// Ends a permit before its time. That there is no such permit is no error.
+    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError>;
 
     /// The books.
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;

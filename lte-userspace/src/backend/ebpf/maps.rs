@@ -1,4 +1,4 @@
-//! The pinned maps: counters, and peers that the config names.
+//! The pinned maps: how they are opened, counters, and peers that the config names.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use super::policy::remote_key;
 use crate::backend::{BackendError, Counter, Difference, Guard};
 
 /// Opens a pinned map after comparing its shape: opening alone does not.
-fn open(
+pub(super) fn open(
     name: &str,
     kind: MapType,
     key_size: usize,

@@ -8,13 +8,16 @@ mod attach;
 mod clsact;
 mod maps;
 mod object;
+mod permits;
 mod pins;
 mod policy;
 mod probe;
 mod tc;
 mod tcx;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
+use std::time::Duration;
+
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit};
 use attach::Mode;
 
 pub use object::{LoadedProgram, Options, load_for_test};
@@ -124,6 +127,14 @@ impl Backend for Ebpf {
         } else {
             Err(errors)
         }
+    }
+
+    fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError> {
+        permits::open(permit, time)
+    }
+
+    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
+        permits::close(permit)
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

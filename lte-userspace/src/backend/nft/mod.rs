@@ -19,12 +19,13 @@ mod state;
 mod table;
 mod terms;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind};
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit};
 use ruleset::{Features, Ruleset};
 use run::Program;
 use seal::Seal;
 use serde_json::Value;
 use state::State;
+use std::time::Duration;
 
 /// The guard as two nftables tables.
 #[derive(Debug)]
@@ -188,6 +189,16 @@ impl Backend for Nft {
             "deleting the nftables tables lte_backup",
         )
         .map_err(|e| vec![e])
+    }
+
+    fn permit(&mut self, permit: &Permit, _time: Duration) -> Result<(), BackendError> {
+        Err(BackendError::Unsupported(format!(
+            "{permit}: the nft backend has no permits yet"
+        )))
+    }
+
+    fn withdraw(&mut self, _permit: &Permit) -> Result<(), BackendError> {
+        Ok(())
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
