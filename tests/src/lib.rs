@@ -25,6 +25,7 @@ pub mod notify;
 pub mod packet;
 pub mod ping;
 pub mod process;
+pub mod properties;
 pub mod recipe;
 pub mod scene;
 pub mod seccomp;

@@ -81,7 +81,7 @@ impl Subject for Model {
         }
         let billed = match facts {
             Some(facts) => u64::from(facts.ip_len),
-            None => frame.len() as u64 - u64::from(policy.link_len),
+            None => (frame.len() as u64).saturating_sub(u64::from(policy.link_len)),
         };
         Ok(Some(outcome(seen, &policy, &verdict, facts, billed)))
     }

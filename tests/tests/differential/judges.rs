@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
-use lte_common::headers::{maybe_udp, parse, plain_udp};
 use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::check::differences;
-use lte_tests::corpus::model::{Model, Slice};
+use lte_tests::corpus::model::Model;
 use lte_tests::corpus::program::Programs;
 use lte_tests::corpus::{Fate, Memory, Moment, Outcome, Seen, Subject};
+use lte_tests::properties::quick_ways_agree;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
 use proptest::test_runner::{TestCaseError, TestCaseResult};
@@ -116,7 +116,7 @@ impl Judges {
             mark: step.mark,
             frame: &step.frame,
         };
-        quick_ways_agree(&seen)?;
+        quick_ways_agree(&step.frame)?;
         let Some(found) = self.programs.test(&seen)? else {
             self.refused += 1;
             return Ok(None);
@@ -191,27 +191,4 @@ fn settled(memory: Memory, now: Moment) -> Memory {
         ..now
     };
     memory.dated(from, to)
-}
-
-/// What reads at fixed offsets agrees with what reads everything.
-fn quick_ways_agree(seen: &Seen<'_>) -> Result<()> {
-    for link_len in [0, 14] {
-        let frame = Slice(seen.frame);
-        let parsed = parse(&frame, link_len);
-        if let Some(plain) = plain_udp(&frame, link_len) {
-            anyhow::ensure!(
-                parsed == Ok(plain),
-                "plain_udp says {plain:?}, parse {parsed:?} with a link header of {link_len}"
-            );
-        }
-        if let Ok(facts) = parsed
-            && facts.protocol == lte_common::headers::protocol::UDP
-        {
-            anyhow::ensure!(
-                maybe_udp(&frame, link_len),
-                "UDP, and maybe_udp denies it with a link header of {link_len}: {facts:?}"
-            );
-        }
-    }
-    Ok(())
 }

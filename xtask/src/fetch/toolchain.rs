@@ -16,6 +16,9 @@ use crate::host::{command, say, workspace};
 /// It links with rustc's own LLVM; later ones want a system's.
 const BPF_LINKER: &str = "0.10.4";
 
+/// It drives libFuzzer.
+const CARGO_FUZZ: &str = "0.13.2";
+
 /// rustup fetches three megabytes: where that takes longer, Debian's package is the better way.
 const RUSTUP_SECONDS: &str = "120";
 
@@ -32,6 +35,21 @@ impl Toolchain {
         Ok(Self {
             linker_dir: bpf_linker(cache)?,
         })
+    }
+
+    /// A `cargo fuzz` command: the stable compiler, allowed the sanitizers' options.
+    pub(crate) fn cargo_fuzz(&self, cache: &Cache) -> Result<Command> {
+        let program = cargo_fuzz(cache)?;
+        // cargo-fuzz calls cargo by its name, and that one the linker.
+        let mut command = Command::new(program);
+        command
+            .arg("fuzz")
+            .current_dir(workspace::root())
+            .env("RUSTC_BOOTSTRAP", "1");
+        if let Some(dir) = &self.linker_dir {
+            command.env("PATH", path_with(dir)?);
+        }
+        Ok(command)
     }
 
     /// A cargo command that finds them.
@@ -139,38 +157,47 @@ fn by_debian(cache: &Cache, version: &str, place: &Path) -> Result<()> {
 
 /// Where the linker is, if not on `PATH` already.
 fn bpf_linker(cache: &Cache) -> Result<Option<PathBuf>> {
-    if command::which("bpf-linker").is_some_and(|program| is_right_linker(&program)) {
+    if command::which("bpf-linker").is_some_and(|program| is_version(&program, BPF_LINKER)) {
         return Ok(None);
     }
-    let root = cache.path(format!("bpf-linker-{BPF_LINKER}"));
+    crate_program(cache, "bpf-linker", BPF_LINKER).map(Some)
+}
+
+fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
+    Ok(crate_program(cache, "cargo-fuzz", CARGO_FUZZ)?.join("cargo-fuzz"))
+}
+
+/// The cache's directory with a program of exactly this version, built by cargo if need be.
+fn crate_program(cache: &Cache, name: &str, version: &str) -> Result<PathBuf> {
+    let root = cache.path(format!("{name}-{version}"));
     let dir = root.join("bin");
-    if is_right_linker(&dir.join("bpf-linker")) {
-        return Ok(Some(dir));
+    if is_version(&dir.join(name), version) {
+        return Ok(dir);
     }
     let _lock = cache.lock()?;
-    if is_right_linker(&dir.join("bpf-linker")) {
-        return Ok(Some(dir));
+    if is_version(&dir.join(name), version) {
+        return Ok(dir);
     }
     say::step(format_args!(
-        "bpf-linker {BPF_LINKER} is missing: building it, about two minutes"
+        "{name} {version} is missing: building it, about two minutes"
     ));
     command::run(
         workspace::cargo()
             .args(["install", "--quiet", "--locked", "--force"])
-            .args(["--version", BPF_LINKER, "--root"])
+            .args(["--version", version, "--root"])
             .arg(&root)
-            .arg("bpf-linker"),
+            .arg(name),
     )
-    .with_context(|| format!("bpf-linker {BPF_LINKER} cannot be had"))?;
-    if !is_right_linker(&dir.join("bpf-linker")) {
-        bail!("bpf-linker {BPF_LINKER} was built and does not run");
+    .with_context(|| format!("{name} {version} cannot be had"))?;
+    if !is_version(&dir.join(name), version) {
+        bail!("{name} {version} was built and does not run");
     }
-    Ok(Some(dir))
+    Ok(dir)
 }
 
-fn is_right_linker(program: &Path) -> bool {
+fn is_version(program: &Path, version: &str) -> bool {
     command::output(Command::new(program).arg("--version"))
-        .is_ok_and(|said| said.split_whitespace().nth(1) == Some(BPF_LINKER))
+        .is_ok_and(|said| said.split_whitespace().nth(1) == Some(version))
 }
 
 fn rustc(arguments: &[&str]) -> Result<String> {
@@ -189,8 +216,8 @@ mod tests {
 
     #[test]
     fn a_linker_of_another_version_is_not_taken() {
-        assert!(!is_right_linker(Path::new("/bin/true")));
-        assert!(!is_right_linker(Path::new("/no/such/linker")));
+        assert!(!is_version(Path::new("/bin/true"), BPF_LINKER));
+        assert!(!is_version(Path::new("/no/such/linker"), BPF_LINKER));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One file a verb.
 
 pub(crate) mod build;
+pub(crate) mod fuzz;
 pub(crate) mod lint;
 pub(crate) mod run;
 pub(crate) mod test;
