@@ -16,6 +16,11 @@ pub fn udp_received(netns: &Netns) -> Result<u64> {
     counter(netns, "snmp", "Udp:", "InDatagrams")
 }
 
+/// Datagrams that UDP sockets of the namespace were given and had no room for.
+pub fn udp_not_queued(netns: &Netns) -> Result<u64> {
+    counter(netns, "snmp", "Udp:", "RcvbufErrors")
+}
+
 fn counter(netns: &Netns, file: &str, table: &str, name: &str) -> Result<u64> {
     // Not /proc/net: that is the namespace of the process, not of the thread.
     let path = format!("/proc/thread-self/net/{file}");

@@ -29,6 +29,8 @@ enum Verb {
     Run(verb::run::Args),
     /// Run all tests: on this machine, and in a virtual machine of each kernel
     Test(verb::test::Args),
+    /// Measure what the guard costs on the running kernel
+    Bench(verb::bench::Args),
     /// Hunt for packets that policy and programs judge differently, or inputs that break a parser
     Fuzz(verb::fuzz::Args),
     /// Check formatting, clippy's lints and the rules of the house
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Verb::Build(args) => verb::build::run(&args),
         Verb::Run(args) => verb::run::run(&args),
         Verb::Test(args) => verb::test::run(&args),
+        Verb::Bench(args) => verb::bench::run(&args),
         Verb::Fuzz(args) => verb::fuzz::run(&args),
         Verb::Lint(args) => verb::lint::run(&args),
         Verb::Vm(args) => verb::vm::run(&args),

@@ -26,8 +26,7 @@ impl Pins {
     pub fn create() -> Result<Self> {
         let mounted = statfs(FILE_SYSTEM).is_ok_and(|found| found.filesystem_type() == MAGIC);
         if !mounted {
-            mount_for_this_thread()
-                .with_context(|| format!("mounting the BPF file system on {FILE_SYSTEM}"))?;
+            private()?;
         }
         let path = PathBuf::from(format!(
             "{FILE_SYSTEM}/lte-tests-{}-{}",
@@ -45,18 +44,26 @@ impl Pins {
     }
 }
 
-fn mount_for_this_thread() -> Result<()> {
-    unshare(CloneFlags::CLONE_NEWNS).context("cannot unshare: are you root?")?;
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-    mount(
-        Some("bpf"),
-        FILE_SYSTEM,
-        Some("bpf"),
-        MsFlags::empty(),
-        none,
-    )?;
-    Ok(())
+/// Gives the calling thread, and those that it starts, a mount namespace with an empty BPF file
+/// system.
+///
+/// # Errors
+/// Without root, or where the kernel has no BPF file system.
+pub fn private() -> Result<()> {
+    let mount_all = || -> Result<()> {
+        unshare(CloneFlags::CLONE_NEWNS).context("cannot unshare: are you root?")?;
+        let none: Option<&str> = None;
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+        mount(
+            Some("bpf"),
+            FILE_SYSTEM,
+            Some("bpf"),
+            MsFlags::empty(),
+            none,
+        )?;
+        Ok(())
+    };
+    mount_all().with_context(|| format!("mounting the BPF file system on {FILE_SYSTEM}"))
 }
 
 impl Drop for Pins {

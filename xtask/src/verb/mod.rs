@@ -1,5 +1,6 @@
 //! One file a verb.
 
+pub(crate) mod bench;
 pub(crate) mod build;
 pub(crate) mod fuzz;
 pub(crate) mod lint;

@@ -1,10 +1,50 @@
 //! What the guard costs: side by side in one run, medians over rounds, as ratios and differences
-//! to a baseline.
+//! to a baseline. Needs root; all its traffic stays in network namespaces of its own.
 
+mod guard;
+mod plot;
 mod programs;
+mod report;
+mod veth;
+mod ways;
 
-use anyhow::Result;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-fn main() -> Result<()> {
-    programs::run()
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use lte_tests::corpus::bpffs;
+
+use crate::report::Report;
+
+/// Measures what the guard costs on the running kernel.
+#[derive(Debug, Parser)]
+#[command(name = "bench", version)]
+struct Arguments {
+    /// Where the table (bench.md), the plot (bench.svg) and all figures (bench.json) are put.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// How often each thing is measured; an odd number has a median of its own.
+    #[arg(long, value_name = "N", default_value = "21")]
+    rounds: usize,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    // Nothing of a guard that may be in place on this machine is seen or touched.
+    bpffs::private().context("a BPF file system of our own")?;
+    let mut report = Report::of_this_machine()?;
+    report.chapters.push(programs::measure(arguments.rounds)?);
+    report.chapters.extend(veth::measure(arguments.rounds)?);
+    print!("{report}");
+    report.write(&arguments.out)
 }

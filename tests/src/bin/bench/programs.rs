@@ -1,17 +1,21 @@
 //! Nanoseconds a packet of each program on its commonest packets, by `BPF_PROG_TEST_RUN`.
 
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use lte_common::policy::Hook;
+use lte_tests::corpus::bpffs::Pins;
+use lte_userspace::backend::LinkHeader;
 use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
-use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
+
+use crate::guard::{MODEM, PEER, PORT, WAN, guard, wireguard};
+use crate::report::{Chapter, Goal, Row, progress};
+use crate::ways::EMPTY;
 
 const REPEAT: u32 = 1_000_000;
-const ROUNDS: usize = 11;
 
 struct Subject {
     name: &'static str,
@@ -27,13 +31,13 @@ fn ether(ip: Vec<u8>) -> Vec<u8> {
     frame
 }
 
-fn ipv4(source: [u8; 4], destination: [u8; 4], protocol: u8, payload: &[u8]) -> Vec<u8> {
+fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -> Vec<u8> {
     let len = u16::try_from(20 + payload.len())
         .unwrap_or(u16::MAX)
         .to_be_bytes();
     let mut packet = vec![0x45, 0, len[0], len[1], 0, 0, 0x40, 0, 64, protocol, 0, 0];
-    packet.extend(source);
-    packet.extend(destination);
+    packet.extend(source.octets());
+    packet.extend(destination.octets());
     packet.extend(payload);
     packet
 }
@@ -51,22 +55,16 @@ fn udp(source: u16, destination: u16, payload: &[u8]) -> Vec<u8> {
     datagram
 }
 
-fn wireguard(len: usize) -> Vec<u8> {
-    let mut payload = vec![0; len];
-    payload[0] = 4;
-    payload
-}
-
-const MODEM: [u8; 4] = [192, 168, 0, 2];
-const WAN: [u8; 4] = [198, 51, 100, 2];
-const PEER: [u8; 4] = [203, 0, 113, 10];
-const PORT: u16 = 51820;
-
 fn subjects() -> Vec<Subject> {
     let out = |len| ether(ipv4(MODEM, PEER, 17, &udp(PORT, PORT, &wireguard(len))));
     let back = ether(ipv4(PEER, MODEM, 17, &udp(PORT, PORT, &wireguard(1376))));
     let tcp = ether(ipv4(WAN, PEER, 6, &[0; 1400]));
-    let dns = ether(ipv4(WAN, [9, 9, 9, 9], 17, &udp(40000, 53, &[7; 40])));
+    let dns = ether(ipv4(
+        WAN,
+        Ipv4Addr::new(9, 9, 9, 9),
+        17,
+        &udp(40000, 53, &[7; 40]),
+    ));
     let subject = |name, hook, ingress, packet| Subject {
         name,
         hook,
@@ -83,62 +81,24 @@ fn subjects() -> Vec<Subject> {
         ),
         subject("tunnel out, 32 bytes", Some(Hook::ModemOut), 0, out(32)),
         subject("reply in", Some(Hook::ModemIn), 1, back),
-        subject("uplink: forwarded", Some(Hook::UplinkOut), 1, tcp.clone()),
+        subject(
+            "uplink: forwarded TCP",
+            Some(Hook::UplinkOut),
+            1,
+            tcp.clone(),
+        ),
         subject("uplink: local TCP", Some(Hook::UplinkOut), 0, tcp),
         subject("uplink: local DNS", Some(Hook::UplinkOut), 0, dns),
     ]
 }
 
-fn guard() -> Guard {
-    Guard {
-        modem: Some(Modem {
-            index: 1,
-            name: "modem".into(),
-            header: LinkHeader::Ethernet,
-            v4: Some(Inet {
-                address: Ipv4Addr::from(MODEM),
-                prefix_len: 24,
-                gateway: Some(Ipv4Addr::new(192, 168, 0, 1)),
-            }),
-            v6: None,
-        }),
-        uplinks: [].into(),
-        peers: [].into(),
-        listen_port: PORT,
-        mark: 0x7b,
-        mask: 0xff,
-        admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_secs(250),
-    }
-}
-
-/// Pins of this run, taken away at its end.
-struct Pins(PathBuf);
-
-impl Pins {
-    fn new() -> Result<Self> {
-        let dir = PathBuf::from(format!("/sys/fs/bpf/lte-bench-{}", std::process::id()));
-        std::fs::create_dir(&dir).with_context(|| format!("create {}", dir.display()))?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        for entry in std::fs::read_dir(&self.0).into_iter().flatten().flatten() {
-            std::fs::remove_file(entry.path()).ok();
-        }
-        std::fs::remove_dir(&self.0).ok();
-    }
-}
-
-fn measure(subject: &Subject, pins: &Path) -> Result<Duration> {
-    let policy = policy_for(&guard(), LinkHeader::Ethernet, Options::default());
+fn once(subject: &Subject, pins: &Path) -> Result<Duration> {
+    let policy = policy_for(&guard(1, None), LinkHeader::Ethernet, Options::default());
     let mut loaded = load_for_test(subject.hook.unwrap_or(Hook::ModemOut), &policy, pins)?;
     let name = if subject.hook.is_some() {
         loaded.name
     } else {
-        "floor"
+        EMPTY
     };
     let program: &mut SchedClassifier = loaded
         .ebpf
@@ -160,25 +120,39 @@ fn measure(subject: &Subject, pins: &Path) -> Result<Duration> {
     Ok(program.test_run(options)?.duration)
 }
 
-pub(crate) fn run() -> Result<()> {
-    let pins = Pins::new()?;
+/// The goals: over the empty classifier, ns.
+const TUNNEL_GOAL: f64 = 40.0;
+const UPLINK_GOAL: f64 = 15.0;
+
+/// Measures all, round by round.
+pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
+    let pins = Pins::create()?;
     let subjects = subjects();
-    let mut rounds: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
-    for _ in 0..ROUNDS {
-        for (subject, times) in subjects.iter().zip(&mut rounds) {
-            times.push(measure(subject, &pins.0)?.as_secs_f64() * 1e9);
+    let mut times: Vec<Vec<f64>> = vec![Vec::new(); subjects.len()];
+    for round in 0..rounds {
+        progress("programs", round, rounds);
+        for (subject, times) in subjects.iter().zip(&mut times) {
+            times.push(once(subject, pins.path())?.as_secs_f64() * 1e9);
         }
     }
-    let medians: Vec<f64> = rounds
-        .iter_mut()
-        .map(|times| {
-            times.sort_by(f64::total_cmp);
-            times[times.len() / 2]
-        })
-        .collect();
-    println!("{:<26} {:>9} {:>10}", "packet", "ns", "over floor");
-    for (subject, ns) in subjects.iter().zip(&medians) {
-        println!("{:<26} {ns:>9.1} {:>10.1}", subject.name, ns - medians[0]);
-    }
-    Ok(())
+    let floor = times[0].clone();
+    let rows = subjects.iter().zip(times).map(|(subject, times)| {
+        let over: Vec<f64> = times
+            .iter()
+            .zip(&floor)
+            .map(|(ns, floor)| ns - floor)
+            .collect();
+        let goal = match subject.hook {
+            None => None,
+            Some(Hook::UplinkOut) => Some(Goal::AtMost(UPLINK_GOAL)),
+            Some(Hook::ModemOut | Hook::ModemIn) => Some(Goal::AtMost(TUNNEL_GOAL)),
+        };
+        Row::new(subject.name, &times, &over, goal)
+    });
+    Ok(Chapter {
+        title: "Each program by itself, ns a packet (BPF_PROG_TEST_RUN)".to_owned(),
+        unit: "ns",
+        compared: "over the empty classifier",
+        rows: rows.collect(),
+    })
 }

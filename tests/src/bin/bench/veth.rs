@@ -1,0 +1,165 @@
+//! Packets a second of the tunnel's kind through veth, both directions, by each way of keeping
+//! the SIM to the tunnel.
+
+use std::io::IoSlice;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use lte_tests::drops;
+use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use nix::unistd::Pid;
+
+use crate::guard::wireguard;
+use crate::report::{Chapter, Goal, Row, progress};
+use crate::ways::{Built, Way};
+
+/// How long one figure is measured.
+const TIME: Duration = Duration::from_millis(100);
+/// Packets handed to the kernel in one call.
+const BATCH: u8 = 64;
+/// WireGuard's data in a full packet and in an empty one (a keepalive), and the IP packets' sizes.
+const SIZES: [(usize, usize); 2] = [(1376, 1404), (32, 60)];
+/// Of the rate without the guard, or by the usual recipe.
+const GOAL: f64 = 0.98;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Out,
+    In,
+}
+
+/// Rates by way, direction and size: one chapter for each of the two baselines.
+pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
+    // Sender, receiver and guard on one processor: nothing moves between two of them.
+    let mut cpus = CpuSet::new();
+    cpus.set(sched_getcpu()?)?;
+    sched_setaffinity(Pid::from_raw(0), &cpus)?;
+    let mut built = Way::ALL
+        .iter()
+        .map(|way| Built::new(*way))
+        .collect::<Result<Vec<_>>>()?;
+    let kinds: Vec<(Direction, usize, usize)> = [Direction::Out, Direction::In]
+        .into_iter()
+        .flat_map(|direction| SIZES.map(|(payload, ip)| (direction, payload, ip)))
+        .collect();
+    let mut rates = vec![vec![Vec::new(); kinds.len()]; built.len()];
+    for built in &mut built {
+        // Neighbours are found, queues filled, and the peer has been sent to.
+        once(built, Direction::Out, SIZES[1].0)?;
+        once(built, Direction::In, SIZES[1].0)?;
+    }
+    for round in 0..rounds {
+        progress("veth", round, rounds);
+        for (kind, (direction, payload, _)) in kinds.iter().enumerate() {
+            for (way, built) in built.iter_mut().enumerate() {
+                let rate = once(built, *direction, *payload)
+                    .with_context(|| format!("{direction:?}, {payload} bytes, {}", built.way))?;
+                rates[way][kind].push(rate);
+            }
+        }
+    }
+    let chapter = |title: &str, compared, baseline: Way, ways: &[Way]| {
+        let index = |way: Way| Way::ALL.iter().position(|other| *other == way);
+        let mut rows = Vec::new();
+        for (kind, (direction, _, ip)) in kinds.iter().enumerate() {
+            for way in ways {
+                let (Some(this), Some(base)) = (index(*way), index(baseline)) else {
+                    continue;
+                };
+                let values = &rates[this][kind];
+                let ratios: Vec<f64> = values
+                    .iter()
+                    .zip(&rates[base][kind])
+                    .map(|(rate, base)| rate / base)
+                    .collect();
+                let name = format!("{way}, {direction:?}, {ip} bytes").to_lowercase();
+                let goal = (*way == Way::Ebpf).then_some(Goal::AtLeast(GOAL));
+                rows.push(Row::new(name, values, &ratios, goal));
+            }
+        }
+        Chapter {
+            title: title.to_owned(),
+            unit: "packets/s",
+            compared,
+            rows,
+        }
+    };
+    Ok(vec![
+        chapter(
+            "With the guard and without, through veth",
+            "ratio to our rules without a guard",
+            Way::Rules,
+            &[Way::Rules, Way::Empty, Way::Ebpf],
+        ),
+        chapter(
+            "Ways of keeping the SIM to the tunnel, through veth",
+            "ratio to the usual recipe",
+            Way::Recipe,
+            &[Way::Nothing, Way::Recipe, Way::Ebpf, Way::Nft],
+        ),
+    ])
+}
+
+/// Packets a second. That all of them arrive, and that the guard has booked each, is made sure of.
+fn once(built: &mut Built, direction: Direction, payload: usize) -> Result<f64> {
+    let booked = built.booked()?;
+    let receiver = match direction {
+        Direction::Out => built.carrier.clone(),
+        Direction::In => built.router.clone(),
+    };
+    let arrived = drops::udp_not_queued(&receiver)?;
+    let socket = match direction {
+        Direction::Out => &built.near,
+        Direction::In => &built.far,
+    };
+    let (sent, took) = send(socket, payload)?;
+    let arrived = drops::udp_not_queued(&receiver)? - arrived;
+    // A queue that was empty takes a few.
+    ensure!(
+        arrived <= sent && sent - arrived < 16,
+        "of {sent} packets {arrived} arrived"
+    );
+    if let (Some(before), Some(after)) = (booked, built.booked()?) {
+        let counted = match direction {
+            Direction::Out => after.0 - before.0,
+            Direction::In => after.1 - before.1,
+        };
+        ensure!(counted == sent, "of {sent} packets {counted} were booked");
+    }
+    Ok(f64::from(BATCH) / took.as_secs_f64())
+}
+
+/// How many were sent, and how long the middlemost batch took: what else the machine does meanwhile
+/// falls into few of them.
+fn send(socket: &UdpSocket, payload: usize) -> Result<(u64, Duration)> {
+    let payload = wireguard(payload);
+    let message = [IoSlice::new(&payload)];
+    let messages = [message; BATCH as usize];
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH.into(), None);
+    let mut batches = Vec::new();
+    let end = Instant::now() + TIME;
+    while batches.is_empty() || Instant::now() < end {
+        let to = [None; BATCH as usize];
+        let start = Instant::now();
+        let done = sendmmsg(
+            socket.as_raw_fd(),
+            &mut headers,
+            &messages,
+            to,
+            [],
+            MsgFlags::empty(),
+        );
+        let done = done.context("sending")?.count();
+        batches.push(start.elapsed());
+        ensure!(
+            done == usize::from(BATCH),
+            "of {BATCH} packets {done} were taken"
+        );
+    }
+    batches.sort_unstable();
+    let sent = batches.len() * usize::from(BATCH);
+    Ok((sent as u64, batches[batches.len() / 2]))
+}

@@ -1,0 +1,233 @@
+//! The ways of keeping the SIM to the tunnel, each built in namespaces of its own: a router whose
+//! `modem` leads to a carrier that has the peer's address, and whose `wan` leads nowhere.
+
+use std::fmt;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd as _;
+
+use anyhow::{Context as _, Result, anyhow};
+use aya::programs::{SchedClassifier, TcAttachType, tc};
+use lte_common::policy::Hook;
+use lte_tests::corpus::bpffs::Pins;
+use lte_tests::netns::Netns;
+use lte_tests::sysctl;
+use lte_userspace::backend::ebpf::{Ebpf, LoadedProgram, Options, load_for_test, policy_for};
+use lte_userspace::backend::{Backend, LinkHeader, nft::Nft};
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{setsockopt, sockopt};
+
+use crate::guard::{GATEWAY, MARK, MODEM, PEER, PORT, WAN, guard};
+
+/// The program of the object that does nothing.
+pub(crate) const EMPTY: &str = "floor";
+
+/// How the SIM is kept to the tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Not at all: a default route on the modem.
+    Nothing,
+    /// The usual recipe: the tunnel's own mark, a rule for it, a loose filter.
+    Recipe,
+    /// The rules and the table of ours, and no guard.
+    Rules,
+    /// The same, with programs on the modem that do nothing: what it costs to call them.
+    Empty,
+    /// All of ours, with the eBPF backend.
+    Ebpf,
+    /// All of ours, with the nftables backend.
+    Nft,
+}
+
+impl Way {
+    /// All of them, baselines first.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Nothing,
+        Self::Recipe,
+        Self::Rules,
+        Self::Empty,
+        Self::Ebpf,
+        Self::Nft,
+    ];
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "no guard, no rules",
+            Self::Recipe => "usual recipe",
+            Self::Rules => "our rules, no guard",
+            Self::Empty => "empty programs",
+            Self::Ebpf => "eBPF",
+            Self::Nft => "nft",
+        })
+    }
+}
+
+/// One way, built.
+#[derive(Debug)]
+pub(crate) struct Built {
+    pub(crate) way: Way,
+    pub(crate) router: Netns,
+    pub(crate) carrier: Netns,
+    /// At the router, bound to the tunnel's port and connected to the peer.
+    pub(crate) near: UdpSocket,
+    /// At the peer, connected to the router's modem.
+    pub(crate) far: UdpSocket,
+    /// Its books tell whether it is at work.
+    pub(crate) backend: Option<Box<dyn Backend + Send>>,
+    /// Attached as long as they are held.
+    _empty: Vec<LoadedProgram>,
+}
+
+impl Built {
+    /// Builds it.
+    pub(crate) fn new(way: Way) -> Result<Self> {
+        Self::build(way).with_context(|| format!("building: {way}"))
+    }
+
+    fn build(way: Way) -> Result<Self> {
+        let (router, carrier) = (Netns::create("router")?, Netns::create("carrier")?);
+        let (filter, valid) = match way {
+            Way::Nothing => ("0", "0"),
+            // Of the rules alone nobody marks a reply, so that a strict filter would drop it.
+            Way::Recipe | Way::Rules | Way::Empty => ("2", "0"),
+            Way::Ebpf | Way::Nft => ("1", "1"),
+        };
+        for scope in ["all", "default"] {
+            let key = format!("ipv4/conf/{scope}/rp_filter");
+            sysctl::set(&router, &[(&key, filter)])?;
+            sysctl::set(&carrier, &[(&key, "0")])?;
+        }
+        for netns in [&router, &carrier] {
+            sysctl::set(netns, &[("ipv6/conf/default/disable_ipv6", "1")])?;
+        }
+        router.ip(&format!(
+            "link add modem type veth peer name modem0 netns {}
+             link add wan type veth peer name wan0
+             link set lo up
+             link set modem up
+             link set wan up
+             link set wan0 up
+             addr add {MODEM}/24 dev modem{own}
+             addr add {WAN}/24 dev wan\n",
+            carrier.path(),
+            own = if matches!(way, Way::Nothing | Way::Recipe) {
+                ""
+            } else {
+                " noprefixroute"
+            },
+        ))?;
+        carrier.ip(&format!(
+            "link set lo up
+             addr add {GATEWAY}/24 dev modem0
+             addr add {PEER}/32 dev lo
+             link set modem0 up\n"
+        ))?;
+        sysctl::set(&router, &[("ipv4/conf/modem/src_valid_mark", valid)])?;
+        router.ip(&routes(way))?;
+        let backend = keep(way, &router)?;
+        let empty = match way {
+            Way::Empty => router.run(|| {
+                [TcAttachType::Egress, TcAttachType::Ingress]
+                    .map(empty)
+                    .into_iter()
+                    .collect()
+            })?,
+            _ => Vec::new(),
+        };
+        let near = socket(&router, MODEM, PEER)?;
+        if way == Way::Recipe {
+            setsockopt(&near.as_fd(), sockopt::Mark, &MARK.0)?;
+        }
+        let far = socket(&carrier, PEER, MODEM)?;
+        Ok(Self {
+            way,
+            router,
+            carrier,
+            near,
+            far,
+            backend,
+            _empty: empty,
+        })
+    }
+
+    /// How many packets the guard has let through as the tunnel's: out and in.
+    pub(crate) fn booked(&mut self) -> Result<Option<(u64, u64)>> {
+        let Some(backend) = &mut self.backend else {
+            return Ok(None);
+        };
+        let books = self.router.run(|| Ok(backend.counters()?))?;
+        let packets = |name: &str| {
+            let found = books.iter().find(|counter| counter.name == name);
+            found.map_or(0, |counter| counter.packets)
+        };
+        Ok(Some((
+            packets("modem-out/tunnel"),
+            packets("modem-in/reply"),
+        )))
+    }
+}
+
+fn routes(way: Way) -> String {
+    let (value, mask) = MARK;
+    match way {
+        Way::Nothing => format!("route add default via {GATEWAY} dev modem\n"),
+        Way::Recipe => format!(
+            "route add default via 198.51.100.1 dev wan
+             route add default via {GATEWAY} dev modem table 123
+             rule add priority 1231 fwmark {value} lookup 123\n"
+        ),
+        Way::Rules | Way::Empty | Way::Ebpf | Way::Nft => format!(
+            "route add default via 198.51.100.1 dev wan
+             route add 192.168.0.0/24 dev modem src {MODEM} table 123
+             route add default via {GATEWAY} dev modem src {MODEM} table 123
+             rule add priority 1230 iif lo ipproto udp sport {PORT} lookup 123
+             rule add priority 1231 fwmark {value}/{mask} lookup 123
+             rule add priority 1232 iif lo from {MODEM} lookup 123\n"
+        ),
+    }
+}
+
+fn keep(way: Way, router: &Netns) -> Result<Option<Box<dyn Backend + Send>>> {
+    router.run(|| {
+        let mut backend: Box<dyn Backend + Send> = match way {
+            Way::Nothing | Way::Recipe | Way::Rules | Way::Empty => return Ok(None),
+            Way::Ebpf => Box::new(Ebpf::new()?),
+            Way::Nft => Box::new(Nft::new()?),
+        };
+        backend.probe()?;
+        let guard = guard(if_nametoindex("modem")?, Some(if_nametoindex("wan")?));
+        backend.apply(&guard)?;
+        let left = backend.observe(&guard)?;
+        if let Some(difference) = left.first() {
+            return Err(anyhow!("the guard is not in place: {difference}"));
+        }
+        Ok(Some(backend))
+    })
+}
+
+fn empty(direction: TcAttachType) -> Result<LoadedProgram> {
+    let pins = Pins::create()?;
+    let policy = policy_for(&guard(1, None), LinkHeader::Ethernet, Options::default());
+    let mut loaded = load_for_test(Hook::ModemOut, &policy, pins.path())?;
+    let program: &mut SchedClassifier = loaded
+        .ebpf
+        .program_mut(EMPTY)
+        .context("the empty program is in the object")?
+        .try_into()?;
+    program.load()?;
+    // Where there are no TCX links; that both directions share one is no failure.
+    tc::qdisc_add_clsact("modem").ok();
+    program.attach("modem", direction)?;
+    Ok(loaded)
+}
+
+/// A socket that nobody reads from: what arrives is dropped where a tunnel would take it over.
+fn socket(netns: &Netns, from: Ipv4Addr, to: Ipv4Addr) -> Result<UdpSocket> {
+    netns.run(|| {
+        let socket = UdpSocket::bind((from, PORT))?;
+        setsockopt(&socket.as_fd(), sockopt::RcvBuf, &1)?;
+        socket.connect((to, PORT))?;
+        Ok(socket)
+    })
+}
