@@ -4,6 +4,7 @@
 //! control programs at the same time, this list moves.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -18,9 +19,7 @@ pub const AGENTS_PINS: &str = "/sys/fs/bpf/lte-backup";
 /// Takes away the agent's pins, and with the last reference what they held.
 pub fn remove_agents_pins() -> Result<()> {
     match fs::remove_dir_all(AGENTS_PINS) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).context(AGENTS_PINS)
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).context(AGENTS_PINS),
         _ => Ok(()),
     }
 }
@@ -59,4 +58,22 @@ fn pins(directory: &Path, found: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The system call, with a command's part of `union bpf_attr`.
+pub(crate) fn bpf<T>(command: u32, attr: &T) -> io::Result<i32> {
+    // SAFETY: `attr` is what the command reads, of the size that is told, and what it points to
+    // outlives the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attr),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result as i32)
 }

@@ -4,10 +4,13 @@
 #![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use aya::programs::SchedClassifier;
 use lte_common::policy::Hook;
+use lte_tests::figure::figure;
+use lte_tests::stack;
 use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
 use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
 
@@ -41,7 +44,6 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
 #[test]
 fn every_program_loads_in_every_configuration() {
     let pins = tempfile();
-    println!("program        link      ipv6  instructions  verified");
     for hook in Hook::ALL {
         for header in [LinkHeader::Ethernet, LinkHeader::None] {
             for v6 in [false, true] {
@@ -54,17 +56,27 @@ fn every_program_loads_in_every_configuration() {
                     .try_into()
                     .unwrap();
                 let info = program.info().unwrap();
-                println!(
-                    "{:<13}  {:<8}  {:<4}  {:>12}  {:>8}",
-                    loaded.name,
-                    match header {
-                        LinkHeader::Ethernet => "ethernet",
-                        LinkHeader::None => "none",
-                    },
-                    if v6 { "on" } else { "off" },
-                    info.size_translated().map_or(0, |bytes| bytes / 8),
-                    info.verified_instruction_count()
-                        .map_or_else(|| "unknown".into(), |n| n.to_string()),
+                let verified = info.verified_instruction_count().map_or_else(
+                    || "? verified".to_owned(),
+                    |count| format!("{count} verified"),
+                );
+                let length = info.size_translated().map_or(0, |bytes| bytes / 8);
+                let stack = stack::used(program.fd().unwrap().as_fd()).unwrap();
+                // The kernel's limit, MAX_BPF_STACK; a reading of nothing would be a mistake here.
+                assert!((1..=512).contains(&stack), "{stack} bytes of stack");
+                figure(
+                    "instructions and stack",
+                    &format!(
+                        "{}, link header {}, IPv6 {}",
+                        loaded.name,
+                        if header == LinkHeader::Ethernet {
+                            "14"
+                        } else {
+                            "0"
+                        },
+                        if v6 { "on" } else { "off" },
+                    ),
+                    format!("{length}, {verified}, {stack} B"),
                 );
             }
         }

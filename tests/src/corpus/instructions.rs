@@ -1,13 +1,14 @@
 //! Programs of a few instructions, written out: what a test puts around the program it tests.
 
 use std::ffi::CString;
-use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use aya::programs::SchedClassifier;
+
+use crate::bpf::bpf;
 
 /// An instruction: operation, registers (destination in the low half), offset, constant.
 #[repr(C)]
@@ -129,21 +130,4 @@ fn load(pin: &Path, instructions: &[Instruction]) -> Result<SchedClassifier> {
     let program = SchedClassifier::from_pin(pin);
     std::fs::remove_file(pin)?;
     Ok(program?)
-}
-
-fn bpf<T>(command: u32, attr: &T) -> io::Result<i32> {
-    // SAFETY: `attr` is what the command reads, of the size that is told, and what it points to
-    // outlives the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_bpf,
-            command,
-            std::ptr::from_ref(attr),
-            size_of::<T>(),
-        )
-    };
-    if result < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(result as i32)
 }

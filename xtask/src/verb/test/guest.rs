@@ -313,7 +313,9 @@ impl Ear<'_, '_> {
             test.name
         )
         .ok();
-        lock(&self.work.report).kernel(kernel, &test.name, verdict, &note);
+        let mut report = lock(&self.work.report);
+        report.figures.take(kernel, &output);
+        report.kernel(kernel, &test.name, verdict, &note);
     }
 }
 

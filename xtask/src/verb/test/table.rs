@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::figures::Figures;
 use crate::fetch::kernel::Series;
 
 /// How a test went.
@@ -35,6 +36,8 @@ pub(crate) struct Report {
     kernels: Vec<Series>,
     host: Vec<HostRow>,
     tests: BTreeMap<String, BTreeMap<Series, Cell>>,
+    /// What the tests have measured.
+    pub(crate) figures: Figures,
 }
 
 impl Report {
@@ -44,6 +47,7 @@ impl Report {
             kernels: kernels.to_owned(),
             host: Vec::new(),
             tests: BTreeMap::new(),
+            figures: Figures::default(),
         }
     }
 
@@ -151,6 +155,7 @@ impl fmt::Display for Report {
                 writeln!(f)?;
             }
         }
+        self.figures.show(f, &self.kernels)?;
         let noted = |wanted: Verdict| {
             self.tests.iter().flat_map(move |(test, cells)| {
                 cells
