@@ -19,6 +19,8 @@ pub mod config;
 pub mod corpus;
 pub mod drops;
 pub mod figure;
+pub mod flood;
+pub mod frame_socket;
 pub mod installation;
 pub mod keys;
 pub mod netns;

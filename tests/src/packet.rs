@@ -200,7 +200,7 @@ fn message(payload: &[u8], length: usize) -> Option<Message> {
         ([1, 0, 0, 0], 148) => Some(Message::Initiation),
         ([2, 0, 0, 0], 92) => Some(Message::Response),
         ([3, 0, 0, 0], 64) => Some(Message::Cookie),
-        ([4, 0, 0, 0], 32..) if length.is_multiple_of(16) => Some(Message::Data),
+        ([4, 0, 0, 0], 32..) => Some(Message::Data),
         _ => None,
     }
 }

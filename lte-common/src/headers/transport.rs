@@ -9,8 +9,8 @@ use super::{Facts, Fragment, Reader, Reject, icmp, protocol};
 pub enum Payload {
     /// None of the below.
     Other = 0,
-    /// A message of WireGuard: type 1 of 148 bytes, 2 of 92, 3 of 64, 4 of at least 32 and a
-    /// multiple of 16, with three zero bytes behind the type.
+    /// A message of WireGuard: type 1 of 148 bytes, 2 of 92, 3 of 64, 4 of at least 32, with three
+    /// zero bytes behind the type.
     WireGuard = 1,
     /// One byte `0xff`, a NAT keepalive (RFC 3948, 2.3).
     NatKeepalive = 2,
@@ -65,7 +65,9 @@ pub(super) fn shape(len: u16, head: [u8; 4]) -> Payload {
         1 => len == 148,
         2 => len == 92,
         3 => len == 64,
-        4 => len >= SHORTEST_MESSAGE && len.is_multiple_of(16),
+        // Padded to a multiple of 16, but not beyond the tunnel's MTU, nor that of a route in it: a
+        // full packet has any length (calculate_skb_padding of drivers/net/wireguard/send.c).
+        4 => len >= SHORTEST_MESSAGE,
         _ => false,
     };
     if right {

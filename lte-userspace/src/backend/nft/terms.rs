@@ -144,11 +144,7 @@ pub(super) fn shapes() -> Vec<(Vec<Stmt>, Class)> {
     let length = || field("udp", "length");
     let head = |kind: u32| eq(transport(64, 32), number(kind << 24));
     let fixed = |kind, payload: u32| vec![eq(length(), number(payload + 8)), head(kind)];
-    let data = vec![
-        at_least(length(), number(32 + 8)),
-        eq(and(length(), 15), number(8)),
-        head(4),
-    ];
+    let data = vec![at_least(length(), number(32 + 8)), head(4)];
     let keepalive = vec![
         eq(length(), number(1 + 8)),
         eq(transport(64, 8), number(0xff)),

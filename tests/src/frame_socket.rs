@@ -1,0 +1,56 @@
+//! Frames sent as they are, round the IP stack.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket,
+};
+
+use crate::netns::Netns;
+
+/// A packet socket that sends by one Ethernet interface and hears nothing.
+#[derive(Debug)]
+pub struct FrameSocket {
+    socket: OwnedFd,
+    index: u32,
+}
+
+impl FrameSocket {
+    /// Opens it on an interface of a namespace.
+    pub fn open(netns: &Netns, interface: &str) -> Result<Self> {
+        netns.run(|| {
+            let index = if_nametoindex(interface).with_context(|| interface.to_owned())?;
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let socket = socket(AddressFamily::Packet, SockType::Raw, flags, None)?;
+            Ok(Self { socket, index })
+        })
+    }
+
+    /// Sends a frame, from its Ethernet header on. That something on the way out drops it is how
+    /// the kernel says ENOBUFS, and no error.
+    pub fn send(&self, frame: &[u8]) -> Result<()> {
+        let protocol = frame
+            .get(12..14)
+            .context("a frame has an Ethernet header")?;
+        let to = libc::sockaddr_ll {
+            sll_family: libc::AF_PACKET as u16,
+            sll_protocol: u16::from_ne_bytes([protocol[0], protocol[1]]),
+            sll_ifindex: self.index.cast_signed(),
+            sll_hatype: 0,
+            sll_pkttype: 0,
+            sll_halen: 6,
+            sll_addr: [0xff; 8],
+        };
+        let length = size_of_val(&to) as libc::socklen_t;
+        // SAFETY: the pointer is to a live address of that length, which says what it is.
+        let to = unsafe { LinkAddr::from_raw((&raw const to).cast(), Some(length)) };
+        let to = to.context("no link address")?;
+        match sendto(self.socket.as_raw_fd(), frame, &to, MsgFlags::empty()) {
+            Ok(_) | Err(Errno::ENOBUFS | Errno::EPERM) => Ok(()),
+            Err(error) => Err(error).context("sending a frame"),
+        }
+    }
+}
