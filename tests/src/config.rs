@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 
 use crate::addresses::{
-    LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, TUNNEL_ROUTER,
+    LISTEN_PORT, MODEM, MODEM6, MODEM_GATEWAY, MODEM_GATEWAY6, PEER, PEER6, PEER_PORT, TUNNEL,
+    TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6,
 };
 
 /// The text of a configuration file.
@@ -44,5 +45,28 @@ persistent_keepalive = 80
         ensure!(self.0.contains(passage), "no `{passage}` in the config");
         self.0 = self.0.replace(passage, instead);
         Ok(self)
+    }
+
+    /// The same with IPv6, too: on the modem, with the gateway link-local, inside the tunnel, and
+    /// outside of it, for the peer is reached by IPv6.
+    pub fn over_ipv6(self) -> Result<Self> {
+        self.with(
+            &format!("address = \"{MODEM}/24\"\ngateway = \"{MODEM_GATEWAY}\""),
+            &format!(
+                "address = [\"{MODEM}/24\", \"{MODEM6}/64\"]\ngateway = [\"{MODEM_GATEWAY}\", \"{MODEM_GATEWAY6}\"]"
+            ),
+        )?
+        .with(
+            &format!("[\"{TUNNEL_ROUTER}/24\"]"),
+            &format!("[\"{TUNNEL_ROUTER}/24\", \"{TUNNEL_ROUTER6}/64\"]"),
+        )?
+        .with(
+            &format!("[\"{TUNNEL_PEER}/32\"]"),
+            &format!("[\"{TUNNEL_PEER}/32\", \"{TUNNEL_PEER6}/128\"]"),
+        )?
+        .with(
+            &format!("\"{PEER}:{PEER_PORT}\""),
+            &format!("\"[{PEER6}]:{PEER_PORT}\""),
+        )
     }
 }

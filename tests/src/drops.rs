@@ -21,6 +21,15 @@ pub fn udp_not_queued(netns: &Netns) -> Result<u64> {
     counter(netns, "snmp", "Udp:", "RcvbufErrors")
 }
 
+/// A count of the namespace's IPv6 by its name in `snmp6`, as `Icmp6InRouterAdvertisements`.
+pub fn ipv6(netns: &Netns, name: &str) -> Result<u64> {
+    let path = "/proc/thread-self/net/snmp6";
+    let text = netns.run(|| fs::read_to_string(path).context(path))?;
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+        .with_context(|| format!("no {name} in {path}"))
+}
+
 fn counter(netns: &Netns, file: &str, table: &str, name: &str) -> Result<u64> {
     // Not /proc/net: that is the namespace of the process, not of the thread.
     let path = format!("/proc/thread-self/net/{file}");

@@ -1,7 +1,7 @@
 //! Pings at a steady pace, each accounted for.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, recv, sendto, socket,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrStorage, recvfrom, sendto,
+    socket,
 };
 
 use crate::netns::Netns;
@@ -123,16 +124,15 @@ struct Shared {
 
 impl Pinger {
     /// Starts, with the first ping at once.
-    pub fn start(netns: &Netns, to: Ipv4Addr, pace: Duration) -> Result<Self> {
+    pub fn start(netns: &Netns, to: impl Into<IpAddr>, pace: Duration) -> Result<Self> {
+        let to = to.into();
+        let (family, protocol) = match to {
+            IpAddr::V4(_) => (AddressFamily::Inet, SockProtocol::Icmp),
+            IpAddr::V6(_) => (AddressFamily::Inet6, SockProtocol::IcmpV6),
+        };
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let socket = netns
-            .run(|| {
-                Ok(socket(
-                    AddressFamily::Inet,
-                    SockType::Raw,
-                    SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-                    SockProtocol::Icmp,
-                )?)
-            })
+            .run(|| Ok(socket(family, SockType::Raw, flags, protocol)?))
             .context("raw ICMP socket")?;
         let shared = Arc::new(Shared::default());
         let worker = thread::spawn({
@@ -193,7 +193,7 @@ impl Drop for Pinger {
 }
 
 impl Shared {
-    fn work(&self, socket: &OwnedFd, to: Ipv4Addr, pace: Duration) -> Result<()> {
+    fn work(&self, socket: &OwnedFd, to: IpAddr, pace: Duration) -> Result<()> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let id = (std::process::id() as u16)
             .wrapping_mul(31)
@@ -220,14 +220,14 @@ impl Shared {
         })
     }
 
-    fn send(&self, socket: &OwnedFd, to: Ipv4Addr, id: u16) {
+    fn send(&self, socket: &OwnedFd, to: IpAddr, id: u16) {
         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
         let sequence = report.probes.len() as u16;
-        let to = SockaddrIn::from(std::net::SocketAddrV4::new(to, 0));
+        let address = SockaddrStorage::from(SocketAddr::new(to, 0));
         let sent = sendto(
             socket.as_raw_fd(),
-            &echo_request(id, sequence),
-            &to,
+            &echo_request(to, id, sequence),
+            &address,
             MsgFlags::empty(),
         );
         report.probes.push(Probe {
@@ -237,7 +237,7 @@ impl Shared {
         });
     }
 
-    fn receive(&self, socket: &OwnedFd, from: Ipv4Addr, id: u16, until: Instant) -> Result<()> {
+    fn receive(&self, socket: &OwnedFd, from: IpAddr, id: u16, until: Instant) -> Result<()> {
         // Never long: the stop flag is looked at in between.
         let wait = until
             .saturating_duration_since(Instant::now())
@@ -250,8 +250,8 @@ impl Shared {
         }
         let mut packet = [0; 128];
         loop {
-            match recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()) {
-                Ok(length) => {
+            match recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut packet) {
+                Ok((length, sender)) if sender.as_ref().and_then(ip) == Some(from) => {
                     if let Some(sequence) = echo_reply(&packet[..length], from, id) {
                         let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
                         if let Some(probe) = report.probes.get_mut(usize::from(sequence)) {
@@ -259,6 +259,7 @@ impl Shared {
                         }
                     }
                 }
+                Ok(_) => {}
                 Err(Errno::EAGAIN) => return Ok(()),
                 // Errors of earlier packets (unreachable and such) are told here: they are lost.
                 Err(_) => {}
@@ -267,9 +268,16 @@ impl Shared {
     }
 }
 
-fn echo_request(id: u16, sequence: u16) -> [u8; 64] {
+fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+}
+
+/// In IPv6 the kernel does the checksum, which covers addresses.
+fn echo_request(to: IpAddr, id: u16, sequence: u16) -> [u8; 64] {
     let mut packet = [0x5a; 64];
-    packet[..4].copy_from_slice(&[8, 0, 0, 0]);
+    let kind = if to.is_ipv4() { 8 } else { 128 };
+    packet[..4].copy_from_slice(&[kind, 0, 0, 0]);
     packet[4..6].copy_from_slice(&id.to_be_bytes());
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
     let mut sum: u32 = packet
@@ -283,17 +291,20 @@ fn echo_request(id: u16, sequence: u16) -> [u8; 64] {
     packet
 }
 
-/// The sequence number, if it is the answer to one of ours.
-fn echo_reply(packet: &[u8], from: Ipv4Addr, id: u16) -> Option<u16> {
-    let header = usize::from(packet.first()? & 0x0f) * 4;
+/// The sequence number, if it is the answer to one of ours. A raw socket shows the IP header in
+/// IPv4 alone.
+fn echo_reply(packet: &[u8], from: IpAddr, id: u16) -> Option<u16> {
+    let (header, kind) = match from {
+        IpAddr::V4(_) => (usize::from(packet.first()? & 0x0f) * 4, 0),
+        IpAddr::V6(_) => (0, 129),
+    };
     let icmp = packet.get(header..header + 8)?;
-    let ours =
-        packet.get(12..16)? == from.octets() && icmp[0] == 0 && icmp[4..6] == id.to_be_bytes();
+    let ours = icmp[0] == kind && icmp[4..6] == id.to_be_bytes();
     ours.then(|| u16::from_be_bytes([icmp[6], icmp[7]]))
 }
 
 /// Whether one of three pings in quick succession is answered.
-pub fn answers(netns: &Netns, to: Ipv4Addr) -> Result<bool> {
+pub fn answers(netns: &Netns, to: impl Into<IpAddr>) -> Result<bool> {
     let pinger = Pinger::start(netns, to, Duration::from_millis(300))?;
     pinger.wait_for_more(3)?;
     let report = pinger.stop()?;
@@ -303,6 +314,8 @@ pub fn answers(netns: &Netns, to: Ipv4Addr) -> Result<bool> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use super::*;
 
     #[test]
@@ -310,6 +323,7 @@ mod tests {
         let netns = Netns::create("self").unwrap();
         netns.ip("link set lo up\n").unwrap();
         assert!(answers(&netns, Ipv4Addr::LOCALHOST).unwrap());
+        assert!(answers(&netns, Ipv6Addr::LOCALHOST).unwrap());
         let pinger = Pinger::start(&netns, Ipv4Addr::new(10, 9, 8, 7), PACE).unwrap();
         pinger.wait_for_more(2).unwrap();
         let report = pinger.stop().unwrap();
@@ -319,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_checksum_of_a_request_is_right() {
-        let packet = echo_request(0x1234, 7);
+        let packet = echo_request(Ipv4Addr::LOCALHOST.into(), 0x1234, 7);
         let sum: u32 = packet
             .chunks(2)
             .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))

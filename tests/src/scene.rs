@@ -1,10 +1,13 @@
 //! The lab with its observers in place: what a test starts from.
 
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::addresses::{CARRIER, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, UPLINK};
+use crate::addresses::{
+    CARRIER, LISTEN_PORT, MODEM, MODEM6, PEER, PEER6, PEER_PORT, TUNNEL, TUNNEL_PEER, UPLINK, UPLINK6,
+};
 use crate::agent::Agent;
 use crate::capture::{Capture, Direction, Seen};
 use crate::drops;
@@ -45,9 +48,22 @@ impl Scene {
         })
     }
 
-    /// A place for the agent in the router.
+    /// A place for the agent in the router. Where the lab has IPv6, the tunnel goes by it.
     pub fn installation(&self) -> Result<Installation> {
-        Installation::new(&self.lab.router)
+        let mut installation = Installation::new(&self.lab.router)?;
+        if self.lab.ipv6 {
+            installation.config = installation.config.over_ipv6()?;
+        }
+        Ok(installation)
+    }
+
+    /// Where the peer sees the router: behind the carrier's translation in IPv4, as it is in IPv6.
+    fn seen_at(&self) -> IpAddr {
+        if self.lab.ipv6 {
+            MODEM6.into()
+        } else {
+            CARRIER.into()
+        }
     }
 
     /// How long after `start` the peer had the first packet of an established session.
@@ -81,8 +97,9 @@ impl Scene {
         self.nothing_leaked()?;
         let endpoint = self.lab.vps.endpoint()?.map(|endpoint| endpoint.ip());
         ensure!(
-            endpoint == Some(CARRIER.into()),
-            "the peer sees the router at {endpoint:?}, not at the carrier's {CARRIER}"
+            endpoint == Some(self.seen_at()),
+            "the peer sees the router at {endpoint:?}, not at {}",
+            self.seen_at()
         );
         let dropped = self.reverse_path_drops()?;
         ensure!(
@@ -99,10 +116,19 @@ impl Scene {
         })?;
         self.at_vps
             .none("outer packets from the uplink's address", |seen| {
-                seen.packet.is_wireguard() && seen.packet.source() == Some(UPLINK.into())
+                                let source = seen.packet.source();
+                seen.packet.is_wireguard()
+                    && (source == Some(UPLINK.into()) || source == Some(UPLINK6.into()))
             })?;
+        self.nothing_foreign()
+    }
+
+    /// Nothing came out of the modem but the tunnel, and what finds its neighbours.
+    pub fn nothing_foreign(&self) -> Result<()> {
         self.at_carrier
-            .none("foreign packets on the modem", foreign)
+            .none("foreign packets on the modem", |seen| {
+                foreign(seen) && !(self.lab.ipv6 && is_neighbour_discovery(seen))
+            })
     }
 
     /// Packets that the router's reverse-path filter has dropped since the scene opened.
@@ -111,17 +137,22 @@ impl Scene {
     }
 }
 
-/// How many of the router's IPv4 rules lead to table 123.
+/// How many of the router's rules lead to table 123, of both families.
 pub fn rules(router: &Netns) -> Result<usize> {
-    let shown = router.tool("ip", &["rule", "show"])?;
-    Ok(shown.matches("lookup 123").count())
+    let mut count = 0;
+    for family in ["-4", "-6"] {
+        let shown = router.tool("ip", &[family, "rule", "show"])?;
+        count += shown.matches("lookup 123").count();
+    }
+    Ok(count)
 }
 
-/// Another program flushes them, all at one blow.
+/// Another program flushes them, all of a family at one blow.
 pub fn flush_rules(router: &Netns) -> Result<()> {
-    router
-        .tool("ip", &["rule", "flush", "table", "123"])
-        .map(drop)
+    for family in ["-4", "-6"] {
+        router.tool("ip", &[family, "rule", "flush", "table", "123"])?;
+    }
+    Ok(())
 }
 
 /// Waits until there are as many again.
@@ -145,13 +176,22 @@ pub fn from_wan(seen: &Seen) -> bool {
 pub fn tunnel_out(seen: &Seen) -> bool {
     from_modem(seen)
         && seen.packet.is_wireguard()
-        && seen.packet.addresses == Some((MODEM.into(), PEER.into()))
+        && [
+            Some((MODEM.into(), PEER.into())),
+            Some((MODEM6.into(), PEER6.into())),
+        ]
+        .contains(&seen.packet.addresses)
         && seen.packet.ports == Some((LISTEN_PORT, PEER_PORT))
 }
 
 /// What came out of the modem and may not: neither the tunnel's nor ARP.
 pub fn foreign(seen: &Seen) -> bool {
     from_modem(seen) && !tunnel_out(seen) && seen.packet.kind != Kind::Arp
+}
+
+/// A neighbour's solicitation or advertisement.
+pub fn is_neighbour_discovery(seen: &Seen) -> bool {
+    matches!(seen.packet.kind, Kind::Icmp6(135 | 136))
 }
 
 /// Whether a snapshot's line is about what is not the agent's: another interface, its sysctls,

@@ -1,13 +1,16 @@
 //! Somebody on the carrier's side who is not the peer, or says he is.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
+use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, SockFlag, SockType, SockaddrIn, bind, setsockopt, socket, sockopt,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrLike,
+    bind, sendto, setsockopt, socket, sockopt,
 };
 
+use crate::corpus::packet::Packet;
 use crate::netns::Netns;
 
 /// A UDP socket that sends from any address and port, its own or not.
@@ -28,7 +31,41 @@ pub fn forged_udp(netns: &Netns, from: SocketAddrV4) -> Result<UdpSocket> {
         .with_context(|| format!("a socket that sends from {from}"))
 }
 
-/// The router's sockets that a stranger would like to reach: UDP and TCP, open to all.
+/// Puts a packet on a link, from whomever it says, for the one at the other end. `to` is that
+/// one's hardware address, of no meaning on a link that has none.
+pub fn send_packet(netns: &Netns, interface: &str, to: [u8; 6], packet: &Packet) -> Result<()> {
+    let ip = packet.ip();
+    let ether_type = match packet.addresses().0 {
+        std::net::IpAddr::V4(_) => libc::ETH_P_IP,
+        std::net::IpAddr::V6(_) => libc::ETH_P_IPV6,
+    };
+    netns
+        .run(|| {
+            let (family, kind) = (AddressFamily::Packet, SockType::Datagram);
+            let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
+            let mut sll_addr = [0; 8];
+            sll_addr[..6].copy_from_slice(&to);
+            let to = libc::sockaddr_ll {
+                sll_family: libc::AF_PACKET as u16,
+                sll_protocol: (ether_type as u16).to_be(),
+                sll_ifindex: if_nametoindex(interface)?.cast_signed(),
+                sll_hatype: 0,
+                sll_pkttype: 0,
+                sll_halen: 6,
+                sll_addr,
+            };
+            let length = size_of_val(&to) as libc::socklen_t;
+            // SAFETY: the pointer is to a live address of that length, which says what it is.
+            let to = unsafe { LinkAddr::from_raw((&raw const to).cast(), Some(length)) };
+            let to = to.context("no link address")?;
+            sendto(socket.as_raw_fd(), &ip, &to, MsgFlags::empty())?;
+            Ok(())
+        })
+        .with_context(|| format!("sending on {interface} in {}", netns.name()))
+}
+
+/// The router's sockets that a stranger would like to reach: UDP and TCP, open to all, in both
+/// families.
 #[derive(Debug)]
 pub struct Services {
     udp: UdpSocket,
@@ -40,9 +77,9 @@ impl Services {
     pub fn open(netns: &Netns, port: u16) -> Result<Self> {
         netns
             .run(|| {
-                let udp = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port))?;
+                let udp = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?;
                 udp.set_nonblocking(true)?;
-                let tcp = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?;
+                let tcp = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))?;
                 tcp.set_nonblocking(true)?;
                 Ok(Self { udp, tcp })
             })

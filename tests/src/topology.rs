@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::addresses::{
-    CARRIER, LAN_HOST, MODEM_GATEWAY, MODEM_MAC, ROUTER_LAN, UPLINK, UPLINK_GATEWAY,
+    CARRIER, LAN_HOST, MODEM_GATEWAY, MODEM_GATEWAY6, MODEM_MAC, ROUTER_LAN, ROUTER_LAN6, UPLINK,
+    UPLINK_GATEWAY, UPLINK_GATEWAY6, UPLINK6,
 };
 use crate::carrier::Carrier;
 use crate::keys::keys;
@@ -15,6 +16,8 @@ use crate::snapshot::Snapshot;
 use crate::sysctl;
 use crate::vps::Vps;
 use crate::wait;
+
+mod ipv6;
 
 /// The uplink's state when the lab opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,9 @@ pub struct Options {
     pub loss: f32,
     /// Seconds after which the carrier forgets a UDP flow.
     pub udp_timeout: Option<u32>,
+    /// Whether there is IPv6, too: in the house, on the uplink, at the carrier, inside the tunnel.
+    /// Nobody translates it. The modem looks for duplicate addresses, as it does by default.
+    pub ipv6: bool,
     /// Whether the server runs WireGuard. Without it the lab needs none in the kernel.
     pub server: bool,
 }
@@ -52,6 +58,7 @@ impl Default for Options {
             delay: Duration::ZERO,
             loss: 0.0,
             udp_timeout: None,
+            ipv6: false,
             server: true,
         }
     }
@@ -70,6 +77,8 @@ pub struct Lab {
     pub carrier: Carrier,
     /// The server.
     pub vps: Vps,
+    /// Whether there is IPv6.
+    pub ipv6: bool,
 }
 
 impl Lab {
@@ -99,6 +108,9 @@ impl Lab {
              link set core0 up
              route add default via 192.0.2.2\n"
         ))?;
+        if options.ipv6 {
+            ipv6::lay(&lan, &router, &isp, &carrier, &vps).context("laying IPv6")?;
+        }
         let carrier = Carrier::open(carrier, options)?;
         let vps = Vps::open(vps, if options.server { Some(keys()?) } else { None })?;
         router.ip(&format!(
@@ -106,6 +118,9 @@ impl Lab {
              addr add {ROUTER_LAN}/24 dev lan0
              link set lan0 up\n"
         ))?;
+        if options.ipv6 {
+            router.ip(&format!("addr add {ROUTER_LAN6}/64 dev lan0\n"))?;
+        }
         if options.masquerade {
             router.tool_with_input("nft", &["-f", "-"], MASQUERADE)?;
         }
@@ -115,6 +130,7 @@ impl Lab {
             isp,
             carrier,
             vps,
+            ipv6: options.ipv6,
         };
         match options.uplink {
             Uplink::Up => {
@@ -145,31 +161,42 @@ impl Lab {
 
     /// What a DHCP client does with a lease.
     pub fn gain_lease(&self) -> Result<()> {
-        self.router
-            .ip(&format!(
-                "addr add {UPLINK}/24 dev wan
-                 route add default via {UPLINK_GATEWAY} dev wan proto dhcp metric 100\n"
-            ))
-            .map(drop)
+        self.router.ip(&format!(
+            "addr add {UPLINK}/24 dev wan
+             route add default via {UPLINK_GATEWAY} dev wan proto dhcp metric 100\n"
+        ))?;
+        if self.ipv6 {
+            self.router.ip(&format!(
+                "addr add {UPLINK6}/64 dev wan
+                 route add default via {UPLINK_GATEWAY6} dev wan proto ra metric 100\n"
+            ))?;
+        }
+        Ok(())
     }
 
     /// What a DHCP client does when the lease has run out.
     pub fn lose_lease(&self) -> Result<()> {
+        self.lose_default_route()?;
         self.router
-            .ip(&format!(
-                "route del default via {UPLINK_GATEWAY} dev wan metric 100
-                 addr del {UPLINK}/24 dev wan\n"
-            ))
-            .map(drop)
+            .ip(&format!("addr del {UPLINK}/24 dev wan\n"))?;
+        if self.ipv6 {
+            self.router
+                .ip(&format!("addr del {UPLINK6}/64 dev wan\n"))?;
+        }
+        Ok(())
     }
 
-    /// Takes away the default route alone.
+    /// Takes away the default route alone, of each family.
     pub fn lose_default_route(&self) -> Result<()> {
-        self.router
-            .ip(&format!(
-                "route del default via {UPLINK_GATEWAY} dev wan metric 100\n"
-            ))
-            .map(drop)
+        self.router.ip(&format!(
+            "route del default via {UPLINK_GATEWAY} dev wan metric 100\n"
+        ))?;
+        if self.ipv6 {
+            self.router.ip(&format!(
+                "route del default via {UPLINK_GATEWAY6} dev wan metric 100\n"
+            ))?;
+        }
+        Ok(())
     }
 
     /// Link `wan` up.
@@ -189,6 +216,15 @@ impl Lab {
         self.router
             .ip(&format!(
                 "route add default via {MODEM_GATEWAY} dev modem metric 1 onlink\n"
+            ))
+            .map(drop)
+    }
+
+    /// The same in IPv6.
+    pub fn default_route6_on_modem(&self) -> Result<()> {
+        self.router
+            .ip(&format!(
+                "route add default via {MODEM_GATEWAY6} dev modem metric 1\n"
             ))
             .map(drop)
     }

@@ -1,6 +1,6 @@
 //! Traffic that is not the tunnel's, some of it made to look as if it were.
 
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -21,16 +21,21 @@ pub fn shaped_as_initiation() -> Vec<u8> {
     payload
 }
 
-/// Sends UDP from a port of choice, each payload once to each destination. Errors of sending are
+/// Sends UDP from a port of choice, each payload once to each destination, all of one family. Errors of sending are
 /// no errors here: that the kernel has no route is one way of a packet not to leave.
 pub fn send_udp(
     netns: &Netns,
     from_port: u16,
-    to: &[SocketAddrV4],
+    to: &[impl Into<SocketAddr> + Copy],
     payloads: &[Vec<u8>],
 ) -> Result<usize> {
+    let to: Vec<SocketAddr> = to.iter().map(|to| (*to).into()).collect();
+    let any: IpAddr = match to.first() {
+        Some(SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        _ => Ipv4Addr::UNSPECIFIED.into(),
+    };
     let socket = netns
-        .run(|| Ok(UdpSocket::bind((Ipv4Addr::UNSPECIFIED, from_port))?))
+        .run(|| Ok(UdpSocket::bind((any, from_port))?))
         .with_context(|| format!("UDP port {from_port} in {}", netns.name()))?;
     let mut accepted = 0;
     for to in to {
@@ -44,6 +49,7 @@ pub fn send_udp(
 }
 
 /// Whether a TCP connection comes about.
-pub fn connects(netns: &Netns, to: SocketAddrV4, within: Duration) -> Result<bool> {
-    netns.run(|| Ok(TcpStream::connect_timeout(&to.into(), within).is_ok()))
+pub fn connects(netns: &Netns, to: impl Into<SocketAddr>, within: Duration) -> Result<bool> {
+    let to = to.into();
+    netns.run(|| Ok(TcpStream::connect_timeout(&to, within).is_ok()))
 }

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use crate::addresses::{PEER_PORT, TUNNEL_PEER, TUNNEL_ROUTER};
+use crate::addresses::{
+    PEER_PORT, TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6,
+};
 use crate::keys::Keys;
 use crate::netns::Netns;
 use crate::tempdir::TempDir;
@@ -37,11 +39,12 @@ impl Vps {
                     "peer",
                     &keys.router.public,
                     "allowed-ips",
-                    &format!("{TUNNEL_ROUTER}/32"),
+                    &format!("{TUNNEL_ROUTER}/32,{TUNNEL_ROUTER6}/128"),
                 ],
             )?;
             netns.ip(&format!(
                 "addr add {TUNNEL_PEER}/24 dev wg0
+                 addr add {TUNNEL_PEER6}/64 dev wg0
                  link set wg0 up\n"
             ))?;
         }

@@ -1,7 +1,7 @@
 //! Where a peer is reached: `address:port` or `name:port`.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 /// A peer's endpoint as written in the config.
@@ -42,6 +42,9 @@ pub enum EndpointError {
     /// Neither an address nor a name.
     #[error("neither an IP address nor a host name stands before the port")]
     Host,
+    /// An IPv4 address in IPv6's notation (`::ffff:0:0/96`).
+    #[error("an IPv4 address is written as one: {0}")]
+    Mapped(Ipv4Addr),
     /// An address that nobody can be reached at.
     #[error("this address is not one a server can be reached at")]
     Unreachable,
@@ -53,16 +56,25 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         if let Ok(address) = text.parse::<SocketAddr>() {
             let ip = address.ip();
-            let broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
+            let nobodys = match ip {
+                IpAddr::V4(v4) => v4.is_broadcast(),
+                // Link-local ones are not reached through a gateway.
+                IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            };
+            if let IpAddr::V6(v6) = ip
+                && let Some(v4) = v6.to_ipv4_mapped()
+            {
+                return Err(EndpointError::Mapped(v4));
+            }
             return match address.port() {
                 0 => Err(EndpointError::Port),
-                _ if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || broadcast => {
+                _ if ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || nobodys => {
                     Err(EndpointError::Unreachable)
                 }
                 _ => Ok(Self::Address(address)),
             };
         }
-        if text.parse::<std::net::IpAddr>().is_ok() {
+        if text.parse::<IpAddr>().is_ok() {
             return Err(EndpointError::NoPort);
         }
         let (host, port) = text.rsplit_once(':').ok_or(EndpointError::NoPort)?;
@@ -138,6 +150,12 @@ mod tests {
             (":51820", EndpointError::Host),
             ("0.0.0.0:51820", EndpointError::Unreachable),
             ("255.255.255.255:51820", EndpointError::Unreachable),
+            ("[fe80::1]:51820", EndpointError::Unreachable),
+            ("[ff02::1]:51820", EndpointError::Unreachable),
+            (
+                "[::ffff:203.0.113.10]:51820",
+                EndpointError::Mapped(Ipv4Addr::new(203, 0, 113, 10)),
+            ),
         ] {
             assert_eq!(text.parse::<Endpoint>(), Err(why), "{text}");
         }

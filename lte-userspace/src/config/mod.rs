@@ -46,10 +46,25 @@ pub struct Modem {
     pub identity: ModemIdentity,
     /// IPv4 on it.
     pub v4: Option<Place>,
-    /// IPv6 on it.
+    /// IPv6 on it; `None`: nothing of IPv6 is set on it or passes.
     pub v6: Option<Place>,
     /// TCP ports of its admin page.
     pub admin_ports: Vec<u16>,
+}
+
+impl Modem {
+    /// Whether the modem has an address of the same family, so that this one can be reached.
+    pub fn speaks(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(_) => self.v4.is_some(),
+            IpAddr::V6(_) => self.v6.is_some(),
+        }
+    }
+
+    /// Its place in each family that is set.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        [self.v4, self.v6].into_iter().flatten()
+    }
 }
 
 /// How the modem is found among the interfaces.
@@ -78,7 +93,8 @@ impl std::fmt::Display for ModemIdentity {
 pub struct Place {
     /// The interface's address.
     pub address: Cidr,
-    /// The modem's own address, the way out; `None` on a point-to-point modem.
+    /// The modem's own address, the way out; `None` on a point-to-point modem. In IPv6 it may be
+    /// link-local.
     pub gateway: Option<IpAddr>,
 }
 

@@ -127,7 +127,7 @@ impl fmt::Display for GuardWords<'_> {
 pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     let mut objects = vec![Object::Guard(guard(config, facts))];
     if let Some(modem) = &facts.modem {
-        objects.extend(sysctls(modem).map(Object::Sysctl));
+        objects.extend(sysctls(config, modem).map(Object::Sysctl));
     }
     objects.extend(tunnel(config, facts));
     if let Some(modem) = &facts.modem {
@@ -136,7 +136,10 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     // The rules stay while the modem is away: what they send to the empty table falls through to
     // the guard on the uplinks, and when the modem is back they are there.
     objects.extend(
-        families(config).flat_map(|family| rules(config, facts.listen_port, family.address)),
+        config
+            .modem
+            .places()
+            .flat_map(|family| rules(config, facts.listen_port, family.address)),
     );
     objects.extend(tunnel_network(config));
     objects
@@ -175,7 +178,7 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
             .tunnel
             .peers
             .iter()
-            .filter_map(|peer| address_of(&peer.endpoint, facts))
+            .filter_map(|peer| address_of(&peer.endpoint, config, facts))
             .map(|endpoint| Remote {
                 address: endpoint.ip(),
                 port: endpoint.port(),
@@ -189,12 +192,14 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
     }
 }
 
-/// Where an endpoint is, as far as it is known.
-fn address_of(endpoint: &Endpoint, facts: &Facts) -> Option<SocketAddr> {
+/// Where an endpoint is, as far as it is known, and if the modem can reach it: an address that was
+/// looked up for another config may be of a family that the modem has no more.
+fn address_of(endpoint: &Endpoint, config: &Config, facts: &Facts) -> Option<SocketAddr> {
     match endpoint {
         Endpoint::Address(address) => Some(*address),
         name @ Endpoint::Name { .. } => facts.resolved.get(name).copied(),
     }
+    .filter(|address| config.modem.speaks(address.ip()))
 }
 
 fn inet<A>(address: A, family: Place, gateway: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
@@ -205,15 +210,22 @@ fn inet<A>(address: A, family: Place, gateway: impl Fn(IpAddr) -> Option<A>) -> 
     }
 }
 
-fn sysctls(modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
-    [(SysctlKey::SrcValidMark, "1"), (SysctlKey::AcceptRa, "0")]
-        .into_iter()
-        .filter(|(key, _)| modem.ipv6 || key.path().0 != "ipv6")
-        .map(|(key, value)| Sysctl {
-            interface: modem.name.clone(),
-            key,
-            value: value.to_owned(),
-        })
+/// Router advertisements are refused in any case: the modem's way out stands in the config.
+fn sysctls(config: &Config, modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
+    let v4 = config.modem.v4.is_some();
+    let v6 = config.modem.v6.is_some();
+    [
+        (SysctlKey::SrcValidMark, "1", v4),
+        (SysctlKey::DisableIpv6, "0", v6),
+        (SysctlKey::AcceptRa, "0", true),
+    ]
+    .into_iter()
+    .filter(|(key, _, wanted)| *wanted && (modem.ipv6 || key.path().0 != "ipv6"))
+    .map(|(key, value, _)| Sysctl {
+        interface: modem.name.clone(),
+        key,
+        value: value.to_owned(),
+    })
 }
 
 /// The WireGuard interface and its peers, still down.
@@ -231,7 +243,7 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
         }),
     ];
     objects.extend(tunnel.peers.iter().map(|peer| {
-        let endpoint = address_of(&peer.endpoint, facts);
+        let endpoint = address_of(&peer.endpoint, config, facts);
         let mut allowed_ips = peer.allowed_ips.clone();
         allowed_ips.sort_unstable();
         allowed_ips.dedup();
@@ -248,15 +260,10 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
     objects
 }
 
-/// The modem's place in each family that is set.
-fn families(config: &Config) -> impl Iterator<Item = Place> {
-    [config.modem.v4, config.modem.v6].into_iter().flatten()
-}
-
 /// The modem's address and table.
 fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
     let table = config.routing.table;
-    let mut objects: Vec<Object> = families(config)
+    let mut objects: Vec<Object> = config.modem.places()
         .map(|family| {
             Object::Address(Address {
                 interface: modem.name.clone(),
@@ -271,7 +278,7 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         interface: modem.name.clone(),
         up: true,
     }));
-    for family in families(config) {
+    for family in config.modem.places() {
         let route = |destination, gateway| {
             Object::Route(Route {
                 destination,

@@ -40,6 +40,8 @@ pub enum SysctlKey {
     SrcValidMark,
     /// Whether router advertisements are believed.
     AcceptRa,
+    /// Whether the interface refuses IPv6 addresses.
+    DisableIpv6,
     /// Whether redirects are sent. Not ours to set: WireGuard turns it off for all interfaces when
     /// one of its own comes up, and so it is put back.
     SendRedirects,
@@ -47,13 +49,14 @@ pub enum SysctlKey {
 
 impl SysctlKey {
     /// Those of the modem that are ours to set.
-    pub const OF_THE_MODEM: [Self; 2] = [Self::SrcValidMark, Self::AcceptRa];
+    pub const OF_THE_MODEM: [Self; 3] = [Self::SrcValidMark, Self::DisableIpv6, Self::AcceptRa];
 
     /// The family's directory and the file's name, as in `ipv4` and `src_valid_mark`.
     pub const fn path(self) -> (&'static str, &'static str) {
         match self {
             Self::SrcValidMark => ("ipv4", "src_valid_mark"),
             Self::AcceptRa => ("ipv6", "accept_ra"),
+            Self::DisableIpv6 => ("ipv6", "disable_ipv6"),
             Self::SendRedirects => ("ipv4", "send_redirects"),
         }
     }

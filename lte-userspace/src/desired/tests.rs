@@ -121,6 +121,84 @@ link wg-lte up
     );
 }
 
+/// Both families on the modem, and the peer's outer packets in IPv6.
+#[test]
+fn the_home_with_ipv6() {
+    let mut config = config();
+    config.modem.v6 = Some(Place {
+        address: "2001:db8:2::2/64".parse().unwrap(),
+        gateway: Some("fe80::1".parse().unwrap()),
+    });
+    config.tunnel.peers[0].endpoint = "[2001:db8:99::10]:51820".parse().unwrap();
+    let text_of_both = text(&config, &facts());
+    assert_eq!(
+        text_of_both,
+        "\
+guard on modem modem, uplinks wan, peers [2001:db8:99::10]:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+sysctl net.ipv4.conf.modem.src_valid_mark = 1
+sysctl net.ipv6.conf.modem.disable_ipv6 = 0
+sysctl net.ipv6.conf.modem.accept_ra = 0
+link wg-lte type wireguard mtu 1380
+wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
+wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint [2001:db8:99::10]:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
+address 192.168.0.2/24 dev modem noprefixroute
+address 2001:db8:2::2/64 dev modem noprefixroute
+link modem up
+route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
+route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
+route 2001:db8:2::/64 dev modem src 2001:db8:2::2 table 123
+route default via fe80::1 dev modem src 2001:db8:2::2 table 123
+rule 1230: iif lo ipproto udp sport 51820 lookup 123
+rule 1231: fwmark 0x7b/0xff lookup 123
+rule 1232: from 192.168.0.2/32 iif lo lookup 123
+rule inet6 1230: iif lo ipproto udp sport 51820 lookup 123
+rule inet6 1231: fwmark 0x7b/0xff lookup 123
+rule inet6 1232: from 2001:db8:2::2/128 iif lo lookup 123
+address 10.88.88.1/24 dev wg-lte
+link wg-lte up
+"
+    );
+    let v6 = guard(&config, &facts()).modem.unwrap().v6.unwrap();
+    assert_eq!(v6.gateway, Some("fe80::1".parse().unwrap()));
+    assert_eq!(v6.prefix_len, 64);
+
+    // Alone it is the same without what is IPv4's.
+    config.modem.v4 = None;
+    let alone: Vec<&str> = text_of_both
+        .lines()
+        .filter(|line| {
+            !line.contains("192.168.0.")
+                && !line.starts_with("sysctl net.ipv4")
+                && !(line.starts_with("rule ") && !line.starts_with("rule inet6"))
+        })
+        .collect();
+    assert_eq!(
+        text(&config, &facts()).lines().collect::<Vec<_>>(),
+        alone
+    );
+    assert_eq!(guard(&config, &facts()).modem.unwrap().v4, None);
+}
+
+/// A name's address of a family that the modem has not is no address.
+#[test]
+fn a_name_is_where_the_modem_can_reach_it() {
+    let mut config = config();
+    let name: Endpoint = "vps.example.org:51820".parse().unwrap();
+    config.tunnel.peers[0].endpoint = name.clone();
+    let mut facts = facts();
+    facts
+        .resolved
+        .insert(name, "[2001:db8:99::10]:51820".parse().unwrap());
+    assert!(guard(&config, &facts).peers.is_empty());
+    assert!(!text(&config, &facts).contains("endpoint"));
+    config.modem.v6 = Some(Place {
+        address: "2001:db8:2::2/128".parse().unwrap(),
+        gateway: None,
+    });
+    assert_eq!(guard(&config, &facts).peers.len(), 1);
+    assert!(text(&config, &facts).contains("endpoint [2001:db8:99::10]:51820"));
+}
+
 /// A point-to-point modem without IPv6, a name nobody has looked up, networks behind the peer.
 #[test]
 fn the_unusual_home() {

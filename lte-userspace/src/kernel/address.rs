@@ -57,11 +57,12 @@ impl Kernel {
             prefix_len,
         } = address.cidr;
         let mut request = self.handle.address().add(index, ip, prefix_len);
-        if !address.prefix_route {
+        let flags = flags(address);
+        if !flags.is_empty() {
             request
                 .message_mut()
                 .attributes
-                .push(AddressAttribute::Flags(AddressFlags::Noprefixroute));
+                .push(AddressAttribute::Flags(flags));
         }
         request
             .execute()
@@ -84,4 +85,13 @@ impl Kernel {
             .await
             .map_err(KernelError::netlink(format!("removing address {cidr}")))
     }
+}
+
+/// Duplicates are not looked for: an IPv6 address could not be a route's source until that is
+/// done, a second or two after the link is up, and nobody else chooses the config's addresses.
+fn flags(address: &Address) -> AddressFlags {
+    let mut flags = AddressFlags::empty();
+    flags.set(AddressFlags::Noprefixroute, !address.prefix_route);
+    flags.set(AddressFlags::Nodad, address.cidr.address.is_ipv6());
+    flags
 }

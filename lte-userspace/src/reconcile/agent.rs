@@ -137,7 +137,9 @@ impl Agent {
             }
         };
         for peer in &self.config.tunnel.peers {
-            if let Some(address) = known.get(&peer.endpoint.to_string()) {
+            if let Some(address) = known.get(&peer.endpoint.to_string())
+                && self.config.modem.speaks(address.ip())
+            {
                 self.converger
                     .resolved
                     .entry(peer.endpoint.clone())

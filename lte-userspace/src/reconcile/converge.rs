@@ -276,9 +276,16 @@ fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
         Step::Put(Object::Sysctl(sysctl)) => observed
             .link(&sysctl.interface)
             .is_some_and(|link| record.interfaces.contains_key(&link.index)),
-        // Where its interface is down, that comes first.
+        // Where its interface is down or its source address is missing, that comes first. An
+        // interface that goes down loses its IPv6 addresses.
         Step::Put(Object::Route(route)) => {
             observed.link(&route.interface).is_some_and(|link| link.up)
+                && route.source.is_none_or(|source| {
+                    observed
+                        .addresses
+                        .iter()
+                        .any(|found| found.cidr.address == source)
+                })
         }
         _ => false,
     }

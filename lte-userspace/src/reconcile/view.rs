@@ -121,7 +121,12 @@ fn warnings(
         return Ok(warnings);
     };
     let name = &modem.name;
-    match sysctl::reverse_path_filter(name)? {
+    // IPv6 has no such filter: there the guard alone says who gets in.
+    let filter = match config.modem.v4 {
+        Some(_) => sysctl::reverse_path_filter(name)?,
+        None => None,
+    };
+    match filter {
         Some(0) => {
             warnings.insert(format!(
                 "the reverse-path filter is off on {name}: for a strict one, sysctl net.ipv4.conf.{name}.rp_filter=1"
@@ -134,11 +139,7 @@ fn warnings(
         }
         _ => {}
     }
-    let own: Vec<_> = [config.modem.v4, config.modem.v6]
-        .into_iter()
-        .flatten()
-        .map(|family| family.address)
-        .collect();
+    let own: Vec<_> = config.modem.places().map(|place| place.address).collect();
     for found in &observed.addresses {
         let overlaps = own
             .iter()

@@ -22,7 +22,7 @@ const DEFAULT_TUNNEL: &str = "wg-lte";
 pub(super) fn check(raw: Raw, directory: &Path, problems: &mut Problems<'_>) -> Option<Config> {
     names_differ(&raw, problems);
     let modem = modem::modem(raw.modem.into_inner(), problems);
-    let tunnel = tunnel::tunnel(raw.tunnel, directory, problems);
+    let tunnel = tunnel::tunnel(raw.tunnel, directory, modem.as_ref(), problems);
     let routing = routing(&raw.routing, problems);
     let uplinks = match raw.uplinks.and_then(|uplinks| uplinks.interfaces) {
         None => Some(Uplinks::DefaultRoutes),

@@ -40,97 +40,166 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Option<Vec<u16>>>();
-    let place = place(&raw.address.span, &addresses?, &gateways?, problems)?;
+    let addresses = addresses?;
+    let places = places(&addresses, &gateways?, problems);
+    if raw.address.all.is_empty() {
+        problems.add(
+            raw.address.span,
+            "the modem needs an address as in \"192.168.0.2/24\"",
+        );
+    }
+    let (v4, v6) = places?;
     Some(Modem {
         identity: identity?,
-        v4: Some(place),
-        v6: None,
+        v4,
+        v6,
         admin_ports: admin_ports?,
     })
 }
 
-/// Pairs each address with its gateway. IPv6 is recognised, and refused as long as no backend
-/// guards it: an address that the guard does not know of would be an open door.
-fn place(
-    span: &Range<usize>,
-    addresses: &[(Cidr, Range<usize>)],
-    gateways: &[(IpAddr, Range<usize>)],
+/// A value of the file and where it stands.
+type Placed<T> = (T, Range<usize>);
+
+/// Pairs each address with the gateway of its family: IPv4, then IPv6.
+fn places(
+    addresses: &[Placed<Cidr>],
+    gateways: &[Placed<IpAddr>],
     problems: &mut Problems<'_>,
-) -> Option<Place> {
+) -> Option<(Option<Place>, Option<Place>)> {
     let before = problems.count();
-    for (address, span) in addresses.iter().filter(|(a, _)| a.address.is_ipv6()) {
-        problems.add(
-            span.clone(),
-            format_args!("{address}: IPv6 on the modem is not supported yet: give an IPv4 address"),
-        );
-    }
-    for (gateway, span) in gateways.iter().filter(|(g, _)| g.is_ipv6()) {
-        problems.add(
-            span.clone(),
-            format_args!("{gateway}: IPv6 on the modem is not supported yet: give an IPv4 gateway"),
-        );
-    }
-    let mut v4 = addresses.iter().filter(|(a, _)| a.address.is_ipv4());
-    let mut v4_gateways = gateways.iter().filter(|(g, _)| g.is_ipv4());
-    let address = v4.next();
-    let gateway = v4_gateways.next();
-    for (extra, span) in v4 {
-        problems.add(
-            span.clone(),
-            format_args!("{extra}: one IPv4 address is enough"),
-        );
-    }
-    for (extra, span) in v4_gateways {
-        problems.add(
-            span.clone(),
-            format_args!("{extra}: one IPv4 gateway is enough"),
-        );
-    }
-    let Some((address, address_span)) = address else {
-        if problems.count() == before {
+    let mut place = |v6: bool| {
+        let of_family = |ip: IpAddr| ip.is_ipv6() == v6;
+        let name = if v6 { "IPv6" } else { "IPv4" };
+        let mut addresses = addresses.iter().filter(|(a, _)| of_family(a.address));
+        let mut gateways = gateways.iter().filter(|(g, _)| of_family(*g));
+        let (address, gateway) = (addresses.next(), gateways.next());
+        for (extra, span) in addresses {
             problems.add(
                 span.clone(),
-                "the modem needs an IPv4 address as in \"192.168.0.2/24\"",
+                format_args!("{extra}: one {name} address is enough"),
             );
         }
-        return None;
+        for (extra, span) in gateways {
+            problems.add(
+                span.clone(),
+                format_args!("{extra}: one {name} gateway is enough"),
+            );
+        }
+        match (address, gateway) {
+            (Some((address, span)), gateway) => {
+                host_address(address, span, problems);
+                reaches_beyond(address, span, problems);
+                match gateway {
+                    Some(gateway) => check_gateway(address, gateway, problems),
+                    None => no_gateway(address, span, problems),
+                }
+                Some(Place {
+                    address: *address,
+                    gateway: gateway.map(|(gateway, _)| *gateway),
+                })
+            }
+            (None, Some((gateway, span))) => {
+                problems.add(
+                    span.clone(),
+                    format_args!(
+                        "gateway {gateway}: the modem has no {name} address: give it one, or leave this gateway out"
+                    ),
+                );
+                None
+            }
+            (None, None) => None,
+        }
     };
-    host_address(address, address_span, problems);
-    match gateway {
-        Some((gateway, span)) if !address.contains(*gateway) => problems.add(
+    let places = (place(false), place(true));
+    (problems.count() == before).then_some(places)
+}
+
+/// An address that the carrier routes, and that means one thing only.
+fn reaches_beyond(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
+    let IpAddr::V6(ip) = address.address else {
+        return;
+    };
+    if ip.is_unicast_link_local() {
+        problems.add(
             span.clone(),
             format_args!(
-                "gateway {gateway} is not in the modem's subnet {}: it must be",
-                address.network()
+                "{address} is link-local, and nobody beyond the modem can answer it: give the address that the carrier routes"
             ),
-        ),
-        Some((gateway, span)) if *gateway == address.address => problems.add(
+        );
+    } else if let Some(v4) = ip.to_ipv4_mapped() {
+        problems.add(
+            span.clone(),
+            format_args!("{address} is IPv4 in IPv6's clothes: write {v4}"),
+        );
+    }
+}
+
+fn check_gateway(
+    address: &Cidr,
+    (gateway, span): &Placed<IpAddr>,
+    problems: &mut Problems<'_>,
+) {
+    let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
+    if link_local {
+        return;
+    }
+    let network = address.network();
+    let point_to_point = is_point_to_point(address);
+    if !address.contains(*gateway) {
+        let or = match gateway {
+            IpAddr::V4(_) => "it must be",
+            IpAddr::V6(_) => "it must be, or be link-local (fe80::…)",
+        };
+        problems.add(
+            span.clone(),
+            format_args!("gateway {gateway} is not in the modem's subnet {network}: {or}"),
+        );
+    } else if *gateway == address.address {
+        problems.add(
             span.clone(),
             format_args!(
                 "gateway {gateway} is the modem interface's own address: give the modem's"
             ),
-        ),
-        Some((gateway, span))
-            if address.prefix_len < 31
-                && (*gateway == address.network().address || *gateway == address.last()) =>
-        {
-            problems.add(
-                span.clone(),
-                format_args!(
-                    "gateway {gateway} is the subnet's first or last address: no host has it"
-                ),
-            );
-        }
-        None if address.prefix_len < 31 => problems.add(
+        );
+    } else if gateway.is_ipv4()
+        && !point_to_point
+        && (*gateway == network.address || *gateway == address.last())
+    {
+        problems.add(
             span.clone(),
-            "`gateway` is missing: only a point-to-point modem (/31 or /32) has none",
-        ),
-        _ => {}
+            format_args!(
+                "gateway {gateway} is the subnet's first or last address: no host has it"
+            ),
+        );
+    } else if !point_to_point && *gateway == network.address {
+        problems.add(
+            span.clone(),
+            format_args!(
+                "gateway {gateway} is the subnet's anycast address, which every router has: give the modem's own"
+            ),
+        );
     }
-    (problems.count() == before).then(|| Place {
-        address: *address,
-        gateway: gateway.map(|(gateway, _)| *gateway),
-    })
+}
+
+fn no_gateway(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
+    if is_point_to_point(address) {
+        return;
+    }
+    let (name, lengths) = match address.address {
+        IpAddr::V4(_) => ("IPv4", "/31 or /32"),
+        IpAddr::V6(_) => ("IPv6", "/127 or /128"),
+    };
+    problems.add(
+        span.clone(),
+        format_args!(
+            "`gateway` is missing for {name}: only a point-to-point modem ({lengths}) has none"
+        ),
+    );
+}
+
+/// Whether the subnet has no room but for the two ends.
+fn is_point_to_point(address: &Cidr) -> bool {
+    address.prefix_len >= address.bits() - 1
 }
 
 fn gateway(text: &Spanned<String>, problems: &mut Problems<'_>) -> Option<(IpAddr, Range<usize>)> {
@@ -139,7 +208,7 @@ fn gateway(text: &Spanned<String>, problems: &mut Problems<'_>) -> Option<(IpAdd
         problems.add(
             text.span(),
             format_args!(
-                "`{}` is no IP address: write it as in 192.168.0.1",
+                "`{}` is no IP address: write it as in 192.168.0.1 or fe80::1",
                 text.get_ref()
             ),
         );

@@ -12,11 +12,12 @@ use crate::config::endpoint::Endpoint;
 use crate::config::error::Problems;
 use crate::config::key::{PrivateKey, read_private_key};
 use crate::config::raw::{RawPeer, RawTunnel};
-use crate::config::{Peer, Tunnel};
+use crate::config::{Modem, Peer, Tunnel};
 
 pub(super) fn tunnel(
     raw: Spanned<RawTunnel>,
     directory: &Path,
+    modem: Option<&Modem>,
     problems: &mut Problems<'_>,
 ) -> Option<Tunnel> {
     let span = raw.span();
@@ -51,7 +52,7 @@ pub(super) fn tunnel(
     if raw.peer.is_empty() {
         problems.add(span, "the tunnel has no peer: add a [[tunnel.peer]]");
     }
-    let peers = peers(&raw.peer, problems);
+    let peers = peers(&raw.peer, modem, problems);
     Some(Tunnel {
         interface: interface?,
         addresses: addresses?.into_iter().map(|(address, _)| address).collect(),
@@ -77,14 +78,18 @@ fn private_key(
     }
 }
 
-fn peers(raw: &[Spanned<RawPeer>], problems: &mut Problems<'_>) -> Option<Vec<Peer>> {
+fn peers(
+    raw: &[Spanned<RawPeer>],
+    modem: Option<&Modem>,
+    problems: &mut Problems<'_>,
+) -> Option<Vec<Peer>> {
     let mut all: Vec<Option<Peer>> = Vec::new();
     for raw in raw {
         let (key_span, nets_span) = {
             let peer = raw.get_ref();
             (peer.public_key.span(), peer.allowed_ips.span.clone())
         };
-        let next = peer(raw.get_ref(), problems);
+        let next = peer(raw.get_ref(), modem, problems);
         if let Some(next) = &next {
             let earlier = || all.iter().flatten();
             if earlier().any(|peer| peer.public_key == next.public_key) {
@@ -110,7 +115,7 @@ fn peers(raw: &[Spanned<RawPeer>], problems: &mut Problems<'_>) -> Option<Vec<Pe
     all.into_iter().collect()
 }
 
-fn peer(raw: &RawPeer, problems: &mut Problems<'_>) -> Option<Peer> {
+fn peer(raw: &RawPeer, modem: Option<&Modem>, problems: &mut Problems<'_>) -> Option<Peer> {
     let public_key = raw.public_key.get_ref().parse();
     if let Err(error) = &public_key {
         problems.add(
@@ -124,10 +129,20 @@ fn peer(raw: &RawPeer, problems: &mut Problems<'_>) -> Option<Peer> {
             raw.endpoint.span(),
             format_args!("endpoint `{}`: {error}", raw.endpoint.get_ref()),
         ),
-        Ok(Endpoint::Address(address)) if address.is_ipv6() => problems.add(
-            raw.endpoint.span(),
-            "an IPv6 endpoint needs IPv6 on the modem, which is not supported yet: give an IPv4 address or a name",
-        ),
+        // Where the modem itself is wrong, that is said already.
+        Ok(Endpoint::Address(address)) if modem.is_some_and(|m| !m.speaks(address.ip())) => {
+            let (this, other) = if address.is_ipv6() {
+                ("IPv6", "IPv4")
+            } else {
+                ("IPv4", "IPv6")
+            };
+            problems.add(
+                raw.endpoint.span(),
+                format_args!(
+                    "endpoint {address} is {this}, and the modem has no {this} address: give the modem one, or the peer an {other} address or a name"
+                ),
+            );
+        }
         Ok(_) => {}
     }
     let allowed = cidrs(&raw.allowed_ips, problems);
