@@ -202,11 +202,6 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "5:30: `gateway` is missing for IPv6: only a point-to-point modem (/127 or /128) has none",
     ),
     (
-        "address = \"192.168.0.2/24\"",
-        "address = [\"192.168.0.2/24\", \"fe80::2/64\"]\ngateway = [\"192.168.0.1\", \"fe80::1\"]#",
-        "5:30: fe80::2/64 is link-local, and nobody beyond the modem can answer it: give the address that the carrier routes",
-    ),
-    (
         "gateway = \"192.168.0.1\"",
         "gateway = [\"192.168.0.1\", \"fe80::1\"]",
         "6:27: gateway fe80::1: the modem has no IPv6 address: give it one, or leave this gateway out",
@@ -516,6 +511,11 @@ fn each_mistake_in_ipv6_has_its_line() {
             "::ffff:192.168.0.2/120",
             "fe80::1",
             "5:11: ::ffff:192.168.0.2/120 is IPv4 in IPv6's clothes: write 192.168.0.2",
+        ),
+        (
+            "fe80::2/64",
+            "fe80::1",
+            "5:11: fe80::2/64 is link-local, and nobody beyond the modem can answer it: give the address that the carrier routes",
         ),
         (
             "2001:db8::2/64",
