@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::corpus::checksum::{self, pseudo_header};
+
 /// A WireGuard message, told by its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Message {
@@ -66,6 +68,9 @@ pub struct Packet {
     pub ports: Option<(u16, u16)>,
     /// Bytes from the IP header on.
     pub bytes: usize,
+    /// Whether its checksum is right, if it is UDP, has one, and was seen whole. One that the
+    /// sender leaves to its device is not right before that device has sent it.
+    pub checksum: Option<bool>,
 }
 
 impl Packet {
@@ -96,6 +101,7 @@ impl Packet {
             addresses: None,
             ports: None,
             bytes,
+            checksum: None,
         }
     }
 
@@ -147,11 +153,13 @@ fn ipv4(body: &[u8]) -> Option<Packet> {
     } else {
         transport(protocol, body.get(header..)?)
     };
+    let addresses = (address(12)?, address(16)?);
     Some(Packet {
         kind,
-        addresses: Some((address(12)?, address(16)?)),
+        addresses: Some(addresses),
         ports,
         bytes: usize::from(be16(body, 2)?),
+        checksum: checksum(addresses, kind, body.get(header..)?),
     })
 }
 
@@ -169,11 +177,13 @@ fn ipv6(body: &[u8]) -> Option<Packet> {
         rest = rest.get(length..)?;
     }
     let (kind, ports) = transport(protocol, rest);
+    let addresses = (address(8)?, address(24)?);
     Some(Packet {
         kind,
-        addresses: Some((address(8)?, address(24)?)),
+        addresses: Some(addresses),
         ports,
         bytes: 40 + usize::from(be16(body, 4)?),
+        checksum: checksum(addresses, kind, rest),
     })
 }
 
@@ -195,6 +205,23 @@ fn transport(protocol: u8, segment: &[u8]) -> (Kind, Option<(u16, u16)>) {
     }
 }
 
+/// Over the pseudo-header and the datagram; a right one comes to nothing.
+fn checksum((source, destination): (IpAddr, IpAddr), kind: Kind, udp: &[u8]) -> Option<bool> {
+    if !matches!(kind, Kind::Udp | Kind::WireGuard(_)) {
+        return None;
+    }
+    let udp = udp.get(..usize::from(be16(udp, 4)?))?;
+    match (be16(udp, 6)?, source) {
+        (0, IpAddr::V4(_)) => None,
+        // IPv6 knows no datagram without.
+        (0, IpAddr::V6(_)) => Some(false),
+        _ => {
+            let pseudo = pseudo_header(source, destination, 17);
+            Some(checksum::of(&[&pseudo, &checksum::length(udp), udp]) == 0)
+        }
+    }
+}
+
 fn message(payload: &[u8], length: usize) -> Option<Message> {
     match (payload.get(..4)?, length) {
         ([1, 0, 0, 0], 148) => Some(Message::Initiation),
@@ -206,6 +233,7 @@ fn message(payload: &[u8], length: usize) -> Option<Message> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 
@@ -248,6 +276,24 @@ mod tests {
         for (kind, length) in [(1, 147), (2, 93), (3, 63), (4, 16), (4, 33), (5, 32)] {
             let packet = Packet::of_ethernet(&udp(&shaped(kind, length)));
             assert_eq!(packet.kind, Kind::Udp, "type {kind}, {length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_checksum_is_right_or_not_or_none() {
+        use crate::corpus::packet::udp;
+        let v6 = |host: u16| IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, host));
+        let v4 = |host: u8| IpAddr::V4(Ipv4Addr::new(192, 0, 2, host));
+        for (from, to) in [(v4(1), v4(2)), (v6(1), v6(2))] {
+            let packet = udp((from, 1), (to, 2), shaped(4, 32));
+            assert_eq!(Packet::of_ip(&packet.ip()).checksum, Some(true));
+            let mut wrong = packet.ip();
+            *wrong.last_mut().unwrap() ^= 1;
+            assert_eq!(Packet::of_ip(&wrong).checksum, Some(false));
+            let none = packet.unsummed().ip();
+            let expected = from.is_ipv6().then_some(false);
+            assert_eq!(Packet::of_ip(&none).checksum, expected);
+            assert_eq!(Packet::of_ip(&none[..none.len() - 1]).checksum, None);
         }
     }
 

@@ -25,7 +25,7 @@ pub fn corrected(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
 
 /// The addresses and the protocol of a pseudo-header; the length is a part of its own, since it
 /// is the datagram's and not the packet's.
-pub(super) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8) -> Vec<u8> {
+pub(crate) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8) -> Vec<u8> {
     let mut pseudo = Vec::new();
     for address in [source, destination] {
         match address {
@@ -38,7 +38,7 @@ pub(super) fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8) -
 }
 
 /// The length of a datagram as a pseudo-header has it.
-pub(super) fn length(datagram: &[u8]) -> [u8; 4] {
+pub(crate) fn length(datagram: &[u8]) -> [u8; 4] {
     (datagram.len() as u32).to_be_bytes()
 }
 
