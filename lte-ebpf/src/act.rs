@@ -46,7 +46,7 @@ pub(crate) fn verdict_to_action(
             skb.set_mark(policy.marked(mark));
             maps::count(hook, verdict.class, bytes);
             log::dropped_or_steered(skb, hook, verdict.class, bytes);
-            to_modem(facts.family, policy)
+            to_modem(facts, policy)
         }
         (Action::Drop, _) => {
             maps::count(hook, verdict.class, bytes);
@@ -72,22 +72,23 @@ fn steer(skb: &Skb, facts: &Facts, verdict: &Verdict, policy: &Policy) -> bool {
 /// Sends the packet out by the modem, through the neighbour table where it has one. The kernel
 /// drops it where the modem is down.
 #[inline(always)]
-fn to_modem(family: Family, policy: &Policy) -> i32 {
-    let gateway = match family {
-        Family::V4 => &policy.gateway_v4,
-        Family::V6 => &policy.gateway_v6,
-    };
+fn to_modem(facts: &Facts, policy: &Policy) -> i32 {
     if policy.modem_link_len == 0 {
         // SAFETY: takes an interface index, which the kernel checks.
         return unsafe { bpf_redirect(policy.modem_index, 0) } as i32;
     }
-    if gateway.is_none() {
-        // Without parameters the next hop is looked up: the other end of a /31 is on the link.
-        // SAFETY: as above; no parameters are of no length.
-        return unsafe {
-            bpf_redirect_neigh(policy.modem_index, core::ptr::null_mut(), 0, 0) as i32
-        };
-    }
+    let family = facts.family;
+    let gateway = match family {
+        Family::V4 => &policy.gateway_v4,
+        Family::V6 => &policy.gateway_v6,
+    };
+    // Without a gateway everybody is on the link. The kernel could look that up, but finds it in
+    // IPv6 only while the rules are there.
+    let next = if gateway.is_none() {
+        &facts.destination
+    } else {
+        gateway
+    };
     let mut next_hop = bpf_redir_neigh {
         nh_family: match family {
             Family::V4 => AF_INET,
@@ -95,8 +96,8 @@ fn to_modem(family: Family, policy: &Policy) -> i32 {
         },
         __bindgen_anon_1: bpf_redir_neigh__bindgen_ty_1 {
             ipv6_nh: match family {
-                Family::V4 => [gateway.v4_word(), 0, 0, 0],
-                Family::V6 => gateway.0,
+                Family::V4 => [next.v4_word(), 0, 0, 0],
+                Family::V6 => next.0,
             },
         },
     };
