@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use crate::addresses::{
-    CARRIER, LISTEN_PORT, MODEM, MODEM6, PEER, PEER6, PEER_PORT, TUNNEL, TUNNEL_PEER, UPLINK, UPLINK6,
+    CARRIER, LISTEN_PORT, MODEM, MODEM6, PEER, PEER_PORT, PEER6, TUNNEL, TUNNEL_PEER, UPLINK,
+    UPLINK6,
 };
 use crate::agent::Agent;
 use crate::capture::{Capture, Direction, Seen};
@@ -116,7 +117,7 @@ impl Scene {
         })?;
         self.at_vps
             .none("outer packets from the uplink's address", |seen| {
-                                let source = seen.packet.source();
+                let source = seen.packet.source();
                 seen.packet.is_wireguard()
                     && (source == Some(UPLINK.into()) || source == Some(UPLINK6.into()))
             })?;

@@ -177,8 +177,7 @@ impl Lab {
     /// What a DHCP client does when the lease has run out.
     pub fn lose_lease(&self) -> Result<()> {
         self.lose_default_route()?;
-        self.router
-            .ip(&format!("addr del {UPLINK}/24 dev wan\n"))?;
+        self.router.ip(&format!("addr del {UPLINK}/24 dev wan\n"))?;
         if self.ipv6 {
             self.router
                 .ip(&format!("addr del {UPLINK6}/64 dev wan\n"))?;

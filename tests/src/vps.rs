@@ -4,9 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 
-use crate::addresses::{
-    PEER_PORT, TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6,
-};
+use crate::addresses::{PEER_PORT, TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6};
 use crate::keys::Keys;
 use crate::netns::Netns;
 use crate::tempdir::TempDir;

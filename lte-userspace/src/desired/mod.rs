@@ -263,7 +263,9 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
 /// The modem's address and table.
 fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
     let table = config.routing.table;
-    let mut objects: Vec<Object> = config.modem.places()
+    let mut objects: Vec<Object> = config
+        .modem
+        .places()
         .map(|family| {
             Object::Address(Address {
                 interface: modem.name.clone(),

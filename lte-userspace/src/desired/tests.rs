@@ -172,10 +172,7 @@ link wg-lte up
                 && !(line.starts_with("rule ") && !line.starts_with("rule inet6"))
         })
         .collect();
-    assert_eq!(
-        text(&config, &facts()).lines().collect::<Vec<_>>(),
-        alone
-    );
+    assert_eq!(text(&config, &facts()).lines().collect::<Vec<_>>(), alone);
     assert_eq!(guard(&config, &facts()).modem.unwrap().v4, None);
 }
 

@@ -66,11 +66,7 @@ impl Drop for Resolver {
     }
 }
 
-async fn keep_looking(
-    endpoint: Endpoint,
-    modem: Modem,
-    send: mpsc::UnboundedSender<Resolved>,
-) {
+async fn keep_looking(endpoint: Endpoint, modem: Modem, send: mpsc::UnboundedSender<Resolved>) {
     let Endpoint::Name { host, port } = &endpoint else {
         return;
     };
@@ -80,7 +76,10 @@ async fn keep_looking(
             Ok(Ok(found)) => {
                 let addresses = reachable(&modem, found);
                 if addresses.is_empty() {
-                    format!("it has no {} address, and the modem no other", families(&modem))
+                    format!(
+                        "it has no {} address, and the modem no other",
+                        families(&modem)
+                    )
                 } else {
                     let endpoint = endpoint.clone();
                     if send

@@ -134,11 +134,7 @@ fn reaches_beyond(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'
     }
 }
 
-fn check_gateway(
-    address: &Cidr,
-    (gateway, span): &Placed<IpAddr>,
-    problems: &mut Problems<'_>,
-) {
+fn check_gateway(address: &Cidr, (gateway, span): &Placed<IpAddr>, problems: &mut Problems<'_>) {
     let link_local = matches!(gateway, IpAddr::V6(ip) if ip.is_unicast_link_local());
     if link_local {
         return;
@@ -167,9 +163,7 @@ fn check_gateway(
     {
         problems.add(
             span.clone(),
-            format_args!(
-                "gateway {gateway} is the subnet's first or last address: no host has it"
-            ),
+            format_args!("gateway {gateway} is the subnet's first or last address: no host has it"),
         );
     } else if !point_to_point && *gateway == network.address {
         problems.add(
