@@ -5,6 +5,7 @@ use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
 use lte_tests::offload::set_tx_checksum;
+use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 
 use crate::{Alone, expect_steered, nothing_at_the_provider, outer, plain, start};

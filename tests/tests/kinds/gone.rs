@@ -5,7 +5,7 @@ use lte_tests::addresses::{MODEM_GATEWAY, MODEM_MAC, TUNNEL_PEER};
 use lte_tests::backend::Backend;
 use lte_tests::for_each_backend;
 use lte_tests::ping::Pinger;
-use lte_tests::scene::{Scene, rules};
+use lte_tests::scene::Scene;
 use lte_tests::wait::{self, PATIENCE};
 
 use crate::{Alone, QUICK, a_leak_would_be_seen, nothing_at_the_provider, plain, start};

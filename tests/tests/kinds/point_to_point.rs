@@ -5,6 +5,7 @@ use lte_tests::addresses::{MODEM, MODEM_GATEWAY, MODEM_GATEWAY6, MODEM6, PEER6};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
+use lte_tests::scene::Scene;
 use lte_tests::scene::from_modem;
 use lte_tests::topology::Options;
 

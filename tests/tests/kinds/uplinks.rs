@@ -1,8 +1,8 @@
 //! Uplinks: a VLAN, one that masquerades, those that come and go.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::{
     LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL_PEER, UPLINK, UPLINK_GATEWAY,
 };
@@ -26,6 +26,9 @@ for_each_backend!(
     source_port_changed_by_masquerade,
     uplink_that_comes_and_goes,
 );
+
+/// Longer than the agent takes to notice a change and to act on it.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// The provider wants its packets in VLAN 7.
 fn lay_vlan(scene: &Scene) -> Result<()> {
@@ -122,6 +125,26 @@ fn source_port_changed_by_masquerade(backend: Backend) -> Result<()> {
     nothing_at_the_provider(&scene)
 }
 
+/// What the agent said last of its guard.
+fn guard_line(agent: &Agent) -> Option<String> {
+    let log = agent.log();
+    let line = log.iter().rfind(|line| line.contains("set guard on modem"));
+    line.cloned()
+}
+
+/// Waits until the agent has had nothing to say for a while.
+fn quiet(agent: &Agent) -> Result<()> {
+    let mut lines = agent.log().len();
+    let mut since = Instant::now();
+    wait::until(PATIENCE, "the agent to be done", || {
+        let now = agent.log().len();
+        if now != lines {
+            (lines, since) = (now, Instant::now());
+        }
+        Ok((since.elapsed() >= SETTLED).then_some(()))
+    })
+}
+
 /// A new interface takes the default route while the tunnel runs. It keeps its guard when it loses
 /// that route, for it may come back faster than a guard.
 fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
@@ -139,27 +162,19 @@ fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
         isp.ip("addr add 198.51.101.1/24 dev cust2\nlink set cust2 up\n")?;
         Ok(())
     };
-    let guarded = |agent: &Agent| {
-        let log = agent.log();
-        let lines = log
-            .iter()
-            .filter(|line| line.contains("set guard on modem") && line.contains(" wan2"));
-        lines.count()
-    };
-    let wait_guarded = |agent: &Agent, before: usize| {
-        wait::until(PATIENCE, "the guard on wan2", || {
-            Ok((guarded(agent) > before).then_some(()))
-        })
-    };
     plug()?;
     let asked = Instant::now();
     router.ip(&format!("route add {default}"))?;
-    wait_guarded(&agent, 0)?;
+    wait::until(PATIENCE, "the guard on wan2", || {
+        Ok(guard_line(&agent)
+            .filter(|line| line.contains(" wan2"))
+            .map(drop))
+    })?;
     eprintln!(
         "measured: wan2 is guarded {:?} after its default route",
         asked.elapsed()
     );
-    let agent = without_rules(&scene, agent, backend)?;
+    let agent = without_rules(&scene, agent, backend).context("a new uplink")?;
 
     // The route goes and comes back while nobody watches.
     router.ip(&format!("route del {default}"))?;
@@ -167,17 +182,19 @@ fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
     let alone = Alone::leave(&scene, agent)?;
     router.ip(&format!("route add {default}"))?;
     let steered = alone.steered(&scene)?;
-    nothing_at_the_provider(&scene)?;
+    nothing_at_the_provider(&scene).context("an uplink whose route came back")?;
     expect_steered(backend, steered)?;
     let agent = alone.back(&scene)?;
 
     // The interface goes, with its guard; another of its name gets one anew.
     router.ip("link del wan2\n")?;
-    let before = guarded(&agent);
+    quiet(&agent)?;
     plug()?;
     router.ip(&format!("route add {default}"))?;
-    wait_guarded(&agent, before)?;
-    let agent = without_rules(&scene, agent, backend)?;
+    quiet(&agent)?;
+    let line = guard_line(&agent).unwrap_or_default();
+    ensure!(line.contains(" wan2"), "wan2 got no guard anew: {line}");
+    let agent = without_rules(&scene, agent, backend).context("an uplink plugged in again")?;
     nothing_at_the_provider(&scene)?;
     scene.nothing_foreign()?;
     agent.interrupt()
