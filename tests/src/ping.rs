@@ -259,10 +259,10 @@ impl Shared {
                         }
                     }
                 }
-                Ok(_) => {}
                 Err(Errno::EAGAIN) => return Ok(()),
-                // Errors of earlier packets (unreachable and such) are told here: they are lost.
-                Err(_) => {}
+                // Somebody else's; and errors of earlier packets (unreachable and such), which are
+                // told here: they are lost.
+                Ok(_) | Err(_) => {}
             }
         }
     }

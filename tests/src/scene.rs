@@ -1,6 +1,6 @@
 //! The lab with its observers in place: what a test starts from.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -13,6 +13,7 @@ use crate::agent::Agent;
 use crate::capture::{Capture, Direction, Seen};
 use crate::drops;
 use crate::installation::Installation;
+use crate::keys::keys;
 use crate::netns::Netns;
 use crate::packet::{Kind, Message};
 use crate::ping::{PACE, Pinger};
@@ -130,6 +131,22 @@ impl Scene {
             .none("foreign packets on the modem", |seen| {
                 foreign(seen) && !(self.lab.ipv6 && is_neighbour_discovery(seen))
             })
+    }
+
+    /// WireGuard keeps to the source address at which it last had an answer. Told the endpoint
+    /// anew, it asks the routing again.
+    pub fn forget_source(&self) -> Result<()> {
+        let peer: IpAddr = if self.lab.ipv6 {
+            PEER6.into()
+        } else {
+            PEER.into()
+        };
+        let endpoint = SocketAddr::new(peer, PEER_PORT).to_string();
+        let key = &keys()?.peer.public;
+        self.lab
+            .router
+            .tool("wg", &["set", TUNNEL, "peer", key, "endpoint", &endpoint])
+            .map(drop)
     }
 
     /// Packets that the router's reverse-path filter has dropped since the scene opened.

@@ -1,6 +1,6 @@
 //! Somebody on the carrier's side who is not the peer, or says he is.
 
-use std::net::{Ipv6Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
@@ -35,9 +35,9 @@ pub fn forged_udp(netns: &Netns, from: SocketAddrV4) -> Result<UdpSocket> {
 /// one's hardware address, of no meaning on a link that has none.
 pub fn send_packet(netns: &Netns, interface: &str, to: [u8; 6], packet: &Packet) -> Result<()> {
     let ip = packet.ip();
-    let ether_type = match packet.addresses().0 {
-        std::net::IpAddr::V4(_) => libc::ETH_P_IP,
-        std::net::IpAddr::V6(_) => libc::ETH_P_IPV6,
+    let ether_type: u16 = match packet.addresses().0 {
+        IpAddr::V4(_) => 0x0800,
+        IpAddr::V6(_) => 0x86dd,
     };
     netns
         .run(|| {
@@ -47,7 +47,7 @@ pub fn send_packet(netns: &Netns, interface: &str, to: [u8; 6], packet: &Packet)
             sll_addr[..6].copy_from_slice(&to);
             let to = libc::sockaddr_ll {
                 sll_family: libc::AF_PACKET as u16,
-                sll_protocol: (ether_type as u16).to_be(),
+                sll_protocol: ether_type.to_be(),
                 sll_ifindex: if_nametoindex(interface)?.cast_signed(),
                 sll_hatype: 0,
                 sll_pkttype: 0,

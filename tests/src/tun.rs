@@ -90,7 +90,7 @@ fn carry(ends: &[File; 2], stop: &AtomicBool) {
         for (from, to) in [(0, 1), (1, 0)] {
             while let Ok(length) = (&ends[from]).read(&mut packet) {
                 idle = false;
-                (&ends[to]).write(&packet[..length]).ok();
+                (&ends[to]).write_all(&packet[..length]).ok();
             }
         }
         if idle {

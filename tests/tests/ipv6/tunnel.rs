@@ -142,15 +142,26 @@ fn rules_flushed(backend: Backend) -> Result<()> {
         way.contains("dev wan"),
         "the peer is not by the uplink: {way}"
     );
+    scene.forget_source()?;
     let before = scene.at_carrier.count(tunnel_out)?;
     pinger.wait_for_more(20)?;
     ensure!(rules(router)? == 0, "somebody put the rules back");
     let steered = scene.at_carrier.count(tunnel_out)? - before;
     match backend {
-        Backend::Ebpf => ensure!(
-            steered >= 15,
-            "of 20 packets without a rule only {steered} went by the modem"
-        ),
+        Backend::Ebpf => {
+            ensure!(
+                steered >= 15,
+                "of 20 packets without a rule only {steered} went by the modem"
+            );
+            // No filter asks for the way back: what was steered is answered.
+            let pings = pinger.so_far();
+            let last = &pings.probes[pings.sent() - 15..pings.sent() - 5];
+            let answered = last.iter().filter(|ping| ping.answered.is_some()).count();
+            ensure!(
+                answered >= 8,
+                "{answered} of 10 pings were answered: {pings}"
+            );
+        }
         // Its steering needs rule 1231.
         Backend::Nft => ensure!(steered == 0, "{steered} packets without a rule"),
     }

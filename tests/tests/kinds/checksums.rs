@@ -13,13 +13,13 @@ use crate::{Alone, expect_steered, nothing_at_the_provider, outer, plain, start}
 for_each_backend!(partial_checksums, partial_checksums_over_ipv6,);
 
 fn partial_checksums(backend: Backend) -> Result<()> {
-    checksums(backend, plain())
+    checksums(backend, &plain())
 }
 
 fn partial_checksums_over_ipv6(backend: Backend) -> Result<()> {
     checksums(
         backend,
-        Options {
+        &Options {
             ipv6: true,
             ..plain()
         },
@@ -28,8 +28,8 @@ fn partial_checksums_over_ipv6(backend: Backend) -> Result<()> {
 
 /// The uplink puts checksums in and the modem does not: a steered packet comes to the modem with
 /// the sum of its addresses only, and the kernel completes it there.
-fn checksums(backend: Backend, options: Options) -> Result<()> {
-    let scene = Scene::open(&options)?;
+fn checksums(backend: Backend, options: &Options) -> Result<()> {
+    let scene = Scene::open(options)?;
     let router = &scene.lab.router;
     let agent = start(&scene, &scene.installation()?, backend)?;
     let unfinished = |seen: &Seen| outer(seen) && seen.packet.checksum == Some(false);

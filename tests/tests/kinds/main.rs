@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use lte_tests::addresses::{CARRIER, LAN_HOST, PEER, TUNNEL_PEER};
 use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
-use lte_tests::capture::Seen;
+use lte_tests::capture::{Direction, Seen};
 use lte_tests::installation::Installation;
 use lte_tests::netns::Netns;
 use lte_tests::ping::Pinger;
@@ -59,6 +59,8 @@ impl Alone {
         pinger.wait_for_more(3)?;
         agent.signal(Signal::SIGSTOP)?;
         flush(router)?;
+        // So that the packets have the uplink's address, as far as routing is asked.
+        scene.forget_source()?;
         Ok(Self {
             agent,
             rules: count,
@@ -67,15 +69,15 @@ impl Alone {
         })
     }
 
-    /// Twenty pings' packets: as many outer packets as the carrier got of them.
+    /// Twenty pings' packets: as many outer packets as the carrier has sent on to the server.
     pub(crate) fn steered(&self, scene: &Scene) -> Result<usize> {
-        let before = scene.at_carrier.count(outer)?;
+        let before = scene.at_carrier.count(sent_on)?;
         self.pinger.wait_for_more(20)?;
         ensure!(
             rules(&scene.lab.router)? == self.left,
             "somebody put the rules back"
         );
-        Ok(scene.at_carrier.count(outer)? - before)
+        Ok(scene.at_carrier.count(sent_on)? - before)
     }
 
     /// The agent goes on, and the tunnel answers again.
@@ -115,6 +117,11 @@ pub(crate) fn by_the_modem_alone(scene: &Scene) -> Result<()> {
         "the peer sees {endpoint:?}"
     );
     Ok(())
+}
+
+/// An outer packet that the carrier took and sent on.
+fn sent_on(seen: &Seen) -> bool {
+    &*seen.interface == "core0" && seen.direction == Direction::Out && seen.packet.is_wireguard()
 }
 
 /// No outer packet came to the uplink's provider, by whichever interface.
