@@ -23,6 +23,7 @@ pub mod flood;
 pub mod frame_socket;
 pub mod installation;
 pub mod keys;
+pub mod name_server;
 pub mod netns;
 pub mod notify;
 pub mod offload;

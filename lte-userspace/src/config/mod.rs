@@ -50,6 +50,8 @@ pub struct Modem {
     pub v6: Option<Place>,
     /// TCP ports of its admin page.
     pub admin_ports: Vec<u16>,
+    /// Name servers that may be asked over the modem where the system knows no name.
+    pub name_servers: Vec<IpAddr>,
 }
 
 impl Modem {

@@ -40,6 +40,7 @@ pub(super) struct RawModem {
     pub(super) address: Texts,
     pub(super) gateway: Option<Texts>,
     pub(super) admin_ports: Option<Vec<Spanned<i64>>>,
+    pub(super) name_servers: Option<Texts>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -166,7 +166,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "admin_ports = [80, 443]",
         "colour = 1",
-        "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_ports`",
+        "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_ports`, `name_servers`",
     ),
     (
         "backend = \"auto\"",
@@ -287,6 +287,16 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "[80, 443]",
         "[80, 0]",
         "7:20: an admin port must be from 1 to 65535, not 0",
+    ),
+    (
+        "admin_ports = [80, 443]",
+        "name_servers = [\"9.9.9.9\", \"dns\"]",
+        "7:28: `dns` is no IP address: write it as in 192.168.0.1 or fe80::1",
+    ),
+    (
+        "admin_ports = [80, 443]",
+        "name_servers = \"2620:fe::fe\"",
+        "7:16: 2620:fe::fe: the modem has no address of that family to ask it from",
     ),
     (
         "[\"10.88.88.1/24\"]",

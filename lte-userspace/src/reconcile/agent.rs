@@ -9,7 +9,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use super::apply::Failure;
 use super::converge::{Convergence, Converger};
 use super::events::Events;
-use super::resolve::{Resolved, Resolver};
+use super::permits;
+use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
 use crate::backend::select;
 use crate::config::{BackendChoice, Config};
@@ -80,7 +81,7 @@ impl Agent {
                         break;
                     }
                     _ = watchdog.tick() => self.notifier.send("WATCHDOG=1"),
-                    answer = resolver.next() => if self.learn(&answer) { break },
+                    word = resolver.next() => if self.hear(word) { break },
                     open = events.next() => {
                         if open {
                             settle(&mut events).await;
@@ -146,6 +147,16 @@ impl Agent {
                     .or_insert(*address);
             }
         }
+    }
+
+    /// Hears a look-up. Returns whether anything changed.
+    fn hear(&mut self, word: Word) -> bool {
+        match word {
+            Word::Found(answer) => return self.learn(&answer),
+            Word::Wanted(request) => permits::grant(&mut self.converger, &self.config, request),
+            Word::Done(permit) => permits::withdraw(&mut self.converger, &permit),
+        }
+        false
     }
 
     /// Takes an answer over. An address that is still among the answers is kept: servers with

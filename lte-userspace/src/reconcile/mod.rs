@@ -5,6 +5,7 @@ mod apply;
 mod converge;
 mod events;
 mod observe;
+mod permits;
 mod plan;
 mod repairs;
 mod resolve;

@@ -29,7 +29,7 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
     };
     let addresses = cidrs(&raw.address, problems);
     let gateways = raw.gateway.as_ref().map_or(Some(Vec::new()), |texts| {
-        let parsed = texts.all.iter().map(|text| gateway(text, problems));
+        let parsed = texts.all.iter().map(|text| ip(text, problems));
         parsed.collect::<Vec<_>>().into_iter().collect()
     });
     let admin_ports = raw
@@ -40,6 +40,10 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         .collect::<Vec<_>>()
         .into_iter()
         .collect::<Option<Vec<u16>>>();
+    let name_servers = raw.name_servers.map_or(Some(Vec::new()), |texts| {
+        let parsed = texts.all.iter().map(|text| ip(text, problems));
+        parsed.collect::<Vec<_>>().into_iter().collect()
+    });
     let addresses = addresses?;
     let places = places(&addresses, &gateways?, problems);
     if raw.address.all.is_empty() {
@@ -49,11 +53,21 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         );
     }
     let (v4, v6) = places?;
+    let name_servers = name_servers?;
+    for (server, span) in &name_servers {
+        if if server.is_ipv4() { v4 } else { v6 }.is_none() {
+            problems.add(
+                span.clone(),
+                format_args!("{server}: the modem has no address of that family to ask it from"),
+            );
+        }
+    }
     Some(Modem {
         identity: identity?,
         v4,
         v6,
         admin_ports: admin_ports?,
+        name_servers: name_servers.into_iter().map(|(server, _)| server).collect(),
     })
 }
 
@@ -196,7 +210,7 @@ fn is_point_to_point(address: &Cidr) -> bool {
     address.prefix_len >= address.bits() - 1
 }
 
-fn gateway(text: &Spanned<String>, problems: &mut Problems<'_>) -> Option<(IpAddr, Range<usize>)> {
+fn ip(text: &Spanned<String>, problems: &mut Problems<'_>) -> Option<Placed<IpAddr>> {
     let address = text.get_ref().parse().ok();
     if address.is_none() {
         problems.add(

@@ -1,0 +1,72 @@
+//! What the agent permits itself on the modem: a question for an endpoint's address, in the hour
+//! when there is no other way to ask it.
+
+use std::time::{Duration, SystemTime};
+
+use super::converge::Converger;
+use super::resolve::{LONGEST_QUESTION, Request};
+use crate::backend::{Permit, chain};
+use crate::config::Config;
+use crate::kernel::wireguard;
+
+/// A session that is older is over: WireGuard's REJECT_AFTER_TIME.
+const SESSION: Duration = Duration::from_mins(3);
+
+/// Opens the way for a question, unless the tunnel does without the answer.
+pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request) {
+    let may = !in_use(config, &request) && open(converger, &request);
+    // A look-up that is no longer there has no use for it, and the permit ends by itself.
+    request.granted.send(may).ok();
+}
+
+/// Whether the peer of that name was heard of lately: its address is good, then, and the question
+/// is not worth its bytes.
+fn in_use(config: &Config, request: &Request) -> bool {
+    let Ok(device) = wireguard::read(&config.tunnel.interface) else {
+        return false;
+    };
+    let peers = config.tunnel.peers.iter();
+    peers
+        .filter(|peer| peer.endpoint == request.endpoint)
+        .filter_map(|peer| device.peers.get(&peer.public_key)?.handshake)
+        .filter_map(|time| SystemTime::now().duration_since(time).ok())
+        .any(|age| age < SESSION)
+}
+
+fn open(converger: &mut Converger, request: &Request) -> bool {
+    let Some(backend) = converger.backends.first_mut() else {
+        return false;
+    };
+    match backend.permit(&request.permit, LONGEST_QUESTION) {
+        Ok(()) => {
+            log::info!(
+                "asking for {} over the modem: {}",
+                request.endpoint,
+                request.permit
+            );
+            true
+        }
+        Err(error) => {
+            log::warn!(
+                "asking for {} over the modem: {}",
+                request.endpoint,
+                chain(&error)
+            );
+            false
+        }
+    }
+}
+
+/// Closes the way again.
+pub(super) fn withdraw(converger: &mut Converger, permit: &Permit) {
+    let Some(backend) = converger.backends.first_mut() else {
+        return;
+    };
+    if let Err(error) = backend.withdraw(permit) {
+        log::warn!(
+            "{}; it ends by itself in {} s",
+            chain(&error),
+            LONGEST_QUESTION.as_secs()
+        );
+    }
+}
