@@ -170,7 +170,7 @@ link wg-lte up
         .filter(|line| {
             !line.contains("192.168.0.")
                 && !line.starts_with("sysctl net.ipv4")
-                && (!line.starts_with("rule ") || line.starts_with("rule inet6"))
+                && !line.starts_with("rule 123")
         })
         .collect();
     assert_eq!(text(&config, &facts()).lines().collect::<Vec<_>>(), alone);
