@@ -143,10 +143,13 @@ impl Scene {
         };
         let endpoint = SocketAddr::new(peer, PEER_PORT).to_string();
         let key = &keys()?.peer.public;
-        self.lab
-            .router
-            .tool("wg", &["set", TUNNEL, "peer", key, "endpoint", &endpoint])
-            .map(drop)
+        // Again and again: an answer that is under way tells it the old address once more.
+        for _ in 0..5 {
+            let words = ["set", TUNNEL, "peer", key, "endpoint", &endpoint];
+            self.lab.router.tool("wg", &words)?;
+            std::thread::sleep(Duration::from_millis(70));
+        }
+        Ok(())
     }
 
     /// Packets that the router's reverse-path filter has dropped since the scene opened.
