@@ -27,6 +27,7 @@ impl fmt::Display for Backend {
 macro_rules! for_each_backend {
     ($($scenario:ident),+ $(,)?) => {
         $crate::for_each_backend!(@backend ebpf Ebpf $($scenario)+);
+        $crate::for_each_backend!(@backend nft Nft $($scenario)+);
     };
     (@backend $module:ident $backend:ident $($scenario:ident)+) => {
         mod $module {

@@ -56,7 +56,11 @@ pub(super) fn remove(have: &State) -> Value {
     let commands: Vec<_> = [("inet", &have.inet), ("netdev", &have.netdev)]
         .into_iter()
         .filter(|(_, table)| table.is_some())
-        .map(|(family, _)| json!({"delete": {"table": {"family": family, "name": NAME}}}))
+        .flat_map(|(family, _)| {
+            let table = json!({"table": {"family": family, "name": NAME}});
+            // Added first: that somebody else was quicker is no failure.
+            [json!({"add": table}), json!({"delete": table})]
+        })
         .collect();
     json!({"nftables": commands})
 }
@@ -98,13 +102,7 @@ pub(super) fn frame_differences(want: &Table, have: &TableState) -> Vec<String> 
         let more = have.keys().filter(|name| !want.contains_key(*name));
         differences.extend(more.map(|name| format!("{kind} {name} is not ours")));
     };
-    // The JSON of nft 1.0.6 is silent about devices; a chain goes with its device.
-    let devices = have
-        .named("chain")
-        .any(|(_, body)| body.get("dev").is_some());
-    let hook = ["type", "hook", "prio", "policy", "dev"];
-    let hook = &hook[..if devices { 5 } else { 4 }];
-    let chain = |body: &Value| pick(body, hook);
+    let chain = |body: &Value| pick(body, &["type", "hook", "prio", "policy", "dev"]);
     let set = |body: &Value| pick(body, &["type", "timeout", "size"]);
     let objects = want.frame().unwrap_or_default();
     let wanted = |kind: &str, pick: &dyn Fn(&Value) -> Value| {

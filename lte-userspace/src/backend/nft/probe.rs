@@ -4,6 +4,7 @@ use super::batch;
 use super::ruleset::{Features, Ruleset};
 use super::run::{Program, RunError};
 use super::state::State;
+use super::table::NAME;
 use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,8 +37,14 @@ pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
         netdev: super::table::Table::new(rules.netdev.family),
         ..rules
     };
-    let load = batch::load(&rules, &State::default())
+    let mut load = batch::load(&rules, &State::default())
         .map_err(|e| BackendError::failed("writing a trial ruleset", e))?;
+    // An earlier run's table may be there, with other set sizes and time-outs: the trial is for
+    // a table made anew.
+    if let Some(commands) = load["nftables"].as_array_mut() {
+        let table = json!({"table": {"family": "inet", "name": NAME}});
+        commands.splice(0..0, [json!({"add": table}), json!({"delete": table})]);
+    }
     check(nft, &load).map_err(|e| refused(e, "checking a trial ruleset with nft"))
 }
 

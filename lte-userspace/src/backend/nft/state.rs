@@ -37,9 +37,15 @@ impl State {
             Err(error) if error.is_missing() => Ok(None),
             Err(error) => Err(error),
         };
+        let mut netdev = table("netdev")?;
+        if let Some(table) = &mut netdev
+            && table.lacks_devices()
+        {
+            table.add_devices(&nft.call(&["list", "table", "netdev", NAME], "")?);
+        }
         Ok(Self {
             inet: table("inet")?,
-            netdev: table("netdev")?,
+            netdev,
         })
     }
 
@@ -120,6 +126,40 @@ impl TableState {
             let body = object.get(kind)?;
             Some((body["name"].as_str()?, body))
         })
+    }
+
+    /// Whether a chain is bound to a device and does not say to which.
+    fn lacks_devices(&self) -> bool {
+        self.named("chain")
+            .any(|(_, body)| body.get("hook").is_some() && body.get("dev").is_none())
+    }
+
+    /// Puts the devices that chains are bound to where they belong. The JSON of nft 1.0.6 is silent
+    /// about them, its plain listing is not: `type filter hook ingress device "modem" priority …`.
+    fn add_devices(&mut self, listing: &str) {
+        let mut devices = BTreeMap::new();
+        let mut chain = "";
+        for line in listing.lines().map(str::trim) {
+            if let Some(name) = line.strip_prefix("chain ") {
+                chain = name.trim_end_matches(" {");
+            } else if line.starts_with("type ")
+                && let Some((_, rest)) = line.split_once(" device")
+                && let Some((device, _)) = rest.split_once(" priority")
+            {
+                let between = ['"', ' ', '{', '}'];
+                let device = device.trim_start_matches("s =").trim_matches(between);
+                devices.insert(chain, device);
+            }
+        }
+        for object in &mut self.objects {
+            if let Some(body) = object.get_mut("chain").and_then(Value::as_object_mut) {
+                body.remove("dev");
+                let device = body.get("name").and_then(Value::as_str);
+                if let Some(device) = device.and_then(|name| devices.get(name)) {
+                    body.insert("dev".to_owned(), (*device).into());
+                }
+            }
+        }
     }
 
     /// The kinds of all objects.
@@ -281,5 +321,27 @@ mod tests {
             of(&[&after[..], &[chain("more")]].concat()),
             "a chain more"
         );
+    }
+
+    #[test]
+    fn devices_are_read_from_both_listings_of_nft() {
+        let listing = |hook: &str| {
+            let mut table = state(&[chain("ingress"), chain("plain")]);
+            let line = format!(
+                "table netdev t {{\n\tchain ingress {{\n\t\ttype filter hook ingress {hook} \
+                 priority -500; policy accept;\n\t}}\n\tchain plain {{\n\t}}\n}}\n",
+            );
+            table.add_devices(&line);
+            let device = |name| {
+                let (_, body) = table.named("chain").find(|(n, _)| *n == name)?;
+                body.get("dev")?.as_str().map(str::to_owned)
+            };
+            (device("ingress"), device("plain"))
+        };
+        let modem = (Some("modem".to_owned()), None);
+        assert_eq!(listing("device \"modem\""), modem);
+        assert_eq!(listing("devices = { modem }"), modem);
+        assert_eq!(listing("devices = { \"modem\" }"), modem);
+        assert_eq!(listing(""), (None, None));
     }
 }
