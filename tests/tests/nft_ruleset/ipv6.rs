@@ -14,7 +14,7 @@ use crate::rig::{Echo, Rig, keepalive, message, receive};
 
 const HERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
 const GATEWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
-const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1);
+pub(crate) const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1);
 
 /// A router advertisement with a prefix, from the far side's link-local address.
 fn advertisement() -> Vec<u8> {
@@ -48,7 +48,7 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
     assert!(!routes.contains("bad"), "{routes}");
 }
 
-fn with_ipv6() -> (Rig, Echo) {
+pub(crate) fn with_ipv6() -> (Rig, Echo) {
     let rig = Rig::with(&Options::default(), |guard| {
         guard.modem.as_mut().unwrap().v6 = Some(Inet {
             address: HERE,

@@ -9,4 +9,5 @@ mod ipv6;
 mod keeping;
 mod out_by_an_uplink;
 mod out_by_the_modem;
+mod permits;
 mod rig;

@@ -7,6 +7,7 @@ use nftables::expr::{
     BinaryOperation, CT, CTDir, Expression, Exthdr, Fib, FibFlag, FibResult, Meta, MetaKey,
     NamedExpression, Payload, PayloadBase, PayloadField, PayloadRaw, Prefix, SetItem,
 };
+use nftables::schema::SetType;
 use nftables::stmt::{Counter, JumpTarget, Mangle, Match, NAT, NATFamily, Operator, Set, SetOp};
 use nftables::types::NfFamily;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -55,6 +56,14 @@ impl Family {
         match self {
             Self::V4 => "remote4",
             Self::V6 => "remote6",
+        }
+    }
+
+    /// The type of its addresses in sets.
+    pub(super) const fn address_type(self) -> SetType {
+        match self {
+            Self::V4 => SetType::Ipv4Addr,
+            Self::V6 => SetType::Ipv6Addr,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The nftables backend: the same promises as the eBPF programs, without eBPF.
 //!
 //! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `terms`, `expr` and `table` are their
-//!   words.
+//!   words; `permits`: what the agent opens for a time.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
 //! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here;
 //!   `generation`: whether it need be asked.
@@ -11,6 +11,7 @@ mod expr;
 mod generation;
 mod inet;
 mod netdev;
+mod permits;
 mod probe;
 mod ruleset;
 mod run;
@@ -21,7 +22,7 @@ mod terms;
 
 use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit};
 use ruleset::{Features, Ruleset};
-use run::Program;
+use run::{Program, RunError};
 use seal::Seal;
 use serde_json::Value;
 use state::State;
@@ -126,10 +127,24 @@ impl Nft {
     }
 
     fn commit(&self, transaction: &Value, doing: &str) -> Result<(), BackendError> {
+        self.call(transaction)
+            .map_err(|e| BackendError::failed(doing, e))
+    }
+
+    fn call(&self, transaction: &Value) -> Result<(), RunError> {
         self.program
             .call(&["-j", "-f", "-"], &transaction.to_string())
             .map(|_| ())
-            .map_err(|e| BackendError::failed(doing, e))
+    }
+
+    /// The families of the tables that have permits.
+    fn permit_tables(&mut self) -> Result<&'static [&'static str], BackendError> {
+        let egress = self.features()?.egress;
+        Ok(if egress {
+            &["inet", "netdev"]
+        } else {
+            &["inet"]
+        })
     }
 }
 
@@ -191,14 +206,24 @@ impl Backend for Nft {
         .map_err(|e| vec![e])
     }
 
-    fn permit(&mut self, permit: &Permit, _time: Duration) -> Result<(), BackendError> {
-        Err(BackendError::Unsupported(format!(
-            "{permit}: the nft backend has no permits yet"
-        )))
+    fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError> {
+        let open = permits::open(permit, time, self.permit_tables()?);
+        let doing = || format!("permit {permit}");
+        match self.call(&open) {
+            Err(error) if error.is_missing() => Err(BackendError::failed(
+                doing(),
+                "no guard is in place that could let it pass",
+            )),
+            called => called.map_err(|e| BackendError::failed(doing(), e)),
+        }
     }
 
-    fn withdraw(&mut self, _permit: &Permit) -> Result<(), BackendError> {
-        Ok(())
+    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
+        let close = permits::close(permit, self.permit_tables()?);
+        match self.call(&close) {
+            Err(error) if error.is_missing() => Ok(()),
+            called => called.map_err(|e| BackendError::failed(format!("withdraw {permit}"), e)),
+        }
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

@@ -8,6 +8,7 @@ use super::expr::{
     Family, Stmt, accept, address, and, drop, eq, exists, field, goto, ipv6_fragment_offset, meta,
     ne, number, text,
 };
+use super::permits;
 use super::table::Table;
 use super::terms::{Place, Terms, book, neighbour_discovery, shapes};
 use crate::backend::{LinkHeader, Modem};
@@ -46,6 +47,7 @@ pub(super) fn table(terms: Terms<'_>) -> Table {
     if let Some(modem) = terms.modem() {
         ingress(&mut table, terms, modem);
         if terms.features.egress {
+            permits::sets(&mut table, terms);
             egress(&mut table, terms, modem);
         }
     }
@@ -143,6 +145,11 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) 
     let udp = eq(meta(MetaKey::L4proto), text("udp"));
     table.rule(chain, [marked(), udp, goto("tunnel_out")]);
 
+    let permitted = permits::out(family).into_iter();
+    for permitted in permitted.chain([permits::is_marked_echo(terms, family)]) {
+        let permit = [book(Hook::ModemOut, Class::Permit), accept()];
+        table.rule(chain, permitted.into_iter().chain(permit));
+    }
     if family == Family::V6 {
         let neighbour = [book(Hook::ModemOut, Class::Neighbour), accept()];
         let parts = neighbour_discovery().into_iter().chain(neighbour);

@@ -100,13 +100,22 @@ impl Table {
         timeout: u32,
         size: u32,
     ) {
+        self.set(name, of, Some(timeout), size);
+    }
+
+    /// Adds a set whose elements are added by the agent, each with a time of its own.
+    pub(super) fn set_of_timed(&mut self, name: &'static str, of: Vec<SetType>, size: u32) {
+        self.set(name, of, None, size);
+    }
+
+    fn set(&mut self, name: &'static str, of: Vec<SetType>, timeout: Option<u32>, size: u32) {
         self.sets.push(Set {
             family: self.family,
             table: NAME.into(),
             name: name.into(),
             set_type: SetTypeValue::Concatenated(of.into()),
             flags: Some([SetFlag::Timeout].into()),
-            timeout: Some(timeout),
+            timeout,
             size: Some(size),
             handle: None,
             policy: None,

@@ -13,6 +13,7 @@ mod modem_out;
 mod steer;
 
 use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, text};
+use super::permits;
 use super::table::Table;
 use super::terms::{Terms, book};
 use lte_common::policy::{Class, Hook};
@@ -34,13 +35,10 @@ pub(super) fn table(terms: Terms<'_>) -> Table {
     let mut table = Table::new(NfFamily::INet);
     let timeout = whole_seconds(terms.guard.flow_timeout);
     for (family, _) in terms.places() {
-        let address = match family {
-            Family::V4 => SetType::Ipv4Addr,
-            Family::V6 => SetType::Ipv6Addr,
-        };
-        let of = vec![address, SetType::InetService];
+        let of = vec![family.address_type(), SetType::InetService];
         table.expiring_set(family.remotes(), of, timeout, REMOTES_MAX);
     }
+    permits::sets(&mut table, terms);
     steer::output(&mut table, terms);
     modem_out::postrouting(&mut table, terms);
     steer::uplink_out(&mut table, terms);
@@ -51,7 +49,7 @@ pub(super) fn table(terms: Terms<'_>) -> Table {
 }
 
 /// A set's time-out has seconds; rounded up, it is never shorter than was asked for.
-fn whole_seconds(time: Duration) -> u32 {
+pub(super) fn whole_seconds(time: Duration) -> u32 {
     let up = time.as_secs() + u64::from(time.subsec_nanos() > 0);
     u32::try_from(up.max(1)).unwrap_or(u32::MAX)
 }

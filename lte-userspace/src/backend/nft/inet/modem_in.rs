@@ -6,6 +6,7 @@ use crate::backend::nft::expr::{
     Family, Stmt, accept, address, any_of, ct, ct_original, drop, eq, field, goto, has, known,
     meta, number, text,
 };
+use crate::backend::nft::permits;
 use crate::backend::nft::table::Table;
 use crate::backend::nft::terms::{Place, Terms, book, neighbour_discovery};
 use lte_common::policy::{Class, Hook};
@@ -19,11 +20,12 @@ const ICMP_ERRORS: [u32; 3] = [3, 11, 12];
 const ICMPV6_ERRORS: [u32; 4] = [1, 2, 3, 4];
 
 /// What can become of a packet here, and whether it passes.
-const FATES: [(Class, bool); 7] = [
+const FATES: [(Class, bool); 8] = [
     (Class::Reply, true),
     (Class::IcmpError, true),
     (Class::Admin, true),
     (Class::Neighbour, true),
+    (Class::Permit, true),
     (Class::DropStranger, false),
     (Class::DropUnsolicited, false),
     (Class::DropFamily, false),
@@ -118,6 +120,10 @@ fn modem_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) {
     if family == Family::V6 {
         let neighbour = neighbour_discovery().into_iter();
         table.rule(chain, neighbour.chain([to(Class::Neighbour)]));
+    }
+    let permitted = permits::answers(family).into_iter();
+    for answer in permitted.chain(permits::echo_answers(family)) {
+        table.rule(chain, answer.into_iter().chain([to(Class::Permit)]));
     }
     for answer in terms.answers(family, place) {
         let established = has(ct("state"), text("established"));

@@ -2,6 +2,7 @@
 
 use super::{is_of, leaves_by, leaves_not_by, remote};
 use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, remember};
+use crate::backend::nft::permits;
 use crate::backend::nft::table::Table;
 use crate::backend::nft::terms::{Terms, book, neighbour_discovery, shapes};
 use lte_common::policy::{Class, Hook};
@@ -36,6 +37,14 @@ fn modem_out(table: &mut Table, terms: Terms<'_>) {
     }
     table.rule(chain, [terms.of_port(), goto("tunnel_out")]);
     for (family, place) in terms.places() {
+        for permitted in permits::out(family) {
+            table.rule(chain, pass(permitted, Class::Permit, terms));
+        }
+        for mut permitted in permits::echo_out(family) {
+            // How `egress` knows it.
+            permitted.push(terms.mark_packet());
+            table.rule(chain, pass(permitted, Class::Permit, terms));
+        }
         if family == Family::V6 {
             let neighbour = pass(neighbour_discovery(), Class::Neighbour, terms);
             table.rule(chain, neighbour);

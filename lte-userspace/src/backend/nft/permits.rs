@@ -1,0 +1,209 @@
+//! Permits: sets whose elements the kernel lets expire, and the rules that ask them.
+//!
+//! An element is a far end, a protocol, and the ports on this side and that. An echo has no ports:
+//! conntrack's names for its identifier, and for its type and code, stand in their place, because
+//! nft has no set for what lies elsewhere in the packet. The `netdev` family has no conntrack; what
+//! leaves there as a permitted echo is told by the mark.
+
+use super::expr::{Expr, Family, Stmt, any_of, concat, ct_original, eq, field, known, meta, text};
+use super::table::{NAME, Table};
+use super::terms::Terms;
+use crate::backend::{Permit, Protocol};
+use nftables::expr::MetaKey;
+use nftables::schema::SetType;
+use serde_json::{Value, json};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The set of permits for any remote.
+const ANY: &str = "permit_any";
+/// How many permits there may be in a set.
+const MAX: u32 = 64;
+/// Protocols with ports: TCP, UDP.
+const WITH_PORTS: [u32; 2] = [6, 17];
+
+/// The set of permits for one remote.
+const fn set_of(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "permit4",
+        Family::V6 => "permit6",
+    }
+}
+
+/// Adds the sets to a table.
+pub(super) fn sets(table: &mut Table, terms: Terms<'_>) {
+    let talk = [
+        SetType::InetProto,
+        SetType::InetService,
+        SetType::InetService,
+    ];
+    for (family, _) in terms.places() {
+        let mut of = vec![family.address_type()];
+        of.extend(talk);
+        table.set_of_timed(set_of(family), of, MAX);
+    }
+    if terms.modem().is_some() {
+        table.set_of_timed(ANY, talk.into(), MAX);
+    }
+}
+
+/// What is permitted on its way out, with ports.
+pub(super) fn out(family: Family) -> Vec<Vec<Stmt>> {
+    by_ports(family, "daddr", "sport", "dport")
+}
+
+/// The answers to it.
+pub(super) fn answers(family: Family) -> Vec<Vec<Stmt>> {
+    by_ports(family, "saddr", "dport", "sport")
+}
+
+fn by_ports(
+    family: Family,
+    address: &'static str,
+    near: &'static str,
+    far: &'static str,
+) -> Vec<Vec<Stmt>> {
+    let with_ports = || eq(meta(MetaKey::L4proto), any_of(WITH_PORTS));
+    let ports = || vec![field("th", near), field("th", far)];
+    asked(family, address, ports)
+        .into_iter()
+        .map(|known| vec![with_ports(), known])
+        .collect()
+}
+
+/// A permitted echo on its way out, where conntrack knows it.
+pub(super) fn echo_out(family: Family) -> Vec<Vec<Stmt>> {
+    echo(family, "daddr", "echo-request")
+}
+
+/// The answers to it.
+pub(super) fn echo_answers(family: Family) -> Vec<Vec<Stmt>> {
+    let is_answer = || eq(super::expr::ct("direction"), text("reply"));
+    let mut rules = echo(family, "saddr", "echo-reply");
+    for rule in &mut rules {
+        rule.push(is_answer());
+    }
+    rules
+}
+
+fn echo(family: Family, address: &'static str, kind: &'static str) -> Vec<Vec<Stmt>> {
+    let is_echo = || is_echo(family, kind);
+    let ports = || vec![ct_original("proto-src"), ct_original("proto-dst")];
+    asked(family, address, ports)
+        .into_iter()
+        .map(|known| vec![is_echo(), known])
+        .collect()
+}
+
+/// An echo or its answer.
+pub(super) fn is_echo(family: Family, kind: &'static str) -> Stmt {
+    eq(field(family.icmp(), "type"), text(kind))
+}
+
+/// The question to the set of one remote, and to that of any.
+fn asked(family: Family, address: &'static str, ports: impl Fn() -> Vec<Expr>) -> [Stmt; 2] {
+    let talk = || {
+        let mut parts = vec![meta(MetaKey::L4proto)];
+        parts.extend(ports());
+        parts
+    };
+    let mut with_remote = vec![field(family.header(), address)];
+    with_remote.extend(talk());
+    // The set for any remote is of both families.
+    let any = known(concat(talk()), ANY);
+    [known(concat(with_remote), set_of(family)), any]
+}
+
+/// The transaction that opens a permit in the tables of those families, or prolongs it: an element
+/// that is there keeps its time when it is added again.
+pub(super) fn open(permit: &Permit, time: Duration, families: &[&str]) -> Value {
+    let mut timed = element(permit);
+    timed = json!({"elem": {"val": timed, "timeout": super::inet::whole_seconds(time)}});
+    let mut commands = closing(permit, families);
+    for family in families {
+        commands.push(json!({"add": {"element": object(family, permit, &timed)}}));
+    }
+    json!({"nftables": commands})
+}
+
+/// The transaction that closes it.
+pub(super) fn close(permit: &Permit, families: &[&str]) -> Value {
+    json!({"nftables": closing(permit, families)})
+}
+
+/// Added first: that it has ended already is no failure.
+fn closing(permit: &Permit, families: &[&str]) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for family in families {
+        let element = object(family, permit, &element(permit));
+        commands.push(json!({"add": {"element": element}}));
+        commands.push(json!({"delete": {"element": element}}));
+    }
+    commands
+}
+
+fn object(family: &str, permit: &Permit, element: &Value) -> Value {
+    let set = match permit.remote {
+        None => ANY,
+        Some(IpAddr::V4(_)) => set_of(Family::V4),
+        Some(IpAddr::V6(_)) => set_of(Family::V6),
+    };
+    json!({"family": family, "table": NAME, "name": set, "elem": [element]})
+}
+
+fn element(permit: &Permit) -> Value {
+    // An echo's type and code, as one number.
+    let far = match permit.protocol {
+        Protocol::Icmp => 8 << 8,
+        Protocol::IcmpV6 => 128 << 8,
+        Protocol::Tcp | Protocol::Udp => permit.remote_port,
+    };
+    let mut parts = Vec::new();
+    parts.extend(permit.remote.map(|remote| json!(remote.to_string())));
+    parts.extend([
+        json!(permit.protocol.number()),
+        json!(permit.local_port),
+        json!(far),
+    ]);
+    json!({"concat": parts})
+}
+
+/// An echo that the table `inet` has let pass by a permit.
+pub(super) fn is_marked_echo(terms: Terms<'_>, family: Family) -> Vec<Stmt> {
+    vec![
+        terms.is_marked(meta(MetaKey::Mark)),
+        is_echo(family, "echo-request"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    fn permit(protocol: Protocol, remote: Option<IpAddr>) -> Permit {
+        Permit {
+            protocol,
+            local_port: 6000,
+            remote,
+            remote_port: if protocol == Protocol::Udp { 3478 } else { 0 },
+        }
+    }
+
+    #[test]
+    fn a_permit_goes_into_the_set_that_is_asked_for_it() {
+        let remote = Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)));
+        let time = Duration::from_millis(1500);
+        let words = open(&permit(Protocol::Udp, remote), time, &["inet"]).to_string();
+        for part in [
+            r#""name":"permit4""#,
+            r#"["203.0.113.10",17,6000,3478]"#,
+            r#""timeout":2"#,
+        ] {
+            assert!(words.contains(part), "{part} in {words}");
+        }
+        let words = close(&permit(Protocol::IcmpV6, None), &["inet", "netdev"]).to_string();
+        assert!(words.contains(r#""name":"permit_any""#), "{words}");
+        assert_eq!(words.matches("[58,6000,32768]").count(), 4, "{words}");
+    }
+}
