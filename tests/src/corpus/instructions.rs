@@ -24,13 +24,34 @@ const JUMP_NOT_EQUAL_32: u8 = 0x56;
 
 const MOVE_REGISTER: u8 = 0xbf;
 const SHIFT_RIGHT: u8 = 0x77;
+const ADD: u8 = 0x07;
+const STORE_BYTES: i32 = 9;
+const CHANGE_TAIL: i32 = 38;
 const REDIRECT: i32 = 23;
+/// `BPF_F_INGRESS`.
+const INGRESS: i32 = 1;
 const JIFFIES: i32 = 118;
+const LENGTH: i16 = 0;
 const MARK: i16 = 8;
 const PRIORITY: i16 = 32;
 
 /// Gives each packet a mark and a priority, and sends it out by an interface.
 pub(super) fn redirect(pin: &Path, to: u32, mark: u32, priority: u32) -> Result<SchedClassifier> {
+    redirection(pin, to, mark, priority, 0)
+}
+
+/// Gives each packet a mark, and lets it enter by an interface.
+pub fn enter(pin: &Path, by: u32, mark: u32) -> Result<SchedClassifier> {
+    redirection(pin, by, mark, 0, INGRESS)
+}
+
+fn redirection(
+    pin: &Path,
+    to: u32,
+    mark: u32,
+    priority: u32,
+    flags: i32,
+) -> Result<SchedClassifier> {
     load(
         pin,
         &[
@@ -39,7 +60,7 @@ pub(super) fn redirect(pin: &Path, to: u32, mark: u32, priority: u32) -> Result<
             Instruction(MOVE, 2, 0, priority.cast_signed()),
             Instruction(STORE_WORD, 0x21, PRIORITY, 0),
             Instruction(MOVE, 1, 0, to.cast_signed()),
-            Instruction(MOVE, 2, 0, 0),
+            Instruction(MOVE, 2, 0, flags),
             Instruction(CALL, 0, 0, REDIRECT),
             Instruction(EXIT, 0, 0, 0),
         ],
@@ -63,7 +84,7 @@ pub(super) fn require(pin: &Path, mark: u32, priority: u32) -> Result<SchedClass
 }
 
 /// Leaves the kernel's ticks in the packet: the low half for its mark, the high for its priority.
-pub(super) fn ticks(pin: &Path) -> Result<SchedClassifier> {
+pub fn ticks(pin: &Path) -> Result<SchedClassifier> {
     load(
         pin,
         &[
@@ -73,6 +94,32 @@ pub(super) fn ticks(pin: &Path) -> Result<SchedClassifier> {
             Instruction(SHIFT_RIGHT, 0, 0, 32),
             Instruction(STORE_WORD, 0x06, PRIORITY, 0),
             Instruction(MOVE, 0, 0, 0),
+            Instruction(EXIT, 0, 0, 0),
+        ],
+    )
+}
+
+/// Appends each packet's mark to it: four bytes in this machine's order.
+pub fn stamp(pin: &Path) -> Result<SchedClassifier> {
+    load(
+        pin,
+        &[
+            Instruction(MOVE_REGISTER, 0x16, 0, 0),
+            Instruction(LOAD_WORD, 0x17, LENGTH, 0),
+            Instruction(LOAD_WORD, 0x12, MARK, 0),
+            Instruction(STORE_WORD, 0x2a, -4, 0),
+            Instruction(MOVE_REGISTER, 0x72, 0, 0),
+            Instruction(ADD, 2, 0, 4),
+            Instruction(MOVE, 3, 0, 0),
+            Instruction(CALL, 0, 0, CHANGE_TAIL),
+            Instruction(MOVE_REGISTER, 0x61, 0, 0),
+            Instruction(MOVE_REGISTER, 0x72, 0, 0),
+            Instruction(MOVE_REGISTER, 0xa3, 0, 0),
+            Instruction(ADD, 3, 0, -4),
+            Instruction(MOVE, 4, 0, 4),
+            Instruction(MOVE, 5, 0, 0),
+            Instruction(CALL, 0, 0, STORE_BYTES),
+            Instruction(MOVE, 0, 0, -1),
             Instruction(EXIT, 0, 0, 0),
         ],
     )

@@ -12,14 +12,15 @@ pub mod case;
 pub mod cases;
 pub mod check;
 pub mod checksum;
-mod instructions;
+pub mod installed;
+pub mod instructions;
 pub mod memory;
 pub mod model;
 pub mod packet;
 pub mod payload;
 pub mod program;
 pub mod site;
-mod tap;
+pub mod tap;
 
 pub use case::{Case, Fate, Want};
 pub use memory::{Known, Memory, Moment, Talk, When};

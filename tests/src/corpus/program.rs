@@ -4,6 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::ErrorKind;
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::Pod;
@@ -40,7 +41,7 @@ const TC_ACT_REDIRECT: u32 = 7;
 /// What may be read and written as it lies in memory.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-struct Raw<T>(T);
+pub(super) struct Raw<T>(pub(super) T);
 
 // SAFETY: used with the types of lte_common::layout alone, which are repr(C), integers only,
 // without padding (asserted there), and so valid for any bytes.
@@ -49,7 +50,7 @@ unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
 type Table<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 
 /// The maps that all programs of one directory of pins share.
-struct Maps {
+pub(super) struct Maps {
     remotes: Table<RemoteKey, Remote>,
     fragments: Table<FragmentKey, FragmentValue>,
     asked: Table<TalkKey, u64>,
@@ -87,7 +88,7 @@ impl Programs {
     pub fn new() -> Result<Self> {
         let pins = Pins::create()?;
         let first = load_for_test(Hook::ModemOut, &Site::ETHERNET.policy(), pins.path())?;
-        let maps = Maps::open(&pins)?;
+        let maps = Maps::open(pins.path())?;
         let mut programs = Self {
             loaded: [(Site::ETHERNET, first)].into(),
             books: maps.read_books()?,
@@ -258,33 +259,14 @@ fn program_of(loaded: &mut LoadedProgram, hook: Hook) -> Result<&mut SchedClassi
 
 impl Subject for Programs {
     fn now(&self) -> Result<Moment> {
-        let mut context = [0; CONTEXT_LEN];
-        self.ticks.test_run(TestRunOptions {
-            data_in: Some(&[0; 60]),
-            ctx_out: Some(&mut context),
-            ..TestRunOptions::new()
-        })?;
-        let (low, high) = (
-            word(&context, CONTEXT_MARK),
-            word(&context, CONTEXT_PRIORITY),
-        );
-        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-        Ok(Moment {
-            ticks: u64::from(high) << 32 | u64::from(low),
-            hz: self.hz,
-            ns: now.tv_sec().cast_unsigned() * SECOND + now.tv_nsec().cast_unsigned(),
-        })
+        moment(&self.ticks, self.hz)
     }
 
     fn set_memory(&mut self, memory: &Memory) -> Result<()> {
         for loaded in self.loaded.values_mut() {
             loaded.forget()?;
         }
-        let maps = &mut self.maps;
-        replace(&mut maps.remotes, &memory.remotes)?;
-        replace(&mut maps.fragments, &memory.fragments)?;
-        replace(&mut maps.asked, &memory.asked)?;
-        replace(&mut maps.permits, &memory.permits)
+        self.maps.set(memory)
     }
 
     fn memory(&self) -> Result<Memory> {
@@ -308,6 +290,26 @@ impl Subject for Programs {
             ..outcome
         }))
     }
+}
+
+/// Now, by both clocks.
+pub(super) fn moment(ticks: &SchedClassifier, hz: u64) -> Result<Moment> {
+    let mut context = [0; CONTEXT_LEN];
+    ticks.test_run(TestRunOptions {
+        data_in: Some(&[0; 60]),
+        ctx_out: Some(&mut context),
+        ..TestRunOptions::new()
+    })?;
+    let (low, high) = (
+        word(&context, CONTEXT_MARK),
+        word(&context, CONTEXT_PRIORITY),
+    );
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+    Ok(Moment {
+        ticks: u64::from(high) << 32 | u64::from(low),
+        hz,
+        ns: now.tv_sec().cast_unsigned() * SECOND + now.tv_nsec().cast_unsigned(),
+    })
 }
 
 fn is_invalid(error: &ProgramError) -> bool {
@@ -355,9 +357,9 @@ fn behind_link(site: Site, mut data: Vec<u8>) -> Result<Vec<u8>> {
 }
 
 impl Maps {
-    fn open(pins: &Pins) -> Result<Self> {
+    pub(super) fn open(pins: &Path) -> Result<Self> {
         let open = |name: &str| {
-            MapData::from_pin(pins.path().join(name)).with_context(|| format!("opening {name}"))
+            MapData::from_pin(pins.join(name)).with_context(|| format!("opening {name}"))
         };
         Ok(Self {
             remotes: Table::try_from(Map::LruHashMap(open(names::REMOTES)?))?,
@@ -366,6 +368,14 @@ impl Maps {
             permits: Table::try_from(Map::HashMap(open(names::PERMITS)?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open(names::COUNTERS)?))?,
         })
+    }
+
+    /// Replaces what is remembered.
+    pub(super) fn set(&mut self, memory: &Memory) -> Result<()> {
+        replace(&mut self.remotes, &memory.remotes)?;
+        replace(&mut self.fragments, &memory.fragments)?;
+        replace(&mut self.asked, &memory.asked)?;
+        replace(&mut self.permits, &memory.permits)
     }
 
     fn read_counter(&self, index: u32) -> Result<(u64, u64)> {

@@ -216,8 +216,9 @@ fn send_local(device: u32, seen: &Seen<'_>, priority: u32) -> Result<()> {
     Ok(())
 }
 
-/// A TUN or TAP device of this thread's namespace, without the extra header.
-fn open(name: &str, kind: i32) -> Result<File> {
+/// A TUN (`IFF_TUN`) or TAP (`IFF_TAP`) device of this thread's namespace, without the extra
+/// header. Reading it does not block.
+pub fn open(name: &str, kind: i32) -> Result<File> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)

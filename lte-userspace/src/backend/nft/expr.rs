@@ -247,6 +247,14 @@ pub(super) fn set_bits(key: Expr, bits: u32, mask: u32) -> Stmt {
     set(key.clone(), or(and(key, !mask), bits))
 }
 
+/// Makes the bits `mask` of the key zero; its other bits stay.
+pub(super) fn clear_bits(key: Expr, mask: u32) -> Stmt {
+    if mask == u32::MAX {
+        return set(key, number(0));
+    }
+    set(key.clone(), and(key, !mask))
+}
+
 pub(super) fn source_nat(family: Family, to: impl Into<IpAddr>) -> Stmt {
     Stmt::SNAT(Some(NAT {
         addr: Some(address(to)),

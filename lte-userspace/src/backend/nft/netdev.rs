@@ -89,6 +89,14 @@ fn ingress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
             accept(),
         ];
         table.rule(chain, piece);
+        // Who brings our mark along would be taken for a piece, and be in no book.
+        let whole = [
+            is_protocol(family.header()),
+            terms.is_marked(meta(MetaKey::Mark)),
+            terms.unmark_packet(),
+            accept(),
+        ];
+        table.rule(chain, whole);
         table.rule(chain, [is_protocol(family.header()), accept()]);
     }
     for family in terms.closed_families() {

@@ -1,8 +1,8 @@
 //! What both tables say in the same words: the guard's terms as expressions and statements.
 
 use super::expr::{
-    Expr, Family, Stmt, and, any_of, at_least, count, eq, field, meta, number, set_bits, subnet,
-    text, transport,
+    Expr, Family, Stmt, and, any_of, at_least, clear_bits, count, eq, field, meta, number,
+    set_bits, subnet, text, transport,
 };
 use super::ruleset::Features;
 use super::table::counter_name;
@@ -78,6 +78,11 @@ impl<'a> Terms<'a> {
     /// Marks the packet.
     pub(super) fn mark_packet(self) -> Stmt {
         self.mark(meta(MetaKey::Mark))
+    }
+
+    /// Takes the mark off.
+    pub(super) fn unmark_packet(self) -> Stmt {
+        clear_bits(meta(MetaKey::Mark), self.guard.mask)
     }
 
     /// Gives the bits that are ours our value.

@@ -73,7 +73,9 @@ fn fate(table: &mut Table, terms: Terms<'_>, class: Class, passes: bool) {
     let marked = terms.is_marked(meta(MetaKey::Mark));
     table.rule(chain.clone(), [marked, verdict()]);
     let booked = book(Hook::ModemIn, class);
-    let mark = passes.then(|| terms.mark_packet());
+    // Of neighbours no reverse path is looked up.
+    let is_marked = passes && class != Class::Neighbour;
+    let mark = is_marked.then(|| terms.mark_packet());
     let parts = [booked].into_iter().chain(mark).chain([verdict()]);
     table.rule(chain, parts);
 }

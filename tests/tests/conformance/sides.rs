@@ -1,0 +1,349 @@
+//! A backend with its guard in place, and the same knowledge that a case begins with.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::os::fd::AsRawFd;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use lte_common::policy::{Class, Hook};
+use lte_tests::corpus::bpffs::Pins;
+use lte_tests::corpus::installed::Installed;
+use lte_tests::corpus::packet::{icmp, tcp, udp};
+use lte_tests::corpus::payload::data;
+use lte_tests::corpus::site::{LISTEN, MODEM, MODEM6};
+use lte_tests::corpus::{Case, Device, Fate, Known, Memory, Site, Talk, When};
+use lte_userspace::backend::ebpf::Ebpf;
+use lte_userspace::backend::nft::Nft;
+use lte_userspace::backend::{Backend, Counter, Guard, LinkHeader, Permit, Protocol, Uplink};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
+
+use crate::observer::Observer;
+use crate::rig::Rig;
+use crate::verdict::{Verdict, comparable};
+
+/// Seconds after which the guard of the corpus has forgotten a remote.
+const FLOW_TIMEOUT: u64 = lte_tests::corpus::site::FLOW_TIMEOUT;
+
+/// One of the two.
+pub(crate) enum Side {
+    Ebpf(Ebpf),
+    Nft(Nft),
+}
+
+impl Side {
+    pub(crate) fn ebpf() -> Result<Self> {
+        Ok(Self::Ebpf(Ebpf::new()?))
+    }
+
+    pub(crate) fn nft() -> Result<Self> {
+        Ok(Self::Nft(Nft::new()?))
+    }
+
+    fn backend(&mut self) -> &mut (dyn Backend + Send) {
+        match self {
+            Self::Ebpf(ebpf) => ebpf,
+            Self::Nft(nft) => nft,
+        }
+    }
+
+    /// Whether this kernel's nftables see what leaves a device; eBPF always does.
+    pub(crate) fn sees_what_leaves(&mut self) -> Result<bool> {
+        Ok(match self {
+            Self::Ebpf(_) => true,
+            Self::Nft(nft) => nft.unguarded()?.is_empty(),
+        })
+    }
+
+    /// Judges all cases of a site and a hook.
+    pub(crate) fn judge(
+        &mut self,
+        site: Site,
+        hook: Hook,
+        cases: &[&Case],
+    ) -> Result<Vec<Verdict>> {
+        let pins = Pins::create()?;
+        let rig = Rig::new(site, hook, &pins)?;
+        let guard = guard(&rig, hook)?;
+        rig.netns.run(|| Ok(self.backend().apply(&guard)?))?;
+        let mut stage = Stage {
+            installed: match self {
+                Self::Ebpf(_) => Some(Installed::open(&pins)?),
+                Self::Nft(_) => None,
+            },
+            side: self,
+            observer: Observer::new(&rig.netns)?,
+            dirty: false,
+            marking: false,
+            books: None,
+            rig,
+            hook,
+        };
+        let verdicts = stage.rig.up(hook).and_then(|()| {
+            let judge = |case: &&Case| {
+                stage
+                    .judge(case)
+                    .with_context(|| format!("{}: {}", case.row, case.name))
+            };
+            cases.iter().map(judge).collect()
+        });
+        let Stage { rig, side, .. } = stage;
+        rig.netns.run(|| match side.backend().remove() {
+            Ok(()) => Ok(()),
+            Err(mut errors) => Err(errors.remove(0).into()),
+        })?;
+        verdicts
+    }
+}
+
+fn guard(rig: &Rig, hook: Hook) -> Result<Guard> {
+    let header = match rig.uplink() {
+        Device::Ethernet => LinkHeader::Ethernet,
+        Device::Raw => LinkHeader::None,
+    };
+    let index = match rig.site.modem {
+        Some(_) => rig.index("modem")?,
+        None => 0,
+    };
+    let mut guard = rig.site.guard(index);
+    let name = "wan".to_owned();
+    if hook == Hook::UplinkOut {
+        guard.uplinks = [(rig.index("wan")?, Uplink { name, header })].into();
+    }
+    Ok(guard)
+}
+
+/// A side in its place.
+struct Stage<'a> {
+    side: &'a mut Side,
+    observer: Observer,
+    /// Something is remembered, or may be.
+    dirty: bool,
+    /// A rule marks what is forwarded.
+    marking: bool,
+    /// What the books said last.
+    books: Option<Books>,
+    rig: Rig,
+    hook: Hook,
+    installed: Option<Installed>,
+}
+
+type Books = BTreeMap<String, (u64, u64)>;
+
+impl Stage<'_> {
+    fn judge(&mut self, case: &Case) -> Result<Verdict> {
+        self.forget(case)?;
+        if case.row.contains("fragments") || case.name.contains("piece") {
+            // Its time is up with the next tick.
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        self.learn(case)?;
+        // Nothing has passed since the last case, but what had to be learned, out by the modem.
+        let before = match self.books.take() {
+            Some(books) if case.known.is_empty() || self.hook != Hook::ModemOut => books,
+            _ => self.books()?,
+        };
+        self.rig.drain()?;
+        let shown = self.rig.send(case)?;
+        let (fate, mark, bytes) = match self.hook {
+            Hook::ModemIn => self.entered(case)?,
+            Hook::ModemOut | Hook::UplinkOut => match self.rig.left(case)? {
+                Some(left) => (left.fate, left.mark, left.bytes),
+                None => (Fate::Dropped, 0, Vec::new()),
+            },
+        };
+        let after = self.books()?;
+        let books = moved(self.hook, &before, &after)?;
+        self.dirty = !case.known.is_empty() || fate != Fate::Dropped;
+        self.books = Some(after);
+        Ok(Verdict {
+            shown,
+            fate,
+            mark,
+            books,
+            bytes,
+        })
+    }
+
+    fn books(&mut self) -> Result<Books> {
+        let side = &mut *self.side;
+        let counters: Vec<Counter> = self.rig.netns.run(|| Ok(side.backend().counters()?))?;
+        let book = |counter: Counter| (counter.name, (counter.packets, counter.bytes));
+        Ok(counters.into_iter().map(book).collect())
+    }
+
+    /// Nothing is remembered, and the observer has seen nothing.
+    fn forget(&mut self, case: &Case) -> Result<()> {
+        let mut commands = String::new();
+        if self.marking {
+            commands += "flush chain inet seen marks\n";
+        }
+        self.marking = case.forwarded && case.mark != 0;
+        if self.marking {
+            let mark = case.mark;
+            writeln!(
+                commands,
+                "add rule inet seen marks iifname lan0 meta mark set {mark}"
+            )?;
+        }
+        if let Side::Nft(nft) = &mut *self.side
+            && std::mem::replace(&mut self.dirty, false)
+        {
+            let site = self.rig.site;
+            let egress = self.rig.netns.run(|| Ok(nft.unguarded()?.is_empty()))?;
+            let families = [(site.ipv4, '4'), (site.ipv6, '6')];
+            for (_, digit) in families
+                .iter()
+                .filter(|(on, _)| *on && site.modem.is_some())
+            {
+                writeln!(commands, "flush set inet lte_backup remote{digit}")?;
+                writeln!(commands, "flush set inet lte_backup permit{digit}")?;
+                if egress {
+                    writeln!(commands, "flush set netdev lte_backup permit{digit}")?;
+                }
+            }
+            if site.modem.is_some() {
+                commands += "flush set inet lte_backup permit_any\n";
+                if egress {
+                    commands += "flush set netdev lte_backup permit_any\n";
+                }
+            }
+            self.rig.netns.run(flush_conntrack)?;
+        }
+        if commands.is_empty() {
+            return Ok(());
+        }
+        self.rig
+            .netns
+            .tool_with_input("nft", &["-f", "-"], &commands)
+            .map(drop)
+    }
+
+    /// What the case knows is known. The programs are told; nftables see it happen.
+    fn learn(&mut self, case: &Case) -> Result<()> {
+        if let Some(installed) = &mut self.installed {
+            let now = installed.now()?;
+            return installed.set_memory(&Memory::of(&case.known, now));
+        }
+        for known in &case.known {
+            match *known {
+                Known::Remote {
+                    at, sent, source, ..
+                } => {
+                    let recent = match sent {
+                        When::Never => false,
+                        When::Now => true,
+                        When::Ago(seconds) => seconds <= FLOW_TIMEOUT,
+                    };
+                    if recent {
+                        let source = source.unwrap_or(if at.0.is_ipv4() { MODEM } else { MODEM6 });
+                        let packet = udp((source, LISTEN), at, data(32));
+                        self.rig.send_local(&packet.ip(), at.0)?;
+                    }
+                }
+                Known::Asked(talk, _) => self.ask(talk)?,
+                Known::Permit(talk, left) => self.permit(talk, left)?,
+                // conntrack keeps the pieces themselves.
+                Known::Fragment { .. } => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn ask(&self, talk: Talk) -> Result<()> {
+        let remote = talk.remote.context("asked of nobody")?;
+        let source = if remote.is_ipv4() { MODEM } else { MODEM6 };
+        let [high, low] = talk.local_port.to_be_bytes();
+        let packet = match talk.protocol {
+            6 => tcp((source, talk.local_port), (remote, talk.remote_port), 2),
+            1 => icmp(source, remote, (8, 0), [high, low, 0, 1], [0; 8]),
+            58 => icmp(source, remote, (128, 0), [high, low, 0, 1], [0; 8]),
+            other => bail!("nobody asks by protocol {other}"),
+        };
+        self.rig.send_local(&packet.ip(), remote)
+    }
+
+    fn permit(&mut self, talk: Talk, left: Result<u64, u64>) -> Result<()> {
+        let permit = Permit {
+            protocol: match talk.protocol {
+                1 => Protocol::Icmp,
+                6 => Protocol::Tcp,
+                17 => Protocol::Udp,
+                58 => Protocol::IcmpV6,
+                other => bail!("no permit is for protocol {other}"),
+            },
+            local_port: talk.local_port,
+            remote: talk.remote,
+            remote_port: talk.remote_port,
+        };
+        let side = &mut *self.side;
+        self.rig.netns.run(|| {
+            let backend = side.backend();
+            backend.permit(&permit, Duration::from_secs(left.unwrap_or(60)))?;
+            if left.is_err() {
+                backend.withdraw(&permit)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// What the observer saw behind the guard.
+    fn entered(&self, case: &Case) -> Result<(Fate, u32, Vec<u8>)> {
+        if let Some(bytes) = self.rig.arp_entered()? {
+            // Nobody behind the guard sees its mark.
+            return Ok((Fate::Passed, case.mark, bytes));
+        }
+        let Some(entered) = self.observer.entered()? else {
+            return Ok((Fate::Dropped, 0, Vec::new()));
+        };
+        ensure!(self.observer.entered()?.is_none(), "two packets got past");
+        let bytes = comparable(case, &entered.ip);
+        Ok((Fate::Passed, entered.mark, bytes))
+    }
+}
+
+/// The books of a hook that moved. A steered packet is met by the modem's hook too.
+fn moved(hook: Hook, before: &Books, after: &Books) -> Result<Vec<(Class, u64, u64)>> {
+    let mut moved = Vec::new();
+    for (name, (packets, bytes)) in after {
+        let (was, were) = before.get(name).copied().unwrap_or_default();
+        if (*packets, *bytes) == (was, were) {
+            continue;
+        }
+        let (of, class) = name.split_once('/').context("a counter's name")?;
+        if of == hook.name() {
+            let class = Class::ALL
+                .iter()
+                .find(|c| c.name() == class)
+                .context("a class")?;
+            moved.push((*class, packets - was, bytes - were));
+        }
+    }
+    Ok(moved)
+}
+
+/// `IPCTNL_MSG_CT_DELETE` of nothing in particular.
+fn flush_conntrack() -> Result<()> {
+    const DELETE: u16 = 1 << 8 | 2;
+    const REQUEST_AND_ACK: u16 = 1 | 4;
+    let socket = socket(
+        AddressFamily::Netlink,
+        SockType::Raw,
+        SockFlag::SOCK_CLOEXEC,
+        SockProtocol::NetlinkNetFilter,
+    )?;
+    let mut message = 20_u32.to_ne_bytes().to_vec();
+    message.extend(DELETE.to_ne_bytes());
+    message.extend(REQUEST_AND_ACK.to_ne_bytes());
+    message.resize(20, 0);
+    let kernel = NetlinkAddr::new(0, 0);
+    sendto(socket.as_raw_fd(), &message, &kernel, MsgFlags::empty())?;
+    let mut answer = [0; 256];
+    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    ensure!(length >= 20, "no answer to flushing conntrack");
+    let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
+    ensure!(error == 0, "flushing conntrack: error {error}");
+    Ok(())
+}
