@@ -197,6 +197,19 @@ pub trait Backend: fmt::Debug {
     /// Ends a permit before its time. That there is no such permit is no error.
     fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError>;
 
+    /// What this machine's guard cannot see or hold, one line each.
+    fn unguarded(&mut self) -> Result<Vec<String>, BackendError> {
+        Ok(Vec::new())
+    }
+
+    /// The far ends that the tunnel has sent to, and how long ago: what another backend has to
+    /// know that takes over.
+    fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError>;
+
+    /// Has the next [`Backend::apply`] take over far ends that another backend remembers, so that
+    /// its guard knows them from its first packet on.
+    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>);
+
     /// The books.
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;
 }

@@ -199,6 +199,7 @@ impl Converger {
             .iter()
             .cloned()
             .partition(|step| self.repairs.held(&key(step), now).is_none());
+        self.inherit(&due);
         let outcome = apply(&self.kernel, &mut self.backends, &due).await;
         for step in &due {
             let key = key(step);
@@ -215,6 +216,28 @@ impl Converger {
             .filter_map(|step| self.repairs.held(&key(step), now))
             .min();
         (failed.collect(), next.filter(|_| due.is_empty()))
+    }
+
+    /// Where this backend's guard is about to take over from another's: hands it the far ends that
+    /// the other remembers, for the peer may speak first.
+    fn inherit(&mut self, due: &[Step]) {
+        let keeper = self.kind();
+        let guards = &self.before.record.guards;
+        if !due.iter().any(|step| matches!(step, Step::Guard(..)))
+            || guards.iter().all(|kind| *kind == keeper)
+        {
+            return;
+        }
+        let mut remotes = BTreeMap::new();
+        for mut other in others(Some(keeper)) {
+            match other.remotes() {
+                Ok(found) => remotes.extend(found),
+                Err(error) => log::debug!("{}", chain(&error)),
+            }
+        }
+        if let Some(keeper) = self.backends.first_mut() {
+            keeper.inherit(remotes);
+        }
     }
 
     async fn round(&mut self, config: &Config) -> Result<Convergence, RoundError> {

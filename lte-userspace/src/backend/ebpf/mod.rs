@@ -15,9 +15,10 @@ mod probe;
 mod tc;
 mod tcx;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit};
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote};
 use attach::Mode;
 
 pub use object::{LoadedProgram, Options, load_for_test};
@@ -28,6 +29,8 @@ pub use policy::{policy_for, ticks_per_second};
 pub struct Ebpf {
     mode: Mode,
     options: Options,
+    /// Remotes that another backend remembers.
+    inherited: BTreeMap<Remote, Duration>,
 }
 
 impl Ebpf {
@@ -48,6 +51,7 @@ impl Ebpf {
         Ok(Self {
             mode: Mode::of_this_kernel()?,
             options,
+            inherited: BTreeMap::new(),
         })
     }
 }
@@ -86,7 +90,12 @@ impl Backend for Ebpf {
             // Each interface is a guard of its own: one that fails leaves the others in place.
             let done = attach::difference(self.mode, attachment, &policy).and_then(|difference| {
                 match difference {
-                    Some(_) => attach::put(self.mode, attachment, objects.get(&policy)?),
+                    Some(_) => {
+                        let object = objects.get(&policy)?;
+                        // The maps are there with the first object.
+                        maps::remember(&self.inherited)?;
+                        attach::put(self.mode, attachment, object)
+                    }
                     None => Ok(()),
                 }
             });
@@ -135,6 +144,14 @@ impl Backend for Ebpf {
 
     fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
         permits::close(permit)
+    }
+
+    fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError> {
+        maps::sent_to()
+    }
+
+    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
+        self.inherited = remotes;
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

@@ -1,11 +1,16 @@
 //! The transactions: what is told to nft to get from what is to what is to be.
 
+use super::expr::Family;
+use super::inet::whole_seconds;
 use super::ruleset::Ruleset;
 use super::seal::{SEAL, Seal};
 use super::state::{State, TableState};
 use super::table::{NAME, Table, is_counter_name};
+use crate::backend::Remote;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// The transaction that makes both tables what they are to be.
 ///
@@ -53,7 +58,9 @@ pub(super) fn seal(seal: Seal) -> Value {
 
 /// The transaction that takes away what is there.
 pub(super) fn remove(have: &State) -> Value {
-    let commands: Vec<_> = [("inet", &have.inet), ("netdev", &have.netdev)]
+    // `ingress` goes first: it takes off what another backend's guard has marked, and `prerouting`
+    // has to be there still to mark it again.
+    let commands: Vec<_> = [("netdev", &have.netdev), ("inet", &have.inet)]
         .into_iter()
         .filter(|(_, table)| table.is_some())
         .flat_map(|(family, _)| {
@@ -173,6 +180,33 @@ fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<
         }
         counter
     })
+}
+
+/// The commands that put remotes into the sets for as long as they are to be remembered still. One
+/// that is there already keeps its time, which is later.
+pub(super) fn remember(
+    remotes: &BTreeMap<Remote, Duration>,
+    timeout: Duration,
+    table: &Table,
+) -> Vec<Value> {
+    let mut commands = Vec::new();
+    for (remote, ago) in remotes {
+        let family = match remote.address {
+            IpAddr::V4(_) => Family::V4,
+            IpAddr::V6(_) => Family::V6,
+        };
+        let left = timeout.saturating_sub(*ago);
+        if left.is_zero() || !table.sets.iter().any(|set| set.name == family.remotes()) {
+            continue;
+        }
+        let mut element = object(table.family_name(), family.remotes());
+        let val = json!({"concat": [remote.address.to_string(), remote.port]});
+        let left = whole_seconds(left);
+        element["elem"] =
+            json!([{"elem": {"val": val, "timeout": whole_seconds(timeout), "expires": left}}]);
+        commands.push(json!({"add": {"element": element}}));
+    }
+    commands
 }
 
 /// The elements of the old table's sets, for as long as they had left.

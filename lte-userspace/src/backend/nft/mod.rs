@@ -20,12 +20,14 @@ mod state;
 mod table;
 mod terms;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit};
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote};
 use ruleset::{Features, Ruleset};
 use run::{Program, RunError};
 use seal::Seal;
 use serde_json::Value;
 use state::State;
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The guard as two nftables tables.
@@ -33,8 +35,10 @@ use std::time::Duration;
 pub struct Nft {
     program: Program,
     /// Asked of the kernel once; it does not change while the machine runs.
-    features: Option<Features>,
+    features: Cell<Option<Features>>,
     seen: Option<Seen>,
+    /// Remotes that another backend remembers.
+    inherited: BTreeMap<Remote, Duration>,
 }
 
 /// What was read last.
@@ -59,31 +63,19 @@ impl Nft {
         })?;
         Ok(Self {
             program,
-            features: None,
+            features: Cell::new(None),
             seen: None,
+            inherited: BTreeMap::new(),
         })
     }
 
-    /// What this kernel's nftables cannot guard, one line each; empty where it can all.
-    pub fn unguarded(&mut self) -> Result<Vec<String>, BackendError> {
-        if self.features()?.egress {
-            return Ok(Vec::new());
-        }
-        Ok(vec![
-            "frames of packet sockets (DHCP clients, sniffers that send) leave by the modem \
-             unseen, and fragments and ARP uncounted: nftables has the egress hook from kernel \
-             5.16 on"
-                .to_owned(),
-        ])
-    }
-
     fn features(&mut self) -> Result<Features, BackendError> {
-        if let Some(features) = self.features {
+        if let Some(features) = self.features.get() {
             return Ok(features);
         }
         let features = probe::features(&self.program)
             .map_err(|e| BackendError::failed("asking what this kernel's nftables can do", e))?;
-        self.features = Some(features);
+        self.features.set(Some(features));
         Ok(features)
     }
 
@@ -154,7 +146,10 @@ impl Backend for Nft {
     }
 
     fn probe(&self) -> Result<(), BackendError> {
-        probe::probe(&self.program)
+        if let Some(features) = probe::probe(&self.program)? {
+            self.features.set(Some(features));
+        }
+        Ok(())
     }
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
@@ -172,8 +167,12 @@ impl Backend for Nft {
             // Counters and sets are made anew, with the values that they have now.
             have = self.read()?;
         }
-        let load = batch::load(&rules, &have)
+        let mut load = batch::load(&rules, &have)
             .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
+        let inherited = std::mem::take(&mut self.inherited);
+        if let Some(commands) = load["nftables"].as_array_mut() {
+            commands.extend(batch::remember(&inherited, want.flow_timeout, &rules.inet));
+        }
         self.commit(&load, "loading the nftables tables lte_backup")?;
         let loaded = self.read()?;
         let wrong = contents(&rules, &loaded);
@@ -224,6 +223,26 @@ impl Backend for Nft {
             Err(error) if error.is_missing() => Ok(()),
             called => called.map_err(|e| BackendError::failed(format!("withdraw {permit}"), e)),
         }
+    }
+
+    fn unguarded(&mut self) -> Result<Vec<String>, BackendError> {
+        if self.features()?.egress {
+            return Ok(Vec::new());
+        }
+        Ok(vec![
+            "frames of packet sockets (DHCP clients, sniffers that send) leave by the modem \
+             unseen, and fragments and ARP uncounted: nftables has the egress hook from kernel \
+             5.16 on"
+                .to_owned(),
+        ])
+    }
+
+    fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError> {
+        Ok(self.read()?.remotes())
+    }
+
+    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
+        self.inherited = remotes;
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

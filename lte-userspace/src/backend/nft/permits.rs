@@ -103,9 +103,9 @@ pub(super) fn is_echo(family: Family, kind: &'static str) -> Stmt {
 /// The question to the set of one remote, and to that of any.
 fn asked(family: Family, address: &'static str, ports: impl Fn() -> Vec<Expr>) -> [Stmt; 2] {
     let talk = || {
-        let mut parts = vec![meta(MetaKey::L4proto)];
-        parts.extend(ports());
-        parts
+        let mut key = vec![meta(MetaKey::L4proto)];
+        key.extend(ports());
+        key
     };
     let mut with_remote = vec![field(family.header(), address)];
     with_remote.extend(talk());

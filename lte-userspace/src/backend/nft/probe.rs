@@ -14,8 +14,9 @@ use std::time::Duration;
 /// The oldest nft that this was tried with: Debian 12's.
 const OLDEST: [u32; 3] = [1, 0, 6];
 
-/// Checks nft's version, and has the kernel check a ruleset without committing it.
-pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
+/// Checks nft's version, and has the kernel check a ruleset without committing it. Where that tells
+/// at once that the kernel has all there is, so is said.
+pub(super) fn probe(nft: &Program) -> Result<Option<Features>, BackendError> {
     let words = nft
         .call(&["--version"], "")
         .map_err(|e| refused(e, "asking nft for its version"))?;
@@ -45,19 +46,33 @@ pub(super) fn probe(nft: &Program) -> Result<(), BackendError> {
         let table = json!({"table": {"family": "inet", "name": NAME}});
         commands.splice(0..0, [json!({"add": table}), json!({"delete": table})]);
     }
-    check(nft, &load).map_err(|e| refused(e, "checking a trial ruleset with nft"))
+    let mut with_egress = load.clone();
+    if let Some(commands) = with_egress["nftables"].as_array_mut() {
+        commands.extend(egress_trial());
+    }
+    if check(nft, &with_egress).is_ok() {
+        return Ok(Some(Features { egress: true }));
+    }
+    check(nft, &load)
+        .map(|()| None)
+        .map_err(|e| refused(e, "checking a trial ruleset with nft"))
+}
+
+/// A chain on the egress hook.
+fn egress_trial() -> [Value; 2] {
+    let table = "lte_backup_trial";
+    [
+        json!({"add": {"table": {"family": "netdev", "name": table}}}),
+        json!({"add": {"chain": {
+            "family": "netdev", "table": table, "name": "trial", "type": "filter",
+            "hook": "egress", "dev": "lo", "prio": 0, "policy": "accept",
+        }}}),
+    ]
 }
 
 /// What the kernel has.
 pub(super) fn features(nft: &Program) -> Result<Features, RunError> {
-    let table = |what: &str, body: Value| json!({"add": {what: body}});
-    let trial = json!({"nftables": [
-        table("table", json!({"family": "netdev", "name": "lte_backup_trial"})),
-        table("chain", json!({
-            "family": "netdev", "table": "lte_backup_trial", "name": "trial", "type": "filter",
-            "hook": "egress", "dev": "lo", "prio": 0, "policy": "accept",
-        })),
-    ]});
+    let trial = json!({"nftables": egress_trial()});
     match check(nft, &trial) {
         Ok(()) => Ok(Features { egress: true }),
         // The kernel does not know the hook.

@@ -1,12 +1,15 @@
 //! Our tables as they are in the kernel: plain JSON, because counters have 64 bits.
 
+use super::expr::Family;
 use super::netdev::header_len;
 use super::ruleset::Fnv;
 use super::run::{Program, RunError};
 use super::seal::{SEAL, Seal};
 use super::table::{NAME, is_counter_name};
+use crate::backend::Remote;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// Packets, and bytes from the IP header on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -82,6 +85,29 @@ impl State {
             }
         }
         hash.finish()
+    }
+
+    /// The remembered remotes, and how long ago the tunnel sent to each.
+    pub(super) fn remotes(&self) -> BTreeMap<Remote, Duration> {
+        let mut found = BTreeMap::new();
+        for family in Family::BOTH {
+            let Some(inet) = &self.inet else { break };
+            let name = family.remotes();
+            let mut sets = inet.named("set").filter(|(set, _)| *set == name);
+            let timeout = sets.find_map(|(_, set)| set["timeout"].as_u64());
+            for element in inet.elements(name) {
+                let element = &element["elem"];
+                let parts = &element["val"]["concat"];
+                let address = parts[0].as_str().and_then(|text| text.parse().ok());
+                let port = parts[1].as_u64().and_then(|port| u16::try_from(port).ok());
+                if let (Some(address), Some(port)) = (address, port) {
+                    let left = element["expires"].as_u64().or(timeout).unwrap_or(0);
+                    let ago = timeout.unwrap_or(left).saturating_sub(left);
+                    found.insert(Remote { address, port }, Duration::from_secs(ago));
+                }
+            }
+        }
+        found
     }
 
     /// The books: both tables' counters of a name together.

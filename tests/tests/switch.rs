@@ -1,0 +1,116 @@
+//! One backend takes over from the other while the tunnel is up: the new guard is in place before
+//! the old one goes.
+
+use std::net::SocketAddrV4;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, PEER, PEER_PORT, TUNNEL_ROUTER};
+use lte_tests::backend::Backend;
+use lte_tests::netns::Netns;
+use lte_tests::packet::{Kind, Message};
+use lte_tests::ping::Pinger;
+use lte_tests::scene::{Scene, from_modem};
+use lte_tests::topology::Options;
+use lte_tests::wait::{self, PATIENCE};
+use lte_tests::{bpf, traffic};
+
+/// Of what would use the modem, at least so much has to be seen trying.
+const TRIED: usize = 100;
+
+#[test]
+fn from_ebpf_to_nft() -> Result<()> {
+    switch(Backend::Ebpf, Backend::Nft)
+}
+
+#[test]
+fn from_nft_to_ebpf() -> Result<()> {
+    switch(Backend::Nft, Backend::Ebpf)
+}
+
+fn switch(from: Backend, to: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let before = scene.lab.snapshot()?;
+    let installation = scene.installation()?;
+    let agent = installation.start(from)?;
+    scene.handshake_after(agent.started())?;
+    // The house, and this machine, would go by the modem.
+    scene.lab.default_route_on_modem()?;
+    let pinger = scene.ping_tunnel()?;
+    // The peer speaks too, and is not waited for.
+    let back = Pinger::start(
+        &scene.lab.vps.netns,
+        TUNNEL_ROUTER,
+        Duration::from_millis(100),
+    )?;
+    pinger.wait_for_more(5)?;
+
+    let stop = AtomicBool::new(false);
+    let (agent, tried) = std::thread::scope(|scope| {
+        let foreign = scope.spawn(|| foreign_traffic(&scene, &stop));
+        let agent: Result<_> = (|| {
+            agent.terminate()?;
+            pinger.wait_for_more(3)?;
+            let agent = installation.start(to)?;
+            // The old guard goes when all is in place.
+            wait::until(PATIENCE, "the old guard to go", || {
+                Ok((!is_there(from, &scene.lab.router)?).then_some(()))
+            })?;
+            pinger.wait_for_more(10)?;
+            Ok(agent)
+        })();
+        stop.store(true, Ordering::Relaxed);
+        let tried = foreign
+            .join()
+            .map_err(|_| anyhow::anyhow!("the sender panicked"));
+        anyhow::Ok((agent?, tried??))
+    })?;
+    ensure!(tried >= TRIED, "only {tried} foreign packets were sent");
+    ensure!(is_there(to, &scene.lab.router)?, "no guard of {to}");
+    for report in [pinger.stop()?, back.stop()?] {
+        ensure!(report.sent() > 0 && report.lost() == 0, "{report}");
+    }
+    let initiations = scene.at_carrier.count(|seen| {
+        seen.packet.kind == Kind::WireGuard(Message::Initiation) && from_modem(seen)
+    })?;
+    ensure!(initiations == 1, "{initiations} handshakes instead of one");
+    scene.tunnel_is_sound()?;
+
+    scene
+        .lab
+        .router
+        .ip("route del default dev modem metric 1\n")?;
+    agent.interrupt()?;
+    before.assert_same(&scene.lab.router)
+}
+
+/// LAN hosts and local programs that would go by the modem, until told to stop; how many packets
+/// were sent.
+fn foreign_traffic(scene: &Scene, stop: &AtomicBool) -> Result<usize> {
+    let targets = [
+        SocketAddrV4::new(ELSEWHERE, 53),
+        SocketAddrV4::new(PEER, PEER_PORT),
+    ];
+    let payloads = [traffic::shaped_as_data(), b"a question".to_vec()];
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for port in [LISTEN_PORT, 40000] {
+            sent += traffic::send_udp(&scene.lab.lan, port, &targets, &payloads)?;
+        }
+        sent += traffic::send_udp(&scene.lab.router, 40001, &targets, &payloads)?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(sent)
+}
+
+/// Whether anything of a backend is on the machine.
+fn is_there(backend: Backend, router: &Netns) -> Result<bool> {
+    Ok(match backend {
+        Backend::Ebpf => std::path::Path::new(bpf::AGENTS_PINS).exists(),
+        Backend::Nft => router
+            .tool("nft", &["list", "tables"])
+            .context("what tables there are")?
+            .contains("lte_backup"),
+    })
+}
