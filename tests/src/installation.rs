@@ -121,8 +121,19 @@ impl Installation {
 
     /// Starts the agent and does not wait.
     pub fn launch(&self, backend: Backend) -> Result<Agent> {
+        self.launch_prepared(Some(backend), |_| {})
+    }
+
+    /// Starts the agent, with a backend or left to choose, and its process prepared by a test; does
+    /// not wait.
+    pub fn launch_prepared(
+        &self,
+        backend: Option<Backend>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Result<Agent> {
         let notify = NotifySocket::open(self.place.files.path())?;
-        let mut command = self.command(Some(backend), &[])?;
+        let mut command = self.command(backend, &[])?;
+        prepare(&mut command);
         if std::env::var_os("LTE_LAB_VERBOSE").is_some() {
             command.arg("--verbose");
         }

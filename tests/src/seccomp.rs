@@ -1,7 +1,11 @@
-//! A process that finds no `bpf` system call, as on a kernel that was built without it.
+//! Processes that lack something of the machine: a system call, a protocol, a file.
 
+use std::ffi::CStr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 
 /// What the kernel's headers call `BPF_LD | BPF_W | BPF_ABS` and so on.
 const LOAD_WORD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
@@ -19,14 +23,43 @@ const fn step(code: u16, k: u32, if_not: u8) -> libc::sock_filter {
 
 /// Has every `bpf` call of the process, once started, end with `ENOSYS`.
 pub fn without_bpf(command: &mut Command) -> &mut Command {
-    let install = || {
-        let mut steps = [
-            // The first word of `seccomp_data` is the number of the call.
+    // The first word of `seccomp_data` is the number of the call.
+    filtered(
+        command,
+        [
             step(LOAD_WORD, 0, 0),
             step(JUMP_IF_EQUAL, libc::SYS_bpf as u32, 1),
             step(RETURN, libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32, 0),
             step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
-        ];
+        ],
+    )
+}
+
+/// Has every netfilter socket of the process, once started, and of its children, end with
+/// `EPROTONOSUPPORT`, as on a kernel without nfnetlink.
+pub fn without_netfilter(command: &mut Command) -> &mut Command {
+    const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPROTONOSUPPORT as u32;
+    // From the third word on `seccomp_data` has the arguments, of two words each.
+    filtered(
+        command,
+        [
+            step(LOAD_WORD, 0, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_socket as u32, 5),
+            step(LOAD_WORD, 16, 0),
+            step(JUMP_IF_EQUAL, libc::AF_NETLINK as u32, 3),
+            step(LOAD_WORD, 32, 0),
+            step(JUMP_IF_EQUAL, libc::NETLINK_NETFILTER as u32, 1),
+            step(RETURN, REFUSED, 0),
+            step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+        ],
+    )
+}
+
+fn filtered<const N: usize>(
+    command: &mut Command,
+    mut steps: [libc::sock_filter; N],
+) -> &mut Command {
+    let install = move || {
         let program = libc::sock_fprog {
             len: steps.len() as u16,
             filter: steps.as_mut_ptr(),
@@ -44,4 +77,20 @@ pub fn without_bpf(command: &mut Command) -> &mut Command {
     };
     // SAFETY: between fork and exec the closure allocates nothing and makes one system call.
     unsafe { command.pre_exec(install) }
+}
+
+/// The process, once started, finds something else mounted over a path: nothing of what was there.
+pub fn hidden(command: &mut Command, path: &'static CStr, behind: &'static CStr) {
+    let hide = move || {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let none: Option<&CStr> = None;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(none, c"/", none, private, none)?;
+        mount(Some(behind), path, none, MsFlags::MS_BIND, none)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure allocates nothing and makes system calls alone.
+    unsafe {
+        command.pre_exec(hide);
+    }
 }

@@ -43,7 +43,11 @@ pub(super) fn backend(
     if let Some(why) = selected.why_not_ebpf {
         log::info!("backend nft, since ebpf cannot run here: {why}");
     }
-    Ok(selected.backend)
+    let mut backend = selected.backend;
+    for line in backend.unguarded()? {
+        log::warn!("backend {}: {line}", backend.kind());
+    }
+    Ok(backend)
 }
 
 /// Fails where the modem is not plugged in.

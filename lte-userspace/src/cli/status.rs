@@ -64,6 +64,8 @@ struct PeerReport {
 struct GuardReport {
     backend: Kind,
     counters: Vec<Counter>,
+    /// What it cannot see or hold on this machine.
+    unguarded: Vec<String>,
     error: Option<String>,
 }
 
@@ -145,8 +147,12 @@ fn guards() -> anyhow::Result<Vec<GuardReport>> {
     for mut backend in select::all() {
         if backend.present()? {
             let counters = backend.counters();
+            let unguarded = backend
+                .unguarded()
+                .unwrap_or_else(|error| vec![chain(&error)]);
             guards.push(GuardReport {
                 backend: backend.kind(),
+                unguarded,
                 error: counters.as_ref().err().map(|error| chain(error)),
                 counters: counters.unwrap_or_default(),
             });
@@ -193,6 +199,9 @@ fn print(report: &Report) {
     }
     for guard in &report.guards {
         println!("guard    {}", guard.backend);
+        for line in &guard.unguarded {
+            println!("  not guarded: {line}");
+        }
         for counter in guard.counters.iter().filter(|counter| counter.packets > 0) {
             println!(
                 "  {:<28} {:>10} packets {:>14} bytes",
