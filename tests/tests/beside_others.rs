@@ -17,10 +17,12 @@ for_each_backend!(
 const MANAGER: &str = "table inet firewalld {
     chain mangle_PREROUTING { type filter hook prerouting priority -140; policy accept; }
     chain nat_PREROUTING { type nat hook prerouting priority -90; policy accept; }
+    chain nat_POST_external {
+        meta nfproto ipv4 oifname != \"lo\" masquerade
+    }
     chain nat_POSTROUTING { type nat hook postrouting priority 110; policy accept;
         oifname \"wan\" goto nat_POST_external
     }
-    chain nat_POST_external { meta nfproto ipv4 oifname != \"lo\" masquerade }
     chain filter_PREROUTING { type filter hook prerouting priority 10; policy accept;
         icmpv6 type { nd-router-advert, nd-neighbor-solicit } accept
         meta nfproto ipv6 fib saddr . mark . iif oif missing drop
@@ -107,7 +109,7 @@ fn beside(backend: Backend, theirs: &str) -> Result<()> {
     let before = scene.lab.snapshot()?;
     let listed = others_tables(&scene)?;
     let agent = scene.installation()?.start(backend)?;
-    scene.prompt_handshake(&agent)?;
+    scene.handshake_after(agent.started())?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(5)?;
     ensure!(

@@ -140,9 +140,10 @@ impl Stage<'_> {
             std::thread::sleep(Duration::from_millis(30));
         }
         self.learn(case)?;
-        // Nothing has passed since the last case, but what had to be learned, out by the modem.
+        // Nothing has passed since the last case but what had to be learned, which is on its way
+        // out.
         let before = match self.books.take() {
-            Some(books) if case.known.is_empty() || self.hook != Hook::ModemOut => books,
+            Some(books) if case.known.is_empty() || self.hook == Hook::ModemIn => books,
             _ => self.books()?,
         };
         self.rig.drain()?;

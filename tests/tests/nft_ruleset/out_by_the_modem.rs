@@ -47,7 +47,15 @@ fn it_needs_no_default_route_and_no_uplink() {
 #[test]
 fn wireguards_shapes_pass_and_nothing_else_of_its_port() {
     let rig = Rig::open();
-    let shaped = [(1, 148), (2, 92), (3, 64), (4, 32), (4, 48), (4, 1440)];
+    let shaped = [
+        (1, 148),
+        (2, 92),
+        (3, 64),
+        (4, 32),
+        (4, 33),
+        (4, 48),
+        (4, 1440),
+    ];
     for (kind, length) in shaped {
         rig.round_trip(&message(kind, length));
     }
@@ -59,14 +67,19 @@ fn wireguards_shapes_pass_and_nothing_else_of_its_port() {
     for (kind, length) in shaped {
         let mut reserved = message(kind, length);
         reserved[2] = 1;
-        others.extend([
-            message(kind, length - 1),
-            message(kind, length + 1),
-            message(kind + 4, length),
-            reserved,
-        ]);
+        others.extend([message(kind + 4, length), reserved]);
+        // Data is of any length from 32 bytes on.
+        if kind != 4 {
+            others.extend([message(kind, length - 1), message(kind, length + 1)]);
+        }
     }
-    others.extend([message(4, 16), message(1, 92), vec![], vec![0xfe]]);
+    others.extend([
+        message(4, 31),
+        message(4, 16),
+        message(1, 92),
+        vec![],
+        vec![0xfe],
+    ]);
     others.extend([vec![0xff, 0xff], vec![4, 0, 0]]);
     rig.at_carrier.clear();
     for payload in &others {
