@@ -9,6 +9,7 @@
 mod differences;
 mod observer;
 mod rig;
+mod rows;
 mod sides;
 mod verdict;
 
