@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Kernel, KernelError, PROTOCOL, is_ours, nothing_there};
+use super::{Kernel, KernelError, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
 use crate::config::Cidr;
 use crate::desired::{Family, Route};
 
@@ -64,13 +64,15 @@ impl Kernel {
         Ok(routes)
     }
 
-    /// Adds a route, in place of one to the same destination in the same table.
+    /// Adds a route: in our own table in place of one to the same destination, in the main table
+    /// beside what is there. Somebody else's route there is an error, EEXIST.
     pub async fn add_route(&self, route: &Route) -> Result<(), KernelError> {
         let index = self.index(&route.interface).await?;
-        self.handle
-            .route()
-            .add(message(route, index))
-            .replace()
+        let mut request = self.handle.route().add(message(route, index));
+        if route.table != MAIN_TABLE {
+            request = request.replace();
+        }
+        request
             .execute()
             .await
             .map_err(KernelError::netlink(format!("adding {route}")))

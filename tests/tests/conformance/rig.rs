@@ -334,9 +334,10 @@ impl Rig {
     }
 }
 
-/// A packet whose IPv4 header's checksum is wrong would be nobody's.
+/// A packet whose IPv4 header's checksum is wrong would be nobody's. One of fewer than five words has
+/// none.
 fn check_sum(ip: &[u8]) -> Result<()> {
-    if ip.len() < 20 || ip[0] >> 4 != 4 {
+    if ip.len() < 20 || ip[0] >> 4 != 4 || ip[0] & 15 < 5 {
         return Ok(());
     }
     let header = ip.get(..usize::from(ip[0] & 15) * 4).unwrap_or_default();

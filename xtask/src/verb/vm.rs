@@ -94,6 +94,20 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Boots a machine for one command, whose output and status come through.
 pub(crate) fn one_job(job: Job, extras: &[Extra], choice: &Choice) -> Result<ExitCode> {
+    hear(job, extras, choice, &mut Through::default())
+}
+
+/// The same, with what it writes to stdout kept.
+pub(crate) fn gather(job: Job, extras: &[Extra], choice: &Choice) -> Result<(ExitCode, Vec<u8>)> {
+    let mut through = Through {
+        kept: Some(Vec::new()),
+        ..Through::default()
+    };
+    let status = hear(job, extras, choice, &mut through)?;
+    Ok((status, through.kept.unwrap_or_default()))
+}
+
+fn hear(job: Job, extras: &[Extra], choice: &Choice, through: &mut Through) -> Result<ExitCode> {
     let deadline = job.deadline;
     let cache = Cache::open()?;
     let image = Image::pack(&Plan { jobs: vec![job] }, extras)?;
@@ -109,7 +123,6 @@ pub(crate) fn one_job(job: Job, extras: &[Extra], choice: &Choice) -> Result<Exi
         cpus: choice.cpus,
         memory: choice.memory,
     };
-    let mut through = Through::default();
     // The guest keeps the command's deadline; ours is for a guest that cannot.
     let all = Duration::from_secs(deadline.saturating_add(180));
     let run = Run {
@@ -118,7 +131,7 @@ pub(crate) fn one_job(job: Job, extras: &[Extra], choice: &Choice) -> Result<Exi
         deadline: all,
         console: &console,
     };
-    let outcome = image.boot(&cache, choice.kernel, &run, &mut through)?;
+    let outcome = image.boot(&cache, choice.kernel, &run, through)?;
     if let Outcome::NeverUp(why) | Outcome::Broke(why) = outcome {
         eprintln!("{}", console::tail(&console, 20));
         say::error(&anyhow::anyhow!(
@@ -139,11 +152,13 @@ pub(crate) fn one_job(job: Job, extras: &[Extra], choice: &Choice) -> Result<Exi
 #[derive(Debug, Default)]
 struct Through {
     end: Option<End>,
+    /// What came to stdout, where it is not passed on.
+    kept: Option<Vec<u8>>,
 }
 
 impl Through {
-    fn status(self, deadline: u64) -> Result<ExitCode> {
-        Ok(match self.end {
+    fn status(&self, deadline: u64) -> Result<ExitCode> {
+        Ok(match &self.end {
             Some(End::Exit(status)) => ExitCode::from(status.to_le_bytes()[0]),
             Some(End::Signal(signal)) => {
                 say::error(&anyhow::anyhow!("the command died of signal {signal}"));
@@ -168,6 +183,10 @@ impl Listener for Through {
     fn start(&mut self, _job: usize) {}
 
     fn output(&mut self, stream: Stream, bytes: &[u8]) -> Result<()> {
+        if let (Stream::Out, Some(kept)) = (stream, &mut self.kept) {
+            kept.extend_from_slice(bytes);
+            return Ok(());
+        }
         let written = match stream {
             Stream::Out => {
                 let mut out = std::io::stdout().lock();

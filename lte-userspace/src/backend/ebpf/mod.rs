@@ -103,6 +103,8 @@ impl Backend for Ebpf {
                 first_error.get_or_insert(error);
             }
         }
+        // Handed over once: what is told of later would be older than it is said to be.
+        self.inherited.clear();
         // The maps exist from the first load on; a guard without any attachment needs no peers.
         if let Err(error) = maps::add_peers(want) {
             first_error.get_or_insert(error);

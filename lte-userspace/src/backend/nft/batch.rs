@@ -155,7 +155,10 @@ fn pick(body: &Value, keys: &[&str]) -> Value {
 /// The counters of a table: those that its rules name, and with the values of the table that it
 /// replaces all that were there. None is ever lost, also where no rule names it for a while.
 fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<Item = Value> + 'a {
-    let tallies: BTreeMap<_, _> = old.into_iter().flat_map(TableState::counters).collect();
+    let tallies: BTreeMap<_, _> = old
+        .into_iter()
+        .flat_map(|old| old.counters(old.egress_header()))
+        .collect();
     let mut names = table.counters();
     names.extend(tallies.keys());
     let link = table

@@ -37,6 +37,8 @@ pub struct Nft {
     /// Asked of the kernel once; it does not change while the machine runs.
     features: Cell<Option<Features>>,
     seen: Option<Seen>,
+    /// Bytes of link header in each packet that the egress chain counts, as it was loaded here.
+    header: Option<u64>,
     /// Remotes that another backend remembers.
     inherited: BTreeMap<Remote, Duration>,
 }
@@ -65,6 +67,7 @@ impl Nft {
             program,
             features: Cell::new(None),
             seen: None,
+            header: None,
             inherited: BTreeMap::new(),
         })
     }
@@ -175,6 +178,7 @@ impl Backend for Nft {
         }
         self.commit(&load, "loading the nftables tables lte_backup")?;
         let loaded = self.read()?;
+        self.header = Some(loaded.egress_header());
         let wrong = contents(&rules, &loaded);
         if let Some(first) = wrong.first() {
             return Err(BackendError::failed(
@@ -246,13 +250,19 @@ impl Backend for Nft {
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
-        let state = self.read()?;
+        let state = match self.header {
+            Some(_) => State::read_counters(&self.program).map_err(|e| {
+                BackendError::failed("reading the counters of the tables lte_backup", e)
+            })?,
+            None => self.read()?,
+        };
+        let header = self.header.unwrap_or_else(|| state.egress_header());
         let counter = |(name, tally): (&str, state::Tally)| Counter {
             name: name.to_owned(),
             packets: tally.packets,
             bytes: tally.bytes,
         };
-        Ok(state.counters().into_iter().map(counter).collect())
+        Ok(state.counters(header).into_iter().map(counter).collect())
     }
 }
 

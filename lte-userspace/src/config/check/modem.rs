@@ -45,14 +45,14 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         parsed.collect::<Vec<_>>().into_iter().collect()
     });
     let addresses = addresses?;
-    let places = places(&addresses, &gateways?, problems);
-    if raw.address.all.is_empty() {
+    if addresses.is_empty() {
         problems.add(
             raw.address.span,
             "the modem needs an address as in \"192.168.0.2/24\"",
         );
+        return None;
     }
-    let (v4, v6) = places?;
+    let (v4, v6) = places(&addresses, &gateways?, problems)?;
     let name_servers = name_servers?;
     for (server, span) in &name_servers {
         if if server.is_ipv4() { v4 } else { v6 }.is_none() {

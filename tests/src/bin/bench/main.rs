@@ -5,6 +5,7 @@ mod guard;
 mod plot;
 mod programs;
 mod report;
+mod tunnel;
 mod veth;
 mod ways;
 
@@ -27,6 +28,12 @@ struct Arguments {
     /// How often each thing is measured; an odd number has a median of its own.
     #[arg(long, value_name = "N", default_value = "21")]
     rounds: usize,
+    /// Measure a whole tunnel alone, and print its figures as JSON.
+    #[arg(long)]
+    tunnel: bool,
+    /// Take the figures of such a run into the report.
+    #[arg(long, value_name = "FILE")]
+    also: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -40,11 +47,23 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.tunnel {
+        println!(
+            "{}",
+            serde_json::to_string(&tunnel::measure(arguments.rounds)?)?
+        );
+        return Ok(());
+    }
     // Nothing of a guard that may be in place on this machine is seen or touched.
     bpffs::private().context("a BPF file system of our own")?;
     let mut report = Report::of_this_machine()?;
     report.chapters.push(programs::measure(arguments.rounds)?);
     report.chapters.extend(veth::measure(arguments.rounds)?);
+    if let Some(file) = &arguments.also {
+        let text = std::fs::read(file).with_context(|| file.display().to_string())?;
+        let chapter = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
+        report.chapters.push(chapter);
+    }
     print!("{report}");
     report.write(&arguments.out)
 }

@@ -151,8 +151,8 @@ pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
     });
     Ok(Chapter {
         title: "Each program by itself, ns a packet (BPF_PROG_TEST_RUN)".to_owned(),
-        unit: "ns",
-        compared: "over the empty classifier",
+        unit: "ns".to_owned(),
+        compared: "over the empty classifier".to_owned(),
         rows: rows.collect(),
     })
 }

@@ -6,12 +6,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::plot;
 
 /// What a figure is to be, compared with its baseline.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Goal {
     /// No more than this.
@@ -21,7 +21,7 @@ pub(crate) enum Goal {
 }
 
 /// One thing that was measured in every round.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) name: String,
     /// Median, least and most, in the chapter's unit.
@@ -32,12 +32,12 @@ pub(crate) struct Row {
 }
 
 /// Things that are compared with one baseline.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Chapter {
     pub(crate) title: String,
-    pub(crate) unit: &'static str,
+    pub(crate) unit: String,
     /// What the comparison is: a difference or a ratio, and to what.
-    pub(crate) compared: &'static str,
+    pub(crate) compared: String,
     pub(crate) rows: Vec<Row>,
 }
 

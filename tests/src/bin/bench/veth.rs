@@ -61,7 +61,7 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
             }
         }
     }
-    let chapter = |title: &str, compared, baseline: Way, ways: &[Way]| {
+    let chapter = |title: &str, compared: &str, baseline: Way, ways: &[Way]| {
         let index = |way: Way| Way::ALL.iter().position(|other| *other == way);
         let mut rows = Vec::new();
         for (kind, (direction, _, ip)) in kinds.iter().enumerate() {
@@ -82,8 +82,8 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
         }
         Chapter {
             title: title.to_owned(),
-            unit: "packets/s",
-            compared,
+            unit: "packets/s".to_owned(),
+            compared: compared.to_owned(),
             rows,
         }
     };

@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// The unit tests on this machine only
     #[arg(long)]
     host: bool,
+    /// Also on the kernels in between what else runs on the oldest and the newest only
+    #[arg(long)]
+    everywhere: bool,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -41,6 +44,11 @@ impl Args {
         kernels.sort_unstable();
         kernels.dedup();
         kernels
+    }
+
+    /// Whether each kernel runs each test, as it does for whoever asks for a part.
+    fn everywhere(&self) -> bool {
+        self.everywhere || !self.kernel.is_empty() || self.filter.is_some()
     }
 
     fn on_host(&self) -> bool {
@@ -67,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
             }
             if !kernels.is_empty() {
                 note(&mut report, "lab tests", |report| {
-                    guest::run(&cache, &built, &kernels, filter, report)
+                    guest::run(&cache, &built, &kernels, args, report)
                 });
             }
         }

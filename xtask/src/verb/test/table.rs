@@ -1,6 +1,6 @@
 //! The results, and how they are shown. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::figures::Figures;
@@ -36,6 +36,8 @@ pub(crate) struct Report {
     kernels: Vec<Series>,
     host: Vec<HostRow>,
     tests: BTreeMap<String, BTreeMap<Series, Cell>>,
+    /// Tests that are not meant for a kernel: they run on others.
+    elsewhere: BTreeSet<(String, Series)>,
     /// What the tests have measured.
     pub(crate) figures: Figures,
 }
@@ -47,6 +49,7 @@ impl Report {
             kernels: kernels.to_owned(),
             host: Vec::new(),
             tests: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             figures: Figures::default(),
         }
     }
@@ -83,6 +86,15 @@ impl Report {
             .insert(kernel, cell);
     }
 
+    /// A test that runs on other kernels, and not on this one.
+    pub(crate) fn elsewhere(&mut self, kernel: Series, test: &str) {
+        self.elsewhere.insert((test.to_owned(), kernel));
+    }
+
+    fn is_elsewhere(&self, kernel: Series, test: &str) -> bool {
+        self.elsewhere.contains(&(test.to_owned(), kernel))
+    }
+
     /// Whether nothing was run.
     pub(crate) fn is_empty(&self) -> bool {
         self.counts() == [0; 3]
@@ -102,8 +114,11 @@ impl Report {
                 *sum += one;
             }
         }
-        for cells in self.tests.values() {
+        for (test, cells) in &self.tests {
             for kernel in &self.kernels {
+                if self.is_elsewhere(*kernel, test) {
+                    continue;
+                }
                 let verdict = cells
                     .get(kernel)
                     .map_or(Verdict::Failed, |cell| cell.verdict);
@@ -150,10 +165,21 @@ impl fmt::Display for Report {
             for (test, cells) in &self.tests {
                 write!(f, "  {test:width$}")?;
                 for kernel in &self.kernels {
-                    write!(f, "  {:>7}", word(cells.get(kernel)))?;
+                    let word = if self.is_elsewhere(*kernel, test) {
+                        "-"
+                    } else {
+                        word(cells.get(kernel))
+                    };
+                    write!(f, "  {word:>7}")?;
                 }
                 writeln!(f)?;
             }
+        }
+        if !self.elsewhere.is_empty() {
+            writeln!(
+                f,
+                "\n-: runs on the oldest and the newest kernel; `cargo xtask test --everywhere` runs it on all"
+            )?;
         }
         self.figures.show(f, &self.kernels)?;
         let noted = |wanted: Verdict| {
@@ -200,6 +226,18 @@ mod tests {
             text.contains("tunnel::down on 7.2: needs a modem"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_test_that_is_meant_for_other_kernels_is_not_missed_here() {
+        let (old, new) = (series("5.10"), series("7.2"));
+        let mut report = Report::new(&[old, new]);
+        report.kernel(old, "bad_input::key", Verdict::Passed, "");
+        report.elsewhere(new, "bad_input::key");
+        let text = report.to_string();
+        assert!(report.passed(), "{text}");
+        assert_eq!(text.lines().last(), Some("1 passed, 0 failed, 0 skipped"));
+        assert!(!text.contains("NOT RUN"), "{text}");
     }
 
     #[test]
