@@ -144,7 +144,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// A link's state, and its IPv6 address with it, come up to a second after the command.
+    /// A link's state, and its own IPv6 address with it, come up to a second after the command.
     fn wait_settled(&self, options: &Options) -> Result<()> {
         let mut expected = vec!["lan0"];
         if options.uplink != Uplink::Down {
@@ -154,7 +154,8 @@ impl Lab {
             let addresses = self
                 .router
                 .run(|| Ok(fs::read_to_string("/proc/thread-self/net/if_inet6")?))?;
-            let up = |link: &&str| addresses.lines().any(|line| line.ends_with(*link));
+            let is_own = |line: &str, link: &str| line.starts_with("fe80") && line.ends_with(link);
+            let up = |link: &&str| addresses.lines().any(|line| is_own(line, link));
             Ok(expected.iter().all(up).then_some(()))
         })
     }

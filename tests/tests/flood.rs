@@ -177,8 +177,12 @@ struct Tcpdump(Option<Child>);
 
 impl Tcpdump {
     fn start(carrier: &Netns) -> Result<Self> {
+        // Replies are left out by the filter too: older kernels show a socket what leaves as well, and
+        // so many of them would crowd out what is looked for.
         let filter = format!(
-            "not (src port {LISTEN_PORT} and dst host {PEER} and udp dst port {PEER_PORT}) and not arp"
+            "not (src port {LISTEN_PORT} and dst host {PEER} and udp dst port {PEER_PORT}) \
+             and not (src host {PEER} and udp src port {PEER_PORT} and dst port {LISTEN_PORT}) \
+             and not arp"
         );
         let mut child = carrier.spawn(
             Command::new("tcpdump")
@@ -191,6 +195,8 @@ impl Tcpdump {
                     "-p",
                     "-l",
                     "--immediate-mode",
+                    "-B",
+                    "16384",
                 ])
                 .arg(filter)
                 .stdin(Stdio::null())

@@ -154,7 +154,7 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
 /// The way down: everything of ours goes, and what was changed is as it was found. The tunnel goes
 /// first and the guard last, so nothing ever passes unguarded.
 pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
-    let mut restored = restore(have, record, None);
+    let mut restored = restore(have, record, None, &[]);
     restored.extend(record.send_redirects.iter().map(|value| {
         Object::Sysctl(Sysctl {
             interface: "all".to_owned(),
@@ -182,24 +182,32 @@ pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
     }
 }
 
-/// What brings recorded interfaces back to how they were found, but for one.
-pub(super) fn restore(have: &Observed, record: &Record, except: Option<u32>) -> Vec<Object> {
+/// What brings recorded interfaces back to how they were found, but for what is wanted of them; that
+/// one of them, the modem, is up is wanted in any case.
+pub(super) fn restore(
+    have: &Observed,
+    record: &Record,
+    modem: Option<u32>,
+    want: &[Object],
+) -> Vec<Object> {
     let mut objects = Vec::new();
     for (index, before) in &record.interfaces {
         let Some(link) = have.link_at(*index) else {
             continue;
         };
-        if except == Some(*index) {
-            continue;
-        }
-        if !before.up {
+        if !before.up && modem != Some(*index) {
             objects.push(Object::Admin(Admin {
                 interface: link.name.clone(),
                 up: false,
             }));
         }
         for key in SysctlKey::OF_THE_MODEM {
-            if let Some(value) = before.sysctls.get(&sysctl_name(key)) {
+            let wanted = want.iter().any(|object| {
+                matches!(object, Object::Sysctl(sysctl) if sysctl.interface == link.name && sysctl.key == key)
+            });
+            if let Some(value) = before.sysctls.get(&sysctl_name(key))
+                && !wanted
+            {
                 objects.push(Object::Sysctl(Sysctl {
                     interface: link.name.clone(),
                     key,

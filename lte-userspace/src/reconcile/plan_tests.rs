@@ -377,3 +377,21 @@ fn a_guard_that_another_backend_left_goes_at_the_end() {
     let plan = up(&want(), &bare(), &Record::default(), &guard);
     assert!(text(&plan).ends_with("set link wg-lte up\nremove guard (nft)\n"));
 }
+
+/// A config that no longer speaks of IPv6 leaves none of its traces on the modem.
+#[test]
+fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
+    let mut record = record();
+    let modem = record.interfaces.get_mut(&MODEM).unwrap();
+    modem
+        .sysctls
+        .insert("ipv6/disable_ipv6".to_owned(), "1".to_owned());
+    let restored = |modem| {
+        let objects = restore(&complete(), &record, modem, &want());
+        objects.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let traces = "sysctl net.ipv6.conf.modem.disable_ipv6 = 1";
+    assert_eq!(restored(Some(MODEM)), [traces]);
+    // Where it is the modem no more, it goes down as well.
+    assert_eq!(restored(None), ["link modem down", traces]);
+}

@@ -77,7 +77,8 @@ impl View {
         };
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);
-        want.extend(plan::restore(&observed, record, modem));
+        let restored = plan::restore(&observed, record, modem, &want);
+        want.extend(restored);
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
         let warnings = warnings(config, &observed, &facts)?;

@@ -9,6 +9,7 @@ pub(crate) mod protocol;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -67,7 +68,14 @@ impl Image {
         let mut needed = vec![tools::QEMU];
         needed.extend(tools::GUEST);
         tools::require(&needed, "the virtual machine")?;
-        let archive = workspace::scratch("vm")?.join(format!("{}.cpio", std::process::id()));
+        // One process may have several.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!(
+            "{}-{}.cpio",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
+        let archive = workspace::scratch("vm")?.join(name);
         let mut file = BufWriter::new(create(&archive)?);
         userland(plan, extras)?.write(&mut file)?;
         file.flush()?;

@@ -312,7 +312,8 @@ impl Listener for Ear<'_, '_> {
 
     fn end(&mut self, job: usize, end: End) {
         let output = self.running.as_ref().map_or(&[][..], |one| &one.output);
-        let failure = failure(&end, &String::from_utf8_lossy(output));
+        let name = self.names.get(job).map_or("", String::as_str);
+        let failure = failure(&end, &String::from_utf8_lossy(output), name);
         self.record(job, failure);
         self.next = job + 1;
     }
@@ -365,10 +366,15 @@ impl Ear<'_, '_> {
 }
 
 /// Why a test has failed: it passed only if its process ended well and the harness says that
-/// exactly one test passed.
-fn failure(end: &End, output: &str) -> Option<String> {
+/// exactly one test passed, and that it was this one.
+fn failure(end: &End, output: &str, name: &str) -> Option<String> {
     let summary = libtest::summary(output);
+    let (_, path) = name.split_once("::").unwrap_or(("", name));
+    let begun = format!("test {path} ... ");
     match end {
+        End::Exit(0) if !output.lines().any(|line| line.starts_with(&begun)) => {
+            Some("another test ran in its place".to_owned())
+        }
         End::Exit(0) => match summary {
             Some(sum) if sum.passed == 1 && sum.failed == 0 => None,
             Some(_) => Some("it did not run".to_owned()),
@@ -388,13 +394,18 @@ mod tests {
 
     #[test]
     fn only_one_passed_test_is_a_pass() {
-        let ok = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
-        let none = "test result: ok. 0 passed; 0 failed; 0 ignored; 0 measured; 9 filtered out";
-        assert_eq!(failure(&End::Exit(0), ok), None);
-        assert!(failure(&End::Exit(0), none).is_some());
-        assert!(failure(&End::Exit(0), "").is_some());
-        assert!(failure(&End::Exit(101), ok).is_some());
-        assert!(failure(&End::Signal(11), ok).is_some());
-        assert!(failure(&End::Deadline, ok).is_some());
+        let told = |passed| {
+            format!(
+                "test a::b ... ok\n\ntest result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; 9 filtered out"
+            )
+        };
+        let failure = |end, output: &str| failure(&end, output, "file::a::b");
+        assert_eq!(failure(End::Exit(0), &told(1)), None);
+        assert!(failure(End::Exit(0), &told(0)).is_some());
+        assert!(failure(End::Exit(0), &told(1).replace("a::b", "a::c")).is_some());
+        assert!(failure(End::Exit(0), "").is_some());
+        assert!(failure(End::Exit(101), &told(1)).is_some());
+        assert!(failure(End::Signal(11), &told(1)).is_some());
+        assert!(failure(End::Deadline, &told(1)).is_some());
     }
 }
