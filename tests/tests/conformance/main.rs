@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what failed by panicking")]
 
 mod differences;
+mod nf_tables;
 mod observer;
 mod rig;
 mod rows;

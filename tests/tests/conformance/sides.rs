@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,10 +15,8 @@ use lte_tests::corpus::{Case, Device, Fate, Known, Memory, Site, Talk, When};
 use lte_userspace::backend::ebpf::Ebpf;
 use lte_userspace::backend::nft::Nft;
 use lte_userspace::backend::{Backend, Counter, Guard, LinkHeader, Permit, Protocol, Uplink};
-use nix::sys::socket::{
-    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
-};
 
+use crate::nf_tables::{INET, NETDEV, NfTables};
 use crate::observer::Observer;
 use crate::rig::Rig;
 use crate::verdict::{Verdict, comparable};
@@ -75,6 +72,7 @@ impl Side {
             },
             side: self,
             observer: Observer::new(&rig.netns)?,
+            tables: NfTables::new(&rig.netns)?,
             dirty: false,
             marking: false,
             books: None,
@@ -89,6 +87,7 @@ impl Side {
             };
             cases.iter().map(judge).collect()
         });
+        stage.books_agree()?;
         let Stage { rig, side, .. } = stage;
         rig.netns.run(|| match side.backend().remove() {
             Ok(()) => Ok(()),
@@ -119,6 +118,7 @@ fn guard(rig: &Rig, hook: Hook) -> Result<Guard> {
 struct Stage<'a> {
     side: &'a mut Side,
     observer: Observer,
+    tables: NfTables,
     /// Something is remembered, or may be.
     dirty: bool,
     /// A rule marks what is forwarded.
@@ -168,7 +168,40 @@ impl Stage<'_> {
         })
     }
 
+    /// The books as the kernel has them: of nftables both tables' counters together, without the
+    /// link header that the egress chain has in it.
     fn books(&mut self) -> Result<Books> {
+        if self.installed.is_some() {
+            return self.told_books();
+        }
+        let header = self.rig.site.modem.map_or(0, Device::header_len) as u64;
+        let mut books = Books::new();
+        for (family, name, packets, bytes) in self.tables.counters("lte_backup")? {
+            let link = match family {
+                NETDEV if name.starts_with("modem-out/") => header,
+                _ => 0,
+            };
+            let book = books.entry(name).or_default();
+            *book = (book.0 + packets, book.1 + bytes - packets * link);
+        }
+        Ok(books)
+    }
+
+    /// What the backend tells is what the kernel has.
+    fn books_agree(&mut self) -> Result<()> {
+        let some = |books: Books| -> Books {
+            let moved = books.into_iter().filter(|(_, (packets, _))| *packets > 0);
+            moved.collect()
+        };
+        let (has, tells) = (some(self.books()?), some(self.told_books()?));
+        ensure!(
+            has == tells,
+            "the kernel has {has:?}, the backend tells {tells:?}"
+        );
+        Ok(())
+    }
+
+    fn told_books(&mut self) -> Result<Books> {
         let side = &mut *self.side;
         let counters: Vec<Counter> = self.rig.netns.run(|| Ok(side.backend().counters()?))?;
         let book = |counter: Counter| (counter.name, (counter.packets, counter.bytes));
@@ -194,24 +227,22 @@ impl Stage<'_> {
         {
             let site = self.rig.site;
             let egress = self.rig.netns.run(|| Ok(nft.unguarded()?.is_empty()))?;
-            let families = [(site.ipv4, '4'), (site.ipv6, '6')];
-            for (_, digit) in families
-                .iter()
-                .filter(|(on, _)| *on && site.modem.is_some())
-            {
-                writeln!(commands, "flush set inet lte_backup remote{digit}")?;
-                writeln!(commands, "flush set inet lte_backup permit{digit}")?;
-                if egress {
-                    writeln!(commands, "flush set netdev lte_backup permit{digit}")?;
-                }
-            }
+            let mut sets = Vec::new();
             if site.modem.is_some() {
-                commands += "flush set inet lte_backup permit_any\n";
-                if egress {
-                    commands += "flush set netdev lte_backup permit_any\n";
+                let digits = [(site.ipv4, '4'), (site.ipv6, '6')];
+                let tables: &[u8] = if egress { &[INET, NETDEV] } else { &[INET] };
+                for (_, digit) in digits.iter().filter(|(on, _)| *on) {
+                    sets.push((INET, format!("remote{digit}")));
+                    sets.extend(
+                        tables
+                            .iter()
+                            .map(|table| (*table, format!("permit{digit}"))),
+                    );
                 }
+                sets.extend(tables.iter().map(|table| (*table, "permit_any".to_owned())));
             }
-            self.rig.netns.run(flush_conntrack)?;
+            self.tables.flush_sets("lte_backup", &sets)?;
+            self.tables.flush_conntrack()?;
         }
         if commands.is_empty() {
             return Ok(());
@@ -323,28 +354,4 @@ fn moved(hook: Hook, before: &Books, after: &Books) -> Result<Vec<(Class, u64, u
         }
     }
     Ok(moved)
-}
-
-/// `IPCTNL_MSG_CT_DELETE` of nothing in particular.
-fn flush_conntrack() -> Result<()> {
-    const DELETE: u16 = 1 << 8 | 2;
-    const REQUEST_AND_ACK: u16 = 1 | 4;
-    let socket = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkNetFilter,
-    )?;
-    let mut message = 20_u32.to_ne_bytes().to_vec();
-    message.extend(DELETE.to_ne_bytes());
-    message.extend(REQUEST_AND_ACK.to_ne_bytes());
-    message.resize(20, 0);
-    let kernel = NetlinkAddr::new(0, 0);
-    sendto(socket.as_raw_fd(), &message, &kernel, MsgFlags::empty())?;
-    let mut answer = [0; 256];
-    let length = recv(socket.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    ensure!(length >= 20, "no answer to flushing conntrack");
-    let error = i32::from_ne_bytes([answer[16], answer[17], answer[18], answer[19]]);
-    ensure!(error == 0, "flushing conntrack: error {error}");
-    Ok(())
 }

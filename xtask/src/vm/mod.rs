@@ -50,6 +50,9 @@ pub(crate) struct Run<'a> {
     pub(crate) console: &'a Path,
 }
 
+/// How many userlands this process has packed: each has a file of its own.
+static IMAGES: AtomicU32 = AtomicU32::new(0);
+
 /// A userland, packed once and booted with any kernel.
 #[derive(Debug)]
 pub(crate) struct Image {
@@ -68,12 +71,10 @@ impl Image {
         let mut needed = vec![tools::QEMU];
         needed.extend(tools::GUEST);
         tools::require(&needed, "the virtual machine")?;
-        // One process may have several.
-        static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!(
             "{}-{}.cpio",
             std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
+            IMAGES.fetch_add(1, Ordering::Relaxed)
         );
         let archive = workspace::scratch("vm")?.join(name);
         let mut file = BufWriter::new(create(&archive)?);

@@ -122,8 +122,12 @@ fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
         let closed = book(Hook::ModemOut, Class::DropFamily);
         table.rule(chain, [is_protocol(family.header()), closed, drop()]);
     }
-    let neighbour = book(Hook::ModemOut, Class::Neighbour);
-    table.rule(chain, [is_protocol("arp"), neighbour, accept()]);
+    if modem.header == LinkHeader::Ethernet {
+        // By the frame's own word: from some kernel on `meta protocol` looks behind a VLAN tag.
+        let arp = eq(field("ether", "type"), text("arp"));
+        let neighbour = book(Hook::ModemOut, Class::Neighbour);
+        table.rule(chain, [arp, neighbour, accept()]);
+    }
     let not_ip = book(Hook::ModemOut, Class::DropNotIp);
     table.rule(chain, [not_ip, drop()]);
 
