@@ -165,11 +165,14 @@ fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
     plug()?;
     let asked = Instant::now();
     router.ip(&format!("route add {default}"))?;
-    wait::until(PATIENCE, "the guard on wan2", || {
-        Ok(guard_line(&agent)
-            .filter(|line| line.contains(" wan2"))
-            .map(drop))
-    })?;
+    // nftables' rules are about every interface but the modem, and know no list of uplinks.
+    if backend == Backend::Ebpf {
+        wait::until(PATIENCE, "the guard on wan2", || {
+            Ok(guard_line(&agent)
+                .filter(|line| line.contains(" wan2"))
+                .map(drop))
+        })?;
+    }
     eprintln!(
         "measured: wan2 is guarded {:?} after its default route",
         asked.elapsed()
@@ -193,7 +196,10 @@ fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
     router.ip(&format!("route add {default}"))?;
     quiet(&agent)?;
     let line = guard_line(&agent).unwrap_or_default();
-    ensure!(line.contains(" wan2"), "wan2 got no guard anew: {line}");
+    ensure!(
+        backend == Backend::Nft || line.contains(" wan2"),
+        "wan2 got no guard anew: {line}"
+    );
     let agent = without_rules(&scene, agent, backend).context("an uplink plugged in again")?;
     nothing_at_the_provider(&scene)?;
     scene.nothing_foreign()?;

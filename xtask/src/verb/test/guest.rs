@@ -34,6 +34,9 @@ const KERNEL_DEADLINE: Duration = Duration::from_mins(30);
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
 
+/// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
+const ROOM: usize = 2560;
+
 /// A test to be run.
 #[derive(Debug)]
 struct Test {
@@ -178,15 +181,13 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// All kernels, two side by side where there are two processors: a test waits more than it
-    /// computes.
+    /// All kernels, some of them side by side.
     fn all(&self, sets: &[Set]) {
         let kernels: VecDeque<(Series, &Set)> = sets
             .iter()
             .flat_map(|set| set.kernels.iter().map(move |kernel| (*kernel, set)))
             .collect();
-        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let side_by_side = processors.clamp(1, 2).min(kernels.len());
+        let side_by_side = side_by_side().min(kernels.len());
         let queue = Mutex::new(kernels);
         std::thread::scope(|scope| {
             for _ in 0..side_by_side {
@@ -272,6 +273,20 @@ impl Work<'_> {
         }
         Ok(())
     }
+}
+
+/// How many machines at once: three on two processors, for a test waits half of its time; and no more
+/// than the memory has room for.
+fn side_by_side() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let free = std::fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| {
+            let line = text.lines().find_map(|l| l.strip_prefix("MemAvailable:"))?;
+            line.split_whitespace().next()?.parse::<usize>().ok()
+        })
+        .map_or(1, |kilobytes| kilobytes / 1024 / ROOM);
+    (processors * 3 / 2).min(free).clamp(1, 4)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
