@@ -267,13 +267,14 @@ mod tests {
             (3, 64, Message::Cookie),
             (4, 32, Message::Data),
             (4, 128, Message::Data),
+            (4, 1412, Message::Data),
         ] {
             let packet = Packet::of_ethernet(&udp(&shaped(kind, length)));
             assert_eq!(packet.kind, Kind::WireGuard(message));
             assert_eq!(packet.ports, Some((51821, 51820)));
             assert_eq!(packet.bytes, 28 + length);
         }
-        for (kind, length) in [(1, 147), (2, 93), (3, 63), (4, 16), (4, 33), (5, 32)] {
+        for (kind, length) in [(1, 147), (2, 93), (3, 63), (4, 16), (4, 31), (5, 32)] {
             let packet = Packet::of_ethernet(&udp(&shaped(kind, length)));
             assert_eq!(packet.kind, Kind::Udp, "type {kind}, {length} bytes");
         }

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Also on the kernels in between what else runs on the oldest and the newest only
     #[arg(long)]
     everywhere: bool,
+    /// Only what runs on every kernel
+    #[arg(long, conflicts_with = "everywhere")]
+    pub(super) scenarios: bool,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -48,7 +51,7 @@ impl Args {
 
     /// Whether each kernel runs each test, as it does for whoever asks for a part.
     fn everywhere(&self) -> bool {
-        self.everywhere || !self.kernel.is_empty() || self.filter.is_some()
+        !self.scenarios && (self.everywhere || !self.kernel.is_empty() || self.filter.is_some())
     }
 
     fn on_host(&self) -> bool {
