@@ -10,20 +10,20 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use lte_tests::addresses::{LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT};
 use lte_tests::capture::{Capture, Direction, Seen};
+use lte_tests::frame_socket::FrameSocket;
 use lte_tests::netns::Netns;
 use lte_tests::sysctl;
 use lte_tests::topology::{Lab, Options};
 use lte_tests::wait::{self, PATIENCE};
 use lte_userspace::backend::nft::Nft;
 use lte_userspace::backend::{Backend, Guard, Inet, LinkHeader, Modem};
-use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
-    SockaddrLike, sendto, setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto,
+    setsockopt, socket, sockopt,
 };
 
 /// The peer, as the tunnel sends to it.
@@ -295,30 +295,8 @@ pub(crate) fn is_from(seen: &Seen, address: impl Into<IpAddr>) -> bool {
 
 /// Sends a frame through a packet socket.
 pub(crate) fn send_frame(netns: &Netns, interface: &str, frame: &[u8]) {
-    netns
-        .run(|| {
-            let (family, kind) = (AddressFamily::Packet, SockType::Raw);
-            let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, SockProtocol::EthAll)?;
-            let to = libc::sockaddr_ll {
-                sll_family: libc::AF_PACKET as u16,
-                sll_protocol: u16::from_be_bytes([frame[12], frame[13]]).to_be(),
-                sll_ifindex: if_nametoindex(interface)?.cast_signed(),
-                sll_hatype: 0,
-                sll_pkttype: 0,
-                sll_halen: 6,
-                sll_addr: [0xff; 8],
-            };
-            let length = size_of_val(&to) as libc::socklen_t;
-            // SAFETY: the pointer is to a live address of that length, which says what it is.
-            let to = unsafe { LinkAddr::from_raw((&raw const to).cast(), Some(length)) };
-            let to = to.context("no link address")?;
-            match sendto(socket.as_raw_fd(), frame, &to, MsgFlags::empty()) {
-                // The egress hook has dropped it.
-                Ok(_) | Err(Errno::ENOBUFS | Errno::EPERM) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        })
-        .unwrap();
+    let socket = FrameSocket::open(netns, interface).unwrap();
+    socket.send(frame).unwrap();
 }
 
 /// Sends an ICMP message to an address; its checksum is put in.
