@@ -22,6 +22,7 @@ pub mod figure;
 pub mod flood;
 pub mod frame_socket;
 pub mod installation;
+pub mod kernel_version;
 pub mod keys;
 pub mod name_server;
 pub mod netns;

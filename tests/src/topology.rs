@@ -64,6 +64,18 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// As over LTE, so that what is under way when something changes is not nothing. Where it
+    /// takes no time at all, WireGuard can have its peer's answer before it has set its clock to
+    /// wait for it (`wg_packet_send_handshake_initiation`), and asks again 5 s later.
+    pub fn lte() -> Self {
+        Self {
+            delay: Duration::from_millis(20),
+            ..Self::default()
+        }
+    }
+}
+
 /// The namespaces, set up. All go when it goes.
 #[derive(Debug)]
 pub struct Lab {

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
+use lte_tests::kernel_version;
 use lte_tests::scene::Scene;
 use lte_tests::seccomp::{hidden, without_bpf, without_netfilter};
 use lte_tests::topology::{Lab, Options};
@@ -182,26 +183,18 @@ fn what_is_not_guarded_is_said() -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let installation = scene.installation()?;
     let agent = installation.start(Backend::Nft)?;
-    let release = nix::sys::utsname::uname()?;
-    let release = release.release().to_string_lossy();
-    let mut parts = release
-        .split('.')
-        .map(|part| part.parse::<u32>().unwrap_or(0));
-    let version = (
-        parts.next().context("no version")?,
-        parts.next().unwrap_or(0),
-    );
+    let version = kernel_version::running()?;
     let expected = usize::from(version < (5, 16));
     let words = "packet sockets";
     let log = agent.log();
     let said = log.iter().filter(|line| line.contains(words)).count();
-    ensure!(said == expected, "{release}: said {said} times: {log:?}");
+    ensure!(said == expected, "{version:?}: said {said} times: {log:?}");
     let status = installation.run(None, &["status"])?;
     let shown = status
         .stdout
         .lines()
         .filter(|line| line.contains(words))
         .count();
-    ensure!(shown == expected, "{release}: {status:?}");
+    ensure!(shown == expected, "{version:?}: {status:?}");
     agent.interrupt()
 }

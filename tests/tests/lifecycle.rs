@@ -56,7 +56,7 @@ fn down_without_an_uplink_leaves_nothing(backend: Backend) -> Result<()> {
 }
 
 fn datapath_outlives_the_agent(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
+    let scene = Scene::open(&Options::lte())?;
     let before = scene.lab.snapshot()?;
     let installation = scene.installation()?;
     let agent = installation.start(backend)?;

@@ -14,7 +14,7 @@ use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
-use lte_tests::{bpf, traffic};
+use lte_tests::{bpf, kernel_version, traffic};
 
 /// Of what would use the modem, at least so much has to be seen trying.
 const TRIED: usize = 100;
@@ -30,7 +30,7 @@ fn from_nft_to_ebpf() -> Result<()> {
 }
 
 fn switch(from: Backend, to: Backend) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
+    let scene = Scene::open(&Options::lte())?;
     let before = scene.lab.snapshot()?;
     let installation = scene.installation()?;
     let agent = installation.start(from)?;
@@ -69,8 +69,9 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
     })?;
     ensure!(tried >= TRIED, "only {tried} foreign packets were sent");
     ensure!(is_there(to, &scene.lab.router)?, "no guard of {to}");
+    let spared = losses_of_a_qdisc()?;
     for report in [pinger.stop()?, back.stop()?] {
-        ensure!(report.sent() > 0 && report.lost() == 0, "{report}");
+        ensure!(report.sent() > 0 && report.lost() <= spared, "{report}");
     }
     let more = initiations(&scene)? - handshakes;
     ensure!(more == 0, "{more} new handshakes");
@@ -82,6 +83,13 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
         .ip("route del default dev modem metric 1\n")?;
     agent.interrupt()?;
     before.assert_same(&scene.lab.router)
+}
+
+/// Before TCX links (6.6) a clsact qdisc comes and goes with the eBPF guard, on the modem and on the
+/// uplink, and the kernel drops what an interface is given to send in that moment
+/// (`qdisc_graft`: `dev_deactivate`, `dev_activate`), whoever adds it.
+fn losses_of_a_qdisc() -> Result<usize> {
+    Ok(usize::from(kernel_version::running()? < (6, 6)))
 }
 
 /// How many handshakes the router has begun so far.

@@ -1,6 +1,6 @@
 //! The tunnel comes up over the modem, and stays up when the uplink is gone.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
@@ -17,16 +17,8 @@ for_each_backend!(
     cold_start_without_a_link
 );
 
-/// As over LTE, so that what is under way when something changes is not nothing.
-fn lte() -> Options {
-    Options {
-        delay: Duration::from_millis(20),
-        ..Options::default()
-    }
-}
-
 fn up(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&lte())?;
+    let scene = Scene::open(&Options::lte())?;
     let before = scene.lab.snapshot()?;
     let agent = scene.installation()?.start(backend)?;
     scene.prompt_handshake(&agent)?;
@@ -50,7 +42,7 @@ fn up(backend: Backend) -> Result<()> {
 }
 
 fn uplink_lost(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&lte())?;
+    let scene = Scene::open(&Options::lte())?;
     let agent = scene.installation()?.start(backend)?;
     scene.handshake_after(agent.started())?;
     let pinger = scene.ping_tunnel()?;
@@ -74,7 +66,10 @@ fn cold_start_without_a_link(backend: Backend) -> Result<()> {
 }
 
 fn cold_start(backend: Backend, uplink: Uplink) -> Result<()> {
-    let scene = Scene::open(&Options { uplink, ..lte() })?;
+    let scene = Scene::open(&Options {
+        uplink,
+        ..Options::lte()
+    })?;
     let agent = scene.installation()?.start(backend)?;
     scene.prompt_handshake(&agent)?;
     let pinger = scene.ping_tunnel()?;
