@@ -4,7 +4,7 @@
 use std::ffi::CStr;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
 use lte_tests::kernel_version;
