@@ -1,11 +1,13 @@
 //! Traffic that is not the tunnel's, some of it made to look as if it were.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::netns::Netns;
+use crate::wait::{self, PATIENCE};
 
 /// A payload of WireGuard's shape: transport data, as long as a keepalive.
 pub fn shaped_as_data() -> Vec<u8> {
@@ -19,6 +21,18 @@ pub fn shaped_as_initiation() -> Vec<u8> {
     let mut payload = vec![0x5a; 148];
     payload[..4].copy_from_slice(&[1, 0, 0, 0]);
     payload
+}
+
+/// Binds. The last user of the port may have it for a moment yet: a process that was started
+/// meanwhile inherits the socket until it executes its program.
+fn bind(address: SocketAddr) -> Result<UdpSocket> {
+    wait::until(PATIENCE, "a port to be free", || {
+        match UdpSocket::bind(address) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    })
 }
 
 /// Sends UDP from a port of choice, each payload once to each destination, all of one family. Errors of sending are
@@ -35,7 +49,7 @@ pub fn send_udp(
         _ => Ipv4Addr::UNSPECIFIED.into(),
     };
     let socket = netns
-        .run(|| Ok(UdpSocket::bind((any, from_port))?))
+        .run(|| bind((any, from_port).into()))
         .with_context(|| format!("UDP port {from_port} in {}", netns.name()))?;
     let mut accepted = 0;
     for to in to {

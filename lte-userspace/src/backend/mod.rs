@@ -12,8 +12,10 @@ pub mod ebpf;
 pub mod nft;
 mod permit;
 pub mod select;
+mod watch;
 
 pub use permit::{Permit, Protocol};
+pub use watch::Watch;
 
 /// Which backend keeps the guard.
 #[derive(
@@ -209,6 +211,11 @@ pub trait Backend: fmt::Debug {
     /// Has the next [`Backend::apply`] take over far ends that another backend remembers, so that
     /// its guard knows them from its first packet on.
     fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>);
+
+    /// A way to hear of changes to the guard that rtnetlink does not tell of, where there is one.
+    fn watch(&self) -> Option<Watch> {
+        None
+    }
 
     /// The books.
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;

@@ -45,11 +45,20 @@ pub enum SysctlKey {
     /// Whether redirects are sent. Not ours to set: WireGuard turns it off for all interfaces when
     /// one of its own comes up, and so it is put back.
     SendRedirects,
+    /// How strictly the reverse path is checked. Only put back where somebody has loosened it.
+    RpFilter,
 }
 
 impl SysctlKey {
     /// Those of the modem that are ours to set.
     pub const OF_THE_MODEM: [Self; 3] = [Self::SrcValidMark, Self::DisableIpv6, Self::AcceptRa];
+    /// Those of the modem that are looked at, and written down as they were found.
+    pub const SEEN: [Self; 4] = [
+        Self::SrcValidMark,
+        Self::DisableIpv6,
+        Self::AcceptRa,
+        Self::RpFilter,
+    ];
 
     /// The family's directory and the file's name, as in `ipv4` and `src_valid_mark`.
     pub const fn path(self) -> (&'static str, &'static str) {
@@ -58,6 +67,7 @@ impl SysctlKey {
             Self::AcceptRa => ("ipv6", "accept_ra"),
             Self::DisableIpv6 => ("ipv6", "disable_ipv6"),
             Self::SendRedirects => ("ipv4", "send_redirects"),
+            Self::RpFilter => ("ipv4", "rp_filter"),
         }
     }
 }

@@ -14,12 +14,15 @@ use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
 use crate::backend::select;
 use crate::config::{BackendChoice, Config};
+use crate::kernel::KernelError;
 use crate::notify::Notifier;
 use crate::state::{Lock, Memory, free_port};
 
 /// After an event, how long to wait for more of the same burst, and how long at most.
 const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
-/// How often to look without a reason.
+/// How often to look at what changes without a word from the kernel.
+const GLANCE: Duration = Duration::from_millis(500);
+/// How often to look at everything without a reason.
 const SLOW: Duration = Duration::from_mins(1);
 
 /// How the agent ended.
@@ -60,7 +63,9 @@ impl Agent {
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.reset();
         let mut watchdog = interval(self.notifier.watchdog().unwrap_or(SLOW));
-        let mut events = Events::open(self.config.routing.table)?;
+        let mut glance = interval(GLANCE);
+        glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut events = self.listen()?;
         self.recall();
         let mut resolver = Resolver::start(&self.config);
         let mut status = String::new();
@@ -75,7 +80,7 @@ impl Agent {
                     () = received(&mut terminate) => return Ok(self.leave()),
                     () = received(&mut hangup) => {
                         if self.reload() {
-                            events = Events::open(self.config.routing.table)?;
+                            events = self.listen()?;
                             resolver = Resolver::start(&self.config);
                         }
                         break;
@@ -87,7 +92,7 @@ impl Agent {
                             settle(&mut events).await;
                         } else {
                             log::warn!("the kernel's event stream ended: opening it again");
-                            events = Events::open(self.config.routing.table)?;
+                            events = self.listen()?;
                         }
                         break;
                     }
@@ -95,10 +100,19 @@ impl Agent {
                         self.converger.look_for_strangers = true;
                         break;
                     }
+                    _ = glance.tick() => if self.converger.glance() { break },
                     () = &mut retry => break,
                 }
             }
         }
+    }
+
+    fn listen(&self) -> Result<Events, KernelError> {
+        let guard = self.converger.backends.first();
+        Events::open(
+            self.config.routing.table,
+            guard.and_then(|guard| guard.watch()),
+        )
     }
 
     /// Says how things stand, when that has changed.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::apply::apply;
+use super::glance;
 use super::observe::Observed;
 use super::plan::{Plan, Step, sysctl_name};
 use super::repairs::Repairs;
@@ -56,6 +57,8 @@ pub struct Converger {
     /// Whether all was in place at the last look, and the modem among it.
     settled: bool,
     modem: bool,
+    /// What was wanted when all was last in place.
+    wanted: Vec<Object>,
     /// When the last look at everything ended.
     looked: Instant,
     /// Failures and warnings that hold, to say each once.
@@ -92,6 +95,7 @@ impl Converger {
             retry: RETRY.0,
             settled: false,
             modem: false,
+            wanted: Vec::new(),
             looked: Instant::now(),
             said: BTreeSet::new(),
         }
@@ -144,6 +148,21 @@ impl Converger {
         }
         outcome.retry = Some(self.pause());
         outcome
+    }
+
+    /// A short look at what changes without anybody's being told. Returns whether a longer one is
+    /// due; while not all is in place, that is known already.
+    pub fn glance(&mut self) -> bool {
+        if !self.settled {
+            return false;
+        }
+        match glance::as_wanted(&self.wanted, self.backends.first_mut()) {
+            Ok(as_wanted) => !as_wanted,
+            Err(error) => {
+                log::debug!("{}", chain(&error));
+                true
+            }
+        }
     }
 
     /// The backend that keeps the guard.
@@ -267,6 +286,7 @@ impl Converger {
         let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();
         if steps.is_empty() && blocked.is_empty() {
             outcome.settled = true;
+            self.wanted = view.want;
             self.say(view.warnings, errors);
             return Ok(outcome);
         }
@@ -338,7 +358,7 @@ fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
             .or_insert_with(|| InterfaceBefore {
                 name: link.name.clone(),
                 up: link.up,
-                sysctls: SysctlKey::OF_THE_MODEM
+                sysctls: SysctlKey::SEEN
                     .into_iter()
                     .filter_map(|key| {
                         let value = view.observed.sysctls.get(&(link.index, key))?;

@@ -1,4 +1,7 @@
-//! What the kernel reports: changes of links, addresses, routes, rules and TC.
+//! What the kernel reports: changes of links, addresses, routes, rules and TC, and of the guard
+//! where its backend has a way to hear of them.
+
+use std::future::pending;
 
 use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
@@ -7,6 +10,10 @@ use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use crate::backend::Watch;
 use crate::kernel::{KernelError, PROTOCOL};
 
 const GROUPS: [MulticastGroup; 8] = [
@@ -28,30 +35,78 @@ type Received =
 pub(super) struct Events {
     received: Received,
     table: u32,
+    guard: Option<AsyncFd<Watch>>,
 }
 
 impl Events {
     /// Listens, in the network namespace of the calling thread; `table` is our routing table.
-    pub(super) fn open(table: u32) -> Result<Self, KernelError> {
+    pub(super) fn open(table: u32, guard: Option<Watch>) -> Result<Self, KernelError> {
         let (connection, _, received) = rtnetlink::new_multicast_connection(&GROUPS)
             .map_err(|error| KernelError::new("listening for changes (netlink)", error))?;
         tokio::spawn(connection);
-        Ok(Self { received, table })
+        let guard = guard.and_then(|watch| {
+            // SAFETY: the watch owns its socket, hands out the same number always, and closes it only
+            // when the AsyncFd that owns the watch is dropped.
+            unsafe { AsyncFd::register_with_interest(watch, Interest::READABLE) }
+                .inspect_err(|error| log::debug!("listening for changes of the guard: {error}"))
+                .ok()
+        });
+        Ok(Self {
+            received,
+            table,
+            guard,
+        })
     }
 
     /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
     /// in it is found by looking at everything again. `false`: the stream has ended.
     pub(super) async fn next(&mut self) -> bool {
-        while let Some((message, _)) = self.received.next().await {
-            match message.payload {
-                NetlinkPayload::Overrun(_) => return true,
-                NetlinkPayload::InnerMessage(message) if concerns(&message, self.table) => {
-                    return true;
-                }
-                _ => {}
+        let Self {
+            received,
+            table,
+            guard,
+        } = self;
+        tokio::select! {
+            open = of_objects(received, *table) => open,
+            () = of_the_guard(guard) => true,
+        }
+    }
+}
+
+async fn of_objects(received: &mut Received, table: u32) -> bool {
+    while let Some((message, _)) = received.next().await {
+        match message.payload {
+            NetlinkPayload::Overrun(_) => return true,
+            NetlinkPayload::InnerMessage(message) if concerns(&message, table) => {
+                return true;
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {
+    loop {
+        let Some(watch) = guard else {
+            return pending().await;
+        };
+        let told = match watch.readable_mut().await {
+            Ok(mut ready) => {
+                let told = ready.get_inner_mut().read();
+                ready.clear_ready();
+                told
+            }
+            Err(error) => Err(error),
+        };
+        match told {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => {
+                log::warn!("changes of the guard are no longer heard of at once: {error}");
+                *guard = None;
             }
         }
-        false
     }
 }
 

@@ -4,11 +4,13 @@ mod agent;
 mod apply;
 mod converge;
 mod events;
+mod glance;
 mod observe;
 mod permits;
 mod plan;
 mod repairs;
 mod resolve;
+mod reverse_path;
 mod take_down;
 mod view;
 

@@ -23,6 +23,8 @@ pub struct Observed {
     pub sysctls: BTreeMap<(u32, SysctlKey), String>,
     /// Whether redirects are sent on all interfaces, which WireGuard changes.
     pub send_redirects: Option<String>,
+    /// The least strictness of the reverse-path filter that all interfaces have.
+    pub rp_filter_of_all: Option<String>,
     /// Our WireGuard interface's settings.
     pub device: Option<wireguard::Found>,
 }
@@ -42,7 +44,7 @@ impl Observed {
             .collect();
         let mut sysctls = BTreeMap::new();
         for index in of_interest(&links) {
-            for key in SysctlKey::OF_THE_MODEM {
+            for key in SysctlKey::SEEN {
                 if let Some(name) = names.get(&index)
                     && let Some(value) = sysctl::read(name, key)?
                 {
@@ -61,6 +63,7 @@ impl Observed {
             routes: kernel.routes(&names).await?,
             rules: kernel.rules().await?,
             send_redirects: sysctl::read("all", SysctlKey::SendRedirects)?,
+            rp_filter_of_all: sysctl::read("all", SysctlKey::RpFilter)?,
             links,
             sysctls,
             device,

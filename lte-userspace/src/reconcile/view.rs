@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
+use super::reverse_path;
 use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint};
 use crate::desired::{self, Facts, Object};
@@ -43,6 +44,8 @@ pub struct View {
     pub observed: Observed,
     /// What the config did not say.
     pub facts: Facts,
+    /// What is to be there.
+    pub want: Vec<Object>,
     /// The difference.
     pub plan: Plan,
     /// What is not ours to change and yet worth knowing, one line each.
@@ -79,12 +82,14 @@ impl View {
         let mut want = desired::desired(config, &facts);
         let restored = plan::restore(&observed, record, modem, &want);
         want.extend(restored);
+        want.extend(modem.and_then(|modem| reverse_path::put_back(&observed, record, modem)));
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
         let warnings = warnings(config, &observed, &facts)?;
         Ok(Self {
             observed,
             facts,
+            want,
             plan,
             warnings,
         })

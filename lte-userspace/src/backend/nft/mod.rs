@@ -4,9 +4,10 @@
 //!   words; `permits`: what the agent opens for a time.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
 //! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here;
-//!   `generation`: whether it need be asked.
+//!   `generation`: whether it need be asked; `events`: that somebody has changed it.
 
 mod batch;
+mod events;
 mod expr;
 mod generation;
 mod inet;
@@ -20,7 +21,7 @@ mod state;
 mod table;
 mod terms;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote};
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
 use ruleset::{Features, Ruleset};
 use run::{Program, RunError};
 use seal::Seal;
@@ -247,6 +248,12 @@ impl Backend for Nft {
 
     fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
         self.inherited = remotes;
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        events::watch()
+            .inspect_err(|error| log::debug!("listening for changes of nftables: {error}"))
+            .ok()
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

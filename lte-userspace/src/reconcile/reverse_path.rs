@@ -1,0 +1,54 @@
+//! The modem's reverse-path filter, where somebody has loosened it.
+
+use super::observe::Observed;
+use super::plan::sysctl_name;
+use crate::desired::{Object, Sysctl, SysctlKey};
+use crate::state::Record;
+
+/// How strict a filter is: the larger of the interface's setting and that of `all` counts
+/// (`IN_DEV_MAXCONF`), 1 is strict, 2 loose, 0 none.
+fn strictness(own: &str, all: &str) -> Option<u8> {
+    let own: u8 = own.parse().ok()?;
+    match own.max(all.parse().ok()?) {
+        0 => Some(0),
+        1 => Some(2),
+        _ => Some(1),
+    }
+}
+
+/// The modem's own setting as it was found, where it has become looser since. One that is
+/// stricter, or was loose to begin with, is the owner's choice.
+pub(super) fn put_back(have: &Observed, record: &Record, modem: u32) -> Option<Object> {
+    let link = have.link_at(modem)?;
+    let all = have.rp_filter_of_all.as_deref()?;
+    let before = record.interfaces.get(&modem)?;
+    let before = before.sysctls.get(&sysctl_name(SysctlKey::RpFilter))?;
+    let now = have.sysctl(&link.name, SysctlKey::RpFilter)?;
+    let looser = now != before && strictness(now, all)? < strictness(before, all)?;
+    looser.then(|| {
+        Object::Sysctl(Sysctl {
+            interface: link.name.clone(),
+            key: SysctlKey::RpFilter,
+            value: before.clone(),
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict_goes_before_loose_and_loose_before_none() {
+        for (own, all, is) in [
+            ("0", "0", 0),
+            ("0", "1", 2),
+            ("1", "0", 2),
+            ("2", "1", 1),
+            ("0", "2", 1),
+        ] {
+            assert_eq!(strictness(own, all), Some(is), "{own}, {all}");
+        }
+        assert_eq!(strictness("strict", "0"), None);
+    }
+}
