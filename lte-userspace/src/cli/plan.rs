@@ -1,6 +1,6 @@
 //! `plan`: what would be done?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -67,6 +67,7 @@ impl Plan {
                 record: &before.record,
                 listen_port,
                 resolved: &resolved,
+                resting: BTreeSet::new(),
             };
             Ok(View::new(&Kernel::open()?, &mut backends, inputs).await?)
         })?;

@@ -113,6 +113,10 @@ pub struct Tunnel {
     pub listen_port: Option<u16>,
     /// Its MTU in bytes.
     pub mtu: u32,
+    /// How long a peer that does not answer is asked at WireGuard's own pace.
+    pub handshake_patience: Duration,
+    /// How long it is left in peace then, each time; zero: it never is.
+    pub handshake_pause: Duration,
     /// The far sides, at least one.
     pub peers: Vec<Peer>,
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
-use crate::config::{Cidr, Config, Endpoint, Place};
+use crate::config::{Cidr, Config, Endpoint, Place, PublicKey};
 use crate::kernel::MAIN_TABLE;
 
 mod object;
@@ -33,6 +33,8 @@ pub struct Facts {
     pub listen_port: u16,
     /// What the names of endpoints are known to mean.
     pub resolved: BTreeMap<Endpoint, SocketAddr>,
+    /// Peers that do not answer and are left in peace for a while.
+    pub resting: BTreeSet<PublicKey>,
 }
 
 /// The modem as it was found.
@@ -254,7 +256,10 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
             allowed_ips,
             // WireGuard greets a peer when its keepalive goes from off to on. So it stays off as
             // long as nobody knows where the peer is, and the first known address is used at once.
-            keepalive: endpoint.map_or(Duration::ZERO, |_| peer.persistent_keepalive),
+            // That of a peer at rest is off for the same reason.
+            keepalive: endpoint
+                .filter(|_| !facts.resting.contains(&peer.public_key))
+                .map_or(Duration::ZERO, |_| peer.persistent_keepalive),
         })
     }));
     objects

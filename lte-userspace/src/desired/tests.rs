@@ -28,6 +28,8 @@ fn config() -> Config {
             private_key: PrivateKey::from_bytes([1; 32]),
             listen_port: Some(51820),
             mtu: 1380,
+            handshake_patience: Duration::from_mins(5),
+            handshake_pause: Duration::from_mins(15),
             peers: vec![config::Peer {
                 public_key: PublicKey([2; 32]),
                 endpoint: "203.0.113.10:51820".parse().unwrap(),
@@ -63,6 +65,7 @@ fn facts() -> Facts {
         .into(),
         listen_port: 51820,
         resolved: BTreeMap::new(),
+        resting: BTreeSet::new(),
     }
 }
 

@@ -100,7 +100,7 @@ impl Agent {
                         self.converger.look_for_strangers = true;
                         break;
                     }
-                    _ = glance.tick() => if self.converger.glance() { break },
+                    _ = glance.tick() => if self.converger.glance(&self.config) { break },
                     () = &mut retry => break,
                 }
             }
@@ -226,6 +226,7 @@ impl Agent {
             self.converger.backends = vec![selected.backend];
         }
         self.converger.look_for_strangers = true;
+        self.converger.renew_patience();
         self.config = config;
         self.recall();
         Ok(())

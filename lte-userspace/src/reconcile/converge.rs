@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::apply::apply;
 use super::glance;
 use super::observe::Observed;
-use super::plan::{Plan, Step, sysctl_name};
+use super::patience::Patience;
+use super::plan::{Plan, Step};
 use super::repairs::Repairs;
 use super::view::{Inputs, View, ViewError};
+use super::write_down::write_down;
 use crate::backend::select::others;
 use crate::backend::{Backend, Kind, chain};
-use crate::config::{Config, Endpoint, Uplinks};
-use crate::desired::{Object, SysctlKey};
-use crate::kernel::Kernel;
-use crate::state::{Before, InterfaceBefore, Record, StateError};
+use crate::config::{Config, Endpoint};
+use crate::desired::Object;
+use crate::kernel::{Kernel, wireguard};
+use crate::state::{Before, Record, StateError};
 
 /// How often one convergence looks before it leaves the rest to the next event.
 const ROUNDS: usize = 4;
@@ -53,6 +55,7 @@ pub struct Converger {
     /// Whether what other backends have left is still to be looked for, when all else is done.
     pub look_for_strangers: bool,
     repairs: Repairs,
+    patience: Patience,
     retry: Duration,
     /// Whether all was in place at the last look, and the modem among it.
     settled: bool,
@@ -92,6 +95,7 @@ impl Converger {
             resolved: BTreeMap::new(),
             look_for_strangers: true,
             repairs: Repairs::default(),
+            patience: Patience::default(),
             retry: RETRY.0,
             settled: false,
             modem: false,
@@ -152,17 +156,25 @@ impl Converger {
 
     /// A short look at what changes without anybody's being told. Returns whether a longer one is
     /// due; while not all is in place, that is known already.
-    pub fn glance(&mut self) -> bool {
+    pub fn glance(&mut self, config: &Config) -> bool {
         if !self.settled {
             return false;
         }
-        match glance::as_wanted(&self.wanted, self.backends.first_mut()) {
-            Ok(as_wanted) => !as_wanted,
-            Err(error) => {
-                log::debug!("{}", chain(&error));
-                true
-            }
-        }
+        let device = wireguard::read(&config.tunnel.interface).map_err(ViewError::from);
+        let as_wanted = device.and_then(|device| {
+            let (now, clock) = (Instant::now(), SystemTime::now());
+            let changed = self.patience.consider(&config.tunnel, &device, now, clock);
+            let keeper = self.backends.first_mut();
+            Ok(!changed && glance::as_wanted(&self.wanted, &device, keeper)?)
+        });
+        as_wanted
+            .inspect_err(|error| log::debug!("{}", chain(error)))
+            .map_or(true, |as_wanted| !as_wanted)
+    }
+
+    /// What did not answer may answer now: the config is another.
+    pub fn renew_patience(&mut self) {
+        self.patience.renew();
     }
 
     /// The backend that keeps the guard.
@@ -207,6 +219,7 @@ impl Converger {
             record: &self.before.record,
             listen_port: self.listen_port,
             resolved: &self.resolved,
+            resting: self.patience.resting(),
         }
     }
 
@@ -267,9 +280,12 @@ impl Converger {
             record: &self.before.record,
             listen_port: self.listen_port,
             resolved: &self.resolved,
+            resting: self.patience.resting(),
         };
         let view = View::new(&self.kernel, &mut self.backends, inputs).await?;
         self.looked = Instant::now();
+        let modem = view.facts.modem.as_ref().map(|modem| modem.index);
+        self.patience.with_modem(modem);
         log::debug!(
             "looked in {} ms (strangers: {strangers}): {} steps",
             started.elapsed().as_millis(),
@@ -340,75 +356,4 @@ fn key(step: &Step) -> String {
         Step::Guard(..) => "set the guard".to_owned(),
         step => step.to_string(),
     }
-}
-
-/// Writes down how things were found, before anything of the plan is done, and forgets what has
-/// gone.
-fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
-    let modem = view.facts.modem.as_ref();
-    let settled = view.plan.steps.is_empty();
-    record.interfaces.retain(|index, _| {
-        let restored = settled && modem.is_none_or(|modem| modem.index != *index);
-        view.observed.link_at(*index).is_some() && !restored
-    });
-    if let Some(link) = modem.and_then(|modem| view.observed.link_at(modem.index)) {
-        record
-            .interfaces
-            .entry(link.index)
-            .or_insert_with(|| InterfaceBefore {
-                name: link.name.clone(),
-                up: link.up,
-                sysctls: SysctlKey::SEEN
-                    .into_iter()
-                    .filter_map(|key| {
-                        let value = view.observed.sysctls.get(&(link.index, key))?;
-                        Some((sysctl_name(key), value.clone()))
-                    })
-                    .collect(),
-                addresses: view
-                    .observed
-                    .addresses
-                    .iter()
-                    .filter(|found| found.index == link.index)
-                    .map(|found| found.cidr.to_string())
-                    .collect(),
-                added: Vec::new(),
-            });
-    }
-    for step in &view.plan.steps {
-        match step {
-            Step::Guard(..) => {
-                record.guards.insert(keeper);
-            }
-            Step::Put(Object::Link(link)) => {
-                let known = record.tunnel.replace(link.name.clone());
-                if known.is_none() {
-                    let now = &view.observed.send_redirects;
-                    record.send_redirects.clone_from(now);
-                }
-            }
-            Step::Put(Object::Address(address)) => {
-                let index = view
-                    .observed
-                    .link(&address.interface)
-                    .map(|link| link.index);
-                if let Some(before) = index.and_then(|index| record.interfaces.get_mut(&index)) {
-                    let text = address.cidr.to_string();
-                    if !before.added.contains(&text) {
-                        before.added.push(text);
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    record.uplinks = match config.uplinks {
-        Uplinks::DefaultRoutes => view
-            .facts
-            .uplinks
-            .iter()
-            .map(|(index, uplink)| (*index, uplink.name.clone()))
-            .collect(),
-        Uplinks::Named(_) => BTreeMap::new(),
-    };
 }

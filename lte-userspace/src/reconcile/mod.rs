@@ -6,6 +6,7 @@ mod converge;
 mod events;
 mod glance;
 mod observe;
+mod patience;
 mod permits;
 mod plan;
 mod repairs;
@@ -13,6 +14,7 @@ mod resolve;
 mod reverse_path;
 mod take_down;
 mod view;
+mod write_down;
 
 pub use agent::{Agent, Ending, chosen_port};
 pub use apply::{Failure, Outcome};

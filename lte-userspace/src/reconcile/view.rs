@@ -8,7 +8,7 @@ use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
 use super::reverse_path;
 use crate::backend::{Backend, BackendError};
-use crate::config::{Config, Endpoint};
+use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, Object};
 use crate::kernel::{Kernel, KernelError, sysctl};
 use crate::state::Record;
@@ -35,6 +35,8 @@ pub struct Inputs<'a> {
     pub listen_port: u16,
     /// What endpoint names are known to mean.
     pub resolved: &'a BTreeMap<Endpoint, SocketAddr>,
+    /// Peers that do not answer and are left in peace for a while.
+    pub resting: BTreeSet<PublicKey>,
 }
 
 /// What was seen, and what is to be done about it.
@@ -61,6 +63,7 @@ impl View {
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
         let Inputs { config, record, .. } = inputs;
+        let resting = inputs.resting;
         let started = Instant::now();
         let identity = &config.modem.identity;
         let observed = Observed::look(kernel, Some(&config.tunnel.interface), |links| {
@@ -77,6 +80,7 @@ impl View {
             uplinks: observed.uplinks(config, &record.uplinks),
             listen_port: inputs.listen_port,
             resolved: inputs.resolved.clone(),
+            resting,
         };
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);

@@ -1,6 +1,6 @@
 //! Any text as a config file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -74,6 +74,7 @@ fn taken(config: &Config) {
         uplinks: BTreeMap::new(),
         listen_port: config.tunnel.listen_port.unwrap_or(40000),
         resolved: BTreeMap::new(),
+        resting: BTreeSet::new(),
     };
     let objects = desired(config, &facts);
     assert!(

@@ -14,6 +14,9 @@ use crate::config::key::{PrivateKey, read_private_key};
 use crate::config::raw::{RawPeer, RawTunnel};
 use crate::config::{Modem, Peer, Tunnel};
 
+/// The longest pause between handshakes, in seconds: a way back in that is tried once a week is none.
+const ONE_DAY: u32 = 86_400;
+
 pub(super) fn tunnel(
     raw: Spanned<RawTunnel>,
     directory: &Path,
@@ -49,6 +52,16 @@ pub(super) fn tunnel(
         .mtu
         .as_ref()
         .map_or(Some(1380), |mtu| number(mtu, "mtu", least, 65456, problems));
+    let mut seconds = |value: &Option<Spanned<i64>>, name, least, default: u32| {
+        value
+            .as_ref()
+            .map_or(Some(default), |value| {
+                number(value, name, least, ONE_DAY, problems)
+            })
+            .map(|seconds| Duration::from_secs(seconds.into()))
+    };
+    let handshake_patience = seconds(&raw.handshake_patience, "handshake_patience", 1, 300);
+    let handshake_pause = seconds(&raw.handshake_pause, "handshake_pause", 0, 900);
     if raw.peer.is_empty() {
         problems.add(span, "the tunnel has no peer: add a [[tunnel.peer]]");
     }
@@ -59,6 +72,8 @@ pub(super) fn tunnel(
         private_key: private_key?,
         listen_port: listen_port?,
         mtu: mtu?,
+        handshake_patience: handshake_patience?,
+        handshake_pause: handshake_pause?,
         peers: peers?,
     })
 }

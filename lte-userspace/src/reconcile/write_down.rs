@@ -1,0 +1,81 @@
+//! How things were found, written down before they are changed.
+
+use std::collections::BTreeMap;
+
+use super::plan::{Step, sysctl_name};
+use super::view::View;
+use crate::backend::Kind;
+use crate::config::{Config, Uplinks};
+use crate::desired::{Object, SysctlKey};
+use crate::state::{InterfaceBefore, Record};
+
+/// Writes down how things were found, before anything of the plan is done, and forgets what has
+/// gone.
+pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
+    let modem = view.facts.modem.as_ref();
+    let settled = view.plan.steps.is_empty();
+    record.interfaces.retain(|index, _| {
+        let restored = settled && modem.is_none_or(|modem| modem.index != *index);
+        view.observed.link_at(*index).is_some() && !restored
+    });
+    if let Some(link) = modem.and_then(|modem| view.observed.link_at(modem.index)) {
+        record
+            .interfaces
+            .entry(link.index)
+            .or_insert_with(|| InterfaceBefore {
+                name: link.name.clone(),
+                up: link.up,
+                sysctls: SysctlKey::SEEN
+                    .into_iter()
+                    .filter_map(|key| {
+                        let value = view.observed.sysctls.get(&(link.index, key))?;
+                        Some((sysctl_name(key), value.clone()))
+                    })
+                    .collect(),
+                addresses: view
+                    .observed
+                    .addresses
+                    .iter()
+                    .filter(|found| found.index == link.index)
+                    .map(|found| found.cidr.to_string())
+                    .collect(),
+                added: Vec::new(),
+            });
+    }
+    for step in &view.plan.steps {
+        match step {
+            Step::Guard(..) => {
+                record.guards.insert(keeper);
+            }
+            Step::Put(Object::Link(link)) => {
+                let known = record.tunnel.replace(link.name.clone());
+                if known.is_none() {
+                    let now = &view.observed.send_redirects;
+                    record.send_redirects.clone_from(now);
+                }
+            }
+            Step::Put(Object::Address(address)) => {
+                let index = view
+                    .observed
+                    .link(&address.interface)
+                    .map(|link| link.index);
+                if let Some(before) = index.and_then(|index| record.interfaces.get_mut(&index)) {
+                    let text = address.cidr.to_string();
+                    if !before.added.contains(&text) {
+                        before.added.push(text);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    record.uplinks = match config.uplinks {
+        Uplinks::DefaultRoutes => view
+            .facts
+            .uplinks
+            .iter()
+            .map(|(index, uplink)| (*index, uplink.name.clone()))
+            .collect(),
+        Uplinks::Named(_) => BTreeMap::new(),
+    };
+}

@@ -1,0 +1,79 @@
+//! A peer that does not answer is left in peace, and asked again now and then.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lte_tests::addresses::TUNNEL;
+use lte_tests::agent::Agent;
+use lte_tests::backend::Backend;
+use lte_tests::netns::Netns;
+use lte_tests::packet::{Kind, Message};
+use lte_tests::scene::{Scene, from_modem};
+use lte_tests::topology::Options;
+use lte_tests::wait::{self, PATIENCE};
+
+/// WireGuard goes on by itself for so long (REKEY_ATTEMPT_TIME), and this is some more.
+const LAST_WORD: Duration = Duration::from_secs(100);
+
+#[test]
+fn a_silent_peer_is_asked_now_and_then() -> Result<()> {
+    let (scene, agent) = without_an_answer("handshake_patience = 3\nhandshake_pause = 6")?;
+    for wanted in ["off", "80", "off"] {
+        keepalive_becomes(&scene.lab.router, wanted)?;
+    }
+    ensure!(said(&agent, "does not answer") == 1, "{:?}", agent.log());
+    scene.lab.vps.netns.ip("link set wg0 up\n")?;
+    wait::until(PATIENCE, "word that the peer answers", || {
+        Ok((said(&agent, "answers again") == 1).then_some(()))
+    })?;
+    keepalive_becomes(&scene.lab.router, "80")?;
+    let pinger = scene.ping_tunnel()?;
+    pinger.wait_for_more(3)?;
+    pinger.stop()?;
+    scene.nothing_leaked()?;
+    agent.interrupt()
+}
+
+#[test]
+fn nothing_is_sent_while_it_is_left_in_peace() -> Result<()> {
+    let (scene, agent) = without_an_answer("handshake_patience = 3\nhandshake_pause = 3600")?;
+    keepalive_becomes(&scene.lab.router, "off")?;
+    std::thread::sleep(LAST_WORD);
+    let before = initiations(&scene)?;
+    ensure!(before > 5, "only {before} handshakes were tried");
+    std::thread::sleep(Duration::from_secs(20));
+    let more = initiations(&scene)? - before;
+    ensure!(more == 0, "{more} handshakes in 20 s");
+    agent.interrupt()
+}
+
+/// A running agent whose peer is there and does not answer.
+fn without_an_answer(settings: &str) -> Result<(Scene, Agent)> {
+    let scene = Scene::open(&Options::lte())?;
+    scene.lab.vps.netns.ip("link set wg0 down\n")?;
+    let mut installation = scene.installation()?;
+    installation.config = installation
+        .config
+        .with("mtu = 1380", &format!("mtu = 1380\n{settings}"))?;
+    let agent = installation.start(Backend::Ebpf)?;
+    Ok((scene, agent))
+}
+
+fn keepalive_becomes(router: &Netns, wanted: &str) -> Result<()> {
+    wait::until(PATIENCE, &format!("a keepalive of {wanted}"), || {
+        let shown = router.tool("wg", &["show", TUNNEL, "persistent-keepalive"])?;
+        Ok((shown.split_whitespace().nth(1) == Some(wanted)).then_some(()))
+    })
+}
+
+fn said(agent: &Agent, words: &str) -> usize {
+    let log = agent.log();
+    log.iter().filter(|line| line.contains(words)).count()
+}
+
+/// How many handshakes the router has begun.
+fn initiations(scene: &Scene) -> Result<usize> {
+    scene
+        .at_carrier
+        .count(|seen| seen.packet.kind == Kind::WireGuard(Message::Initiation) && from_modem(seen))
+}
