@@ -24,6 +24,7 @@ pub mod frame_socket;
 pub mod installation;
 pub mod kernel_version;
 pub mod keys;
+pub mod long;
 pub mod name_server;
 pub mod netns;
 pub mod notify;

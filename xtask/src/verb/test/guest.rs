@@ -6,12 +6,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
 use super::Args;
 use super::host::{Built, Executable};
+use super::length::Length;
 use super::libtest;
 use super::table::{Report, Verdict};
 use crate::fetch::kernel::Series;
@@ -39,10 +40,6 @@ const ON_THE_ENDS: [&str; 10] = [
     "properties::",
 ];
 
-/// For one test, in seconds. The slowest take a minute under emulation.
-const TEST_DEADLINE: u64 = 180;
-/// For all tests of a kernel.
-const KERNEL_DEADLINE: Duration = Duration::from_mins(35);
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
 /// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
@@ -65,13 +62,12 @@ pub(crate) fn run(
     args: &Args,
     report: &mut Report,
 ) -> Result<()> {
-    let filter = args.filter.as_deref().unwrap_or_default();
     let agent_text = built.agent.to_string_lossy().into_owned();
     let mut extras = vec![extra(&built.agent)];
     let (mut tests, mut jobs) = (Vec::new(), Vec::new());
     for executable in &built.lab {
         let before = tests.len();
-        collect(executable, filter, &agent_text, &mut tests, &mut jobs)?;
+        collect(executable, args, &agent_text, &mut tests, &mut jobs)?;
         if tests.len() > before {
             extras.push(extra(&executable.path));
         }
@@ -107,6 +103,7 @@ pub(crate) fn run(
     }
     let work = Work {
         cache,
+        length: args.length(),
         report: Mutex::new(report),
     };
     work.all(&sets);
@@ -141,7 +138,7 @@ fn extra(path: &Path) -> Extra {
 /// Asks an executable for its tests.
 fn collect(
     executable: &Executable,
-    filter: &str,
+    args: &Args,
     agent: &str,
     tests: &mut Vec<Test>,
     jobs: &mut Vec<Job>,
@@ -154,6 +151,8 @@ fn collect(
         )?;
         Ok(libtest::list(&said))
     };
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let length = args.length();
     let ignored = ask(&["--ignored"])?;
     for path in ask(&[])? {
         let name = format!("{}::{path}", executable.name);
@@ -169,12 +168,15 @@ fn collect(
                     .into_iter()
                     .chain(harness.map(str::to_owned))
                     .collect(),
-                environment: vec![
+                environment: [
                     ("LTE_USERSPACE".to_owned(), agent.to_owned()),
                     // The file and line of a panic suffice, and symbols are slow to read there.
                     ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
-                ],
-                deadline: TEST_DEADLINE,
+                ]
+                .into_iter()
+                .chain(length.environment())
+                .collect(),
+                deadline: length.test_deadline(),
             });
         }
         tests.push(Test {
@@ -188,6 +190,7 @@ fn collect(
 /// What the kernels' threads share.
 struct Work<'a> {
     cache: &'a Cache,
+    length: Length,
     report: Mutex<&'a mut Report>,
 }
 
@@ -240,6 +243,7 @@ impl Work<'_> {
     fn boots(&self, kernel: Series, set: &Set, next: &mut usize, why: &mut String) -> Result<()> {
         let logs = workspace::scratch("test")?;
         let started = Instant::now();
+        let deadline = self.length.kernel_deadline();
         for boot in 0..BOOTS {
             let console = logs.join(format!("{kernel}-{boot}.console"));
             let path = logs.join(format!("{kernel}-{boot}.log"));
@@ -256,7 +260,7 @@ impl Work<'_> {
             let run = Run {
                 size: Size::USUAL,
                 first_job: *next,
-                deadline: KERNEL_DEADLINE.saturating_sub(started.elapsed()),
+                deadline: deadline.saturating_sub(started.elapsed()),
                 console: &console,
             };
             let outcome = set.image.boot(self.cache, kernel, &run, &mut ear)?;
@@ -277,7 +281,7 @@ impl Work<'_> {
                     *next = ear.next;
                 }
             }
-            if *next >= set.names.len() || started.elapsed() >= KERNEL_DEADLINE {
+            if *next >= set.names.len() || started.elapsed() >= deadline {
                 return Ok(());
             }
             say::warn(format_args!("kernel {kernel}: {why}; booting it again"));
@@ -409,7 +413,7 @@ fn failure(end: &End, output: &str, name: &str) -> Option<String> {
         End::Exit(101) => Some("it panicked or returned an error".to_owned()),
         End::Exit(status) => Some(format!("exit status {status}")),
         End::Signal(signal) => Some(format!("killed by signal {signal}")),
-        End::Deadline => Some(format!("not done after {TEST_DEADLINE} s")),
+        End::Deadline => Some("not done in its time".to_owned()),
         End::NotStarted(why) => Some(why.clone()),
     }
 }

@@ -3,6 +3,7 @@
 mod figures;
 mod guest;
 mod host;
+mod length;
 mod libtest;
 mod table;
 
@@ -10,6 +11,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
+use self::length::Length;
 use self::table::{Report, Verdict};
 use crate::fetch::kernel::Series;
 use crate::fetch::toolchain::Toolchain;
@@ -20,6 +22,10 @@ use crate::host::say;
 ///
 /// Ends in a table of the tests by kernel, and a last line `N passed, N failed, N skipped`.
 #[derive(Debug, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of the command line"
+)]
 pub(crate) struct Args {
     /// In a virtual machine of this kernel only; may be given again
     #[arg(long, value_name = "KERNEL")]
@@ -33,6 +39,9 @@ pub(crate) struct Args {
     /// Only what runs on every kernel
     #[arg(long, conflicts_with = "everywhere")]
     pub(super) scenarios: bool,
+    /// Repeat for an hour at most what chance decides: random damages, random deaths of the agent
+    #[arg(long)]
+    long: bool,
     /// Only tests whose name contains this
     filter: Option<String>,
 }
@@ -52,6 +61,14 @@ impl Args {
     /// Whether each kernel runs each test, as it does for whoever asks for a part.
     fn everywhere(&self) -> bool {
         !self.scenarios && (self.everywhere || !self.kernel.is_empty() || self.filter.is_some())
+    }
+
+    fn length(&self) -> Length {
+        if self.long {
+            Length::Long
+        } else {
+            Length::Usual
+        }
     }
 
     fn on_host(&self) -> bool {
