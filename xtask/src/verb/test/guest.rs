@@ -27,7 +27,7 @@ use crate::vm::{Image, Run, Size};
 /// an hour. On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that
 /// every promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
 /// names, a change of backend.
-const ON_THE_ENDS: [&str; 10] = [
+const ON_THE_ENDS: [&str; 11] = [
     "bad_input::",
     "beside_others::",
     "choosing::",
@@ -37,8 +37,12 @@ const ON_THE_ENDS: [&str; 10] = [
     "ipv6::",
     "kinds::",
     "nft_ruleset::",
+    "patience::",
     "properties::",
 ];
+
+/// What takes minutes of waiting, and runs with `--long` only.
+const LONG: [&str; 1] = ["patience::nothing_is_sent_while_it_is_left_in_peace"];
 
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
@@ -156,6 +160,9 @@ fn collect(
     let ignored = ask(&["--ignored"])?;
     for path in ask(&[])? {
         let name = format!("{}::{path}", executable.name);
+        if length == Length::Usual && LONG.contains(&name.as_str()) {
+            continue;
+        }
         if !name.contains(filter) {
             continue;
         }
