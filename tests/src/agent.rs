@@ -56,6 +56,11 @@ impl Agent {
         self.started
     }
 
+    /// The process's number.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has said so far, line by line.
     pub fn log(&self) -> Vec<String> {
         self.log

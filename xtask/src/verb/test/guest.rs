@@ -27,7 +27,8 @@ use crate::vm::{Image, Run, Size};
 /// an hour. On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that
 /// every promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
 /// names, a change of backend.
-const ON_THE_ENDS: [&str; 11] = [
+const ON_THE_ENDS: [&str; 12] = [
+    "at_rest::",
     "bad_input::",
     "beside_others::",
     "choosing::",
