@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::debian::{Package, parse_stanzas};
+use super::debian::{Package, parse_installed, parse_stanzas};
 use crate::host::cache::{Cache, check_sha256};
 use crate::host::{command, say, tools};
 
-/// The suites that have the kernels and rust-src.
-const SUITES: [&str; 5] = [
+/// The suites that have the kernels, rust-src and nft.
+const SUITES: [&str; 6] = [
     "bullseye",
     "bookworm",
     "bookworm-backports",
+    "trixie",
     "trixie-backports",
     "forky",
 ];
@@ -59,7 +60,7 @@ impl Apt {
     pub(crate) fn update(cache: &Cache) -> Result<Self> {
         if command::which("apt-get").is_none() {
             bail!(
-                "kernels and rust-src come from Debian packages, and this machine has no apt-get"
+                "kernels, rust-src and nft come from Debian packages, and this machine has no apt-get"
             );
         }
         if !Path::new(KEYRING).exists() {
@@ -133,6 +134,38 @@ impl Apt {
         names.sort_unstable();
         let text = command::output(self.command("apt-cache").arg("show").args(names))?;
         Ok(parse_stanzas(&text))
+    }
+
+    /// A package of a suite with all that it depends on: what installing it would bring to a machine
+    /// that has nothing.
+    pub(crate) fn with_dependencies(&self, name: &str, suite: &str) -> Result<Vec<Package>> {
+        let said = command::output(
+            self.command("apt-get")
+                .args(["-s", "--no-install-recommends", "-o"])
+                .arg(format!("APT::Default-Release={suite}"))
+                .args(["install", name]),
+        )
+        .map_err(|error| match &self.update_failure {
+            // apt says only that it does not know the suite.
+            Some(_) => self.not_found(&format!("{name} of {suite}")),
+            None => error,
+        })?;
+        let wanted = parse_installed(&said);
+        let exact = wanted
+            .iter()
+            .map(|(name, version)| format!("{name}={version}"));
+        let text = command::output(self.command("apt-cache").arg("show").args(exact))?;
+        let known = parse_stanzas(&text);
+        wanted
+            .into_iter()
+            .map(|(name, version)| {
+                let mut found = known.iter();
+                found
+                    .find(|one| one.name == name && one.version == version)
+                    .cloned()
+                    .ok_or_else(|| self.not_found(&format!("{name} {version}")))
+            })
+            .collect()
     }
 
     /// Why a package may not have been found: the lists that failed, else that no suite has it.
@@ -226,7 +259,7 @@ fn mirrors() -> Result<Vec<String>> {
     }
     if found.is_empty() {
         bail!(
-            "this machine's apt knows no Debian mirror to fetch kernels from: \
+            "this machine's apt knows no Debian mirror to fetch packages from: \
              set LTE_DEBIAN_MIRROR to one"
         );
     }

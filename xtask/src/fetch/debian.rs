@@ -41,12 +41,30 @@ pub(crate) fn parse_stanzas(text: &str) -> Vec<Package> {
         .collect()
 }
 
-/// Whether a package version is of an upstream series: `6.1.176-1` is of `6.1`, `6.12.3-1` is not.
+/// Names and versions of what `apt-get -s install` would install, in lines such as
+/// `Inst libc6 (2.41-12 Debian:13.1/stable [amd64]) [x:amd64 ]`.
+pub(crate) fn parse_installed(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| {
+            let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+            let version = rest.split([' ', ')']).next()?;
+            Some((name.to_owned(), version.to_owned()))
+        })
+        .collect()
+}
+
+/// The upstream part of a package version: `2.0` of `1:2.0-3+b1`.
+pub(crate) fn upstream(version: &str) -> &str {
+    split_version(version).1
+}
+
+/// Whether a version, a package's or upstream's, is of an upstream series: `6.1.176-1` is of `6.1`,
+/// `6.12.3-1` is not.
 pub(crate) fn is_of_series(version: &str, series: &str) -> bool {
     let upstream = version.split_once(':').map_or(version, |(_, rest)| rest);
     upstream
         .strip_prefix(series)
-        .is_some_and(|rest| rest.starts_with(['.', '-', '+', '~']))
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-', '+', '~']))
 }
 
 /// The newest cloud kernel of a series. The meta package of a suite names one version only, and
@@ -177,6 +195,7 @@ mod tests {
         assert!(is_of_series("6.1.176-1", "6.1"));
         assert!(is_of_series("7.2-1~exp1", "7.2"));
         assert!(is_of_series("1:6.1.176-1", "6.1"));
+        assert!(is_of_series("1.0.6", "1.0.6"));
         assert!(!is_of_series("6.12.95-1~bpo12+1", "6.1"));
         assert!(!is_of_series("5.10.223-1", "0.22"));
     }
@@ -211,6 +230,29 @@ mod tests {
             ]
         );
         assert!(kernel_parts("kmod, linux-base (>= 4.3~)").is_empty());
+    }
+
+    #[test]
+    fn what_would_be_installed_is_read_from_apts_simulation() {
+        let text = "Reading package lists...\n  libmnl0 nftables\n\
+                    Inst libgcc-s1 (14.2.0-19 Debian:13.8/stable [amd64]) []\n\
+                    Inst libmnl0 (1.0.4-3 Debian:11.11/oldoldstable, Debian:12.15/oldstable [amd64])\n\
+                    Inst libgmp10 (2:6.3.0+dfsg-3 Debian:13.8/stable [amd64])\n\
+                    Conf libmnl0 (1.0.4-3 Debian:12.15/oldstable [amd64])\n";
+        let expected = [
+            ("libgcc-s1", "14.2.0-19"),
+            ("libmnl0", "1.0.4-3"),
+            ("libgmp10", "2:6.3.0+dfsg-3"),
+        ]
+        .map(|(name, version)| (name.to_owned(), version.to_owned()));
+        assert_eq!(parse_installed(text), expected);
+    }
+
+    #[test]
+    fn an_upstream_version_has_neither_epoch_nor_revision() {
+        assert_eq!(upstream("1.1.3-1"), "1.1.3");
+        assert_eq!(upstream("2:6.3.0+dfsg-3+b1"), "6.3.0+dfsg");
+        assert_eq!(upstream("7.2"), "7.2");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apt::{self, Apt};
 use super::debian::{self, Package};
-use crate::host::cache::{Cache, check_sha256, sha256};
+use crate::host::cache::{Cache, check_sha256, fresh_dir, sha256};
 use crate::host::{command, say, tools};
 use crate::image::cpio::{Entry, Tree};
 use crate::image::modules::{self, Dependencies};
@@ -259,14 +259,6 @@ fn decompress(files: &[PathBuf]) -> Result<()> {
         command::output(unpack.args(of_kind))?;
     }
     Ok(())
-}
-
-fn fresh_dir(dir: &Path) -> Result<PathBuf> {
-    if dir.exists() {
-        fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
-    }
-    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    Ok(dir.to_owned())
 }
 
 /// The first file below a directory whose name will do.

@@ -1,6 +1,7 @@
-//! Bringing what this machine lacks: packages of other Debian suites, kernels, the toolchain's parts.
+//! Bringing what this machine lacks: packages of other Debian suites, kernels, nft, the toolchain's parts.
 
 pub(crate) mod apt;
 pub(crate) mod debian;
 pub(crate) mod kernel;
+pub(crate) mod nft;
 pub(crate) mod toolchain;

@@ -64,6 +64,15 @@ impl Cache {
     }
 }
 
+/// A directory that is there and empty.
+pub(crate) fn fresh_dir(dir: &Path) -> Result<PathBuf> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot clear {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    Ok(dir.to_owned())
+}
+
 /// The SHA-256 of a file, in hex.
 pub(crate) fn sha256(file: &Path) -> Result<String> {
     // coreutils' is everywhere and fast; ours, built without optimisation, would not be.

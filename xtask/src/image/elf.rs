@@ -91,7 +91,8 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     parse_ldd(&said).with_context(|| format!("ldd {}", program.display()))
 }
 
-fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
+/// The files that ldd, or a loader asked with `--list`, names.
+pub(crate) fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim) {
         if line.ends_with("not found") {

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use crate::fetch::kernel::{self, Kernel, Series};
+use crate::fetch::nft::{self, Nft};
 use crate::host::cache::Cache;
 use crate::host::{tools, workspace};
 use crate::image::guest::{Extra, userland};
@@ -92,7 +93,7 @@ impl Image {
         listener: &mut impl Listener,
     ) -> Result<Outcome> {
         let kernel = kernel::ready(cache, series)?;
-        let initramfs = self.joined(&kernel)?;
+        let initramfs = self.joined(&kernel, &nft::ready(cache, series)?)?;
         let mut ways = accel::candidates(cache, series)?.into_iter().peekable();
         while let Some(accel) = ways.next() {
             let machine = Machine {
@@ -121,12 +122,14 @@ impl Image {
         bail!("there is no way to run kernel {series}");
     }
 
-    /// The kernel's modules and the userland, one after the other, as the kernel takes them.
-    fn joined(&self, kernel: &Kernel) -> Result<Temporary> {
+    /// The userland, the kernel's modules and its nft, one after the other, as the kernel takes them:
+    /// a later file replaces an earlier one of its name.
+    fn joined(&self, kernel: &Kernel, nft: &Nft) -> Result<Temporary> {
         let name = format!("{}.initramfs", kernel.series);
         let joined = Temporary(self.archive.with_extension(name));
         let mut out = create(&joined.0)?;
-        for part in [&self.archive, &kernel.modules] {
+        let own = [&self.archive, &kernel.modules].into_iter();
+        for part in own.chain(&nft.archive) {
             let mut from =
                 File::open(part).with_context(|| format!("cannot read {}", part.display()))?;
             io::copy(&mut from, &mut out)

@@ -16,6 +16,7 @@ use super::length::Length;
 use super::libtest;
 use super::table::{Report, Verdict};
 use crate::fetch::kernel::Series;
+use crate::fetch::nft;
 use crate::host::cache::Cache;
 use crate::host::{command, say, workspace};
 use crate::image::guest::Extra;
@@ -227,11 +228,18 @@ impl Work<'_> {
 
     /// One kernel; what keeps it from running is the failure of all its tests.
     fn kernel(&self, kernel: Series, set: &Set) {
-        say::step(format_args!("kernel {kernel}: {} tests", set.names.len()));
         let started = Instant::now();
         let mut next = 0;
         let mut why = String::from("it was not run");
-        let result = self.boots(kernel, set, &mut next, &mut why);
+        let result = nft::ready(self.cache, kernel).and_then(|nft| {
+            say::step(format_args!(
+                "kernel {kernel}: nft {}, {} tests",
+                nft.version,
+                set.names.len()
+            ));
+            lock(&self.report).nft(kernel, &nft.version);
+            self.boots(kernel, set, &mut next, &mut why)
+        });
         if let Err(error) = result {
             why = format!("{error:#}");
         }

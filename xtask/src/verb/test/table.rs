@@ -36,6 +36,8 @@ pub(crate) struct Report {
     kernels: Vec<Series>,
     host: Vec<HostRow>,
     tests: BTreeMap<String, BTreeMap<Series, Cell>>,
+    /// The version of nft that a kernel's tests had.
+    nft: BTreeMap<Series, String>,
     /// Tests that are not meant for a kernel: they run on others.
     elsewhere: BTreeSet<(String, Series)>,
     /// What the tests have measured.
@@ -49,6 +51,7 @@ impl Report {
             kernels: kernels.to_owned(),
             host: Vec::new(),
             tests: BTreeMap::new(),
+            nft: BTreeMap::new(),
             elsewhere: BTreeSet::new(),
             figures: Figures::default(),
         }
@@ -84,6 +87,11 @@ impl Report {
             .entry(test.to_owned())
             .or_default()
             .insert(kernel, cell);
+    }
+
+    /// The version of nft that a kernel's tests have.
+    pub(crate) fn nft(&mut self, kernel: Series, version: &str) {
+        self.nft.insert(kernel, version.to_owned());
     }
 
     /// A test that runs on other kernels, and not on this one.
@@ -161,6 +169,14 @@ impl fmt::Display for Report {
             for kernel in &self.kernels {
                 write!(f, "  {:>7}", kernel.name())?;
             }
+            write!(f, "\n{:width$}", "with nft", width = width + 2)?;
+            for kernel in &self.kernels {
+                write!(
+                    f,
+                    "  {:>7}",
+                    self.nft.get(kernel).map_or("-", String::as_str)
+                )?;
+            }
             writeln!(f)?;
             for (test, cells) in &self.tests {
                 write!(f, "  {test:width$}")?;
@@ -218,10 +234,14 @@ mod tests {
         report.host_counts("lte-common", [5, 0, 1], "");
         report.kernel(old, "tunnel::up", Verdict::Passed, "");
         report.kernel(new, "tunnel::down", Verdict::Skipped, "needs a modem");
+        report.nft(old, "1.0.6");
         let text = report.to_string();
         assert!(!report.passed());
         assert_eq!(text.lines().last(), Some("6 passed, 2 failed, 2 skipped"));
         assert!(text.contains("NOT RUN"), "{text}");
+        let nft = text.lines().find(|line| line.starts_with("with nft"));
+        let nft: Vec<_> = nft.into_iter().flat_map(str::split_whitespace).collect();
+        assert_eq!(nft, ["with", "nft", "1.0.6", "-"]);
         assert!(
             text.contains("tunnel::down on 7.2: needs a modem"),
             "{text}"
