@@ -1,10 +1,10 @@
 //! Repairs that keep coming back are not fought at full speed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 /// Repairs of one thing within [`WINDOW`] that are made at once.
-const AT_ONCE: u32 = 10;
+const AT_ONCE: usize = 10;
 /// After this long without a repair a thing is calm again.
 const WINDOW: Duration = Duration::from_secs(10);
 /// The first and the longest pause between repairs of one thing.
@@ -12,7 +12,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_min
 
 #[derive(Debug)]
 struct Trouble {
-    repairs: u32,
+    /// The repairs within the window before the last, and the last.
+    recent: VecDeque<Instant>,
     last: Instant,
     pause: Duration,
 }
@@ -38,13 +39,16 @@ impl Repairs {
         self.troubles
             .retain(|_, t| now.saturating_duration_since(t.last) < WINDOW + t.pause);
         let trouble = self.troubles.entry(what.to_owned()).or_insert(Trouble {
-            repairs: 0,
+            recent: VecDeque::new(),
             last: now,
             pause: Duration::ZERO,
         });
-        trouble.repairs += 1;
+        trouble
+            .recent
+            .retain(|time| now.saturating_duration_since(*time) < WINDOW);
+        trouble.recent.push_back(now);
         trouble.last = now;
-        if trouble.repairs <= AT_ONCE {
+        if trouble.pause.is_zero() && trouble.recent.len() <= AT_ONCE {
             return None;
         }
         let longer = (trouble.pause * 2).clamp(PAUSES.0, PAUSES.1);
@@ -77,6 +81,17 @@ mod tests {
             longest = repairs.note("rule", now).unwrap_or(longest);
         }
         assert_eq!(longest, PAUSES.1);
+    }
+
+    #[test]
+    fn what_happens_now_and_then_is_repaired_at_once_however_often() {
+        let mut repairs = Repairs::default();
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            assert_eq!(repairs.note("route", now), None);
+            assert_eq!(repairs.held("route", now), None);
+            now += WINDOW / 5;
+        }
     }
 
     #[test]
