@@ -16,22 +16,23 @@ fn strictness(own: &str, all: &str) -> Option<u8> {
     }
 }
 
-/// The modem's own setting as it was found, where it has become looser since. One that is
-/// stricter, or was loose to begin with, is the owner's choice.
-pub(super) fn put_back(have: &Observed, record: &Record, modem: u32) -> Option<Object> {
+/// What the modem's own setting is to be: as it was found, where it has become looser since, else as it
+/// is. One that is stricter, or was loose to begin with, is the owner's choice.
+pub(super) fn keep(have: &Observed, record: &Record, modem: u32) -> Option<Object> {
     let link = have.link_at(modem)?;
     let all = have.rp_filter_of_all.as_deref()?;
-    let before = record.interfaces.get(&modem)?;
-    let before = before.sysctls.get(&sysctl_name(SysctlKey::RpFilter))?;
     let now = have.sysctl(&link.name, SysctlKey::RpFilter)?;
-    let looser = now != before && strictness(now, all)? < strictness(before, all)?;
-    looser.then(|| {
-        Object::Sysctl(Sysctl {
-            interface: link.name.clone(),
-            key: SysctlKey::RpFilter,
-            value: before.clone(),
-        })
-    })
+    let before = record
+        .interfaces
+        .get(&modem)
+        .and_then(|before| before.sysctls.get(&sysctl_name(SysctlKey::RpFilter)))
+        .unwrap_or(now);
+    let looser = strictness(now, all)? < strictness(before, all)?;
+    Some(Object::Sysctl(Sysctl {
+        interface: link.name.clone(),
+        key: SysctlKey::RpFilter,
+        value: if looser { before } else { now }.clone(),
+    }))
 }
 
 #[cfg(test)]

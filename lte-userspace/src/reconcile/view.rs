@@ -86,7 +86,7 @@ impl View {
         let mut want = desired::desired(config, &facts);
         let restored = plan::restore(&observed, record, modem, &want);
         want.extend(restored);
-        want.extend(modem.and_then(|modem| reverse_path::put_back(&observed, record, modem)));
+        want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
         let warnings = warnings(config, &observed, &facts)?;
