@@ -250,7 +250,7 @@ fn shown(object: Map<String, Value>) -> String {
 }
 
 /// A line of `wg show all dump` without keys that are secret, times and counters.
-fn configuration(line: &str) -> String {
+pub fn configuration(line: &str) -> String {
     let fields: Vec<&str> = line.split('\t').collect();
     match fields.as_slice() {
         // interface, private key, public key, listen port, mark

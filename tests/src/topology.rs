@@ -18,6 +18,7 @@ use crate::vps::Vps;
 use crate::wait;
 
 mod ipv6;
+mod modem;
 
 /// The uplink's state when the lab opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +134,6 @@ impl Lab {
         if options.ipv6 {
             router.ip(&format!("addr add {ROUTER_LAN6}/64 dev lan0\n"))?;
         }
-        if options.masquerade {
-            router.tool_with_input("nft", &["-f", "-"], MASQUERADE)?;
-        }
         let lab = Self {
             lan,
             router,
@@ -144,6 +142,9 @@ impl Lab {
             vps,
             ipv6: options.ipv6,
         };
+        if options.masquerade {
+            lab.masquerade()?;
+        }
         match options.uplink {
             Uplink::Up => {
                 lab.plug_uplink()?;
@@ -154,6 +155,13 @@ impl Lab {
         }
         lab.wait_settled(options)?;
         Ok(lab)
+    }
+
+    /// The router hides the house behind the uplink's address.
+    pub fn masquerade(&self) -> Result<()> {
+        self.router
+            .tool_with_input("nft", &["-f", "-"], MASQUERADE)
+            .map(drop)
     }
 
     /// A link's state, and its own IPv6 address with it, come up to a second after the command.

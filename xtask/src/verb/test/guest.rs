@@ -28,7 +28,7 @@ use crate::vm::{Image, Run, Size};
 /// an hour. On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that
 /// every promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
 /// names, a change of backend.
-const ON_THE_ENDS: [&str; 12] = [
+const ON_THE_ENDS: [&str; 13] = [
     "at_rest::",
     "bad_input::",
     "beside_others::",
@@ -36,6 +36,7 @@ const ON_THE_ENDS: [&str; 12] = [
     "conformance::",
     "control::",
     "corpus_policy::",
+    "damage::",
     "ipv6::",
     "kinds::",
     "nft_ruleset::",

@@ -1,0 +1,75 @@
+//! Damages at random, alone and several at once.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use lte_tests::backend::Backend;
+use lte_tests::chance::Chance;
+use lte_tests::figure::figure;
+use lte_tests::long;
+
+use crate::damage::{Cuts, Damage};
+use crate::house::House;
+use crate::{guard, way, wireguard};
+
+/// How many damages, usually and in a long run.
+const USUALLY: usize = 25;
+const LONG: usize = 300;
+/// At most so many at once.
+const BURST: usize = 3;
+/// Within which all is back. The same thing more than ten times in ten seconds is held back by up to a
+/// minute, and chance may do that.
+const LIMIT: Duration = Duration::from_secs(100);
+
+pub(crate) fn chaos(backend: Backend) -> Result<()> {
+    let count = match std::env::var("LTE_CHAOS") {
+        Ok(text) => text.parse().context("LTE_CHAOS is to be a number")?,
+        Err(_) if long::is_wanted() => LONG,
+        Err(_) => USUALLY,
+    };
+    let mut chance = Chance::new()?;
+    let guards = guard::damages(backend)?;
+    let others: Vec<Damage> = [way::damages(), way::of_the_modem(), wireguard::damages()].concat();
+    let house = House::open(backend)?;
+    let (mut done, mut failed, mut longest) = (0, 0, Duration::ZERO);
+    while done < count {
+        // Both nets are not cut at the same time.
+        let of_the_guard = chance.below(guards.len() + others.len()) < guards.len();
+        let deck = if of_the_guard { &guards } else { &others };
+        let burst: Vec<&Damage> = (0..=chance.below(BURST))
+            .map(|_| chance.pick(deck))
+            .filter(|damage| (damage.cuts == Cuts::Guard) == of_the_guard)
+            .collect();
+        if of_the_guard {
+            longest = longest.max(house.all_in_place(LIMIT)?);
+            house.lead_to_the_uplink()?;
+        }
+        for damage in burst {
+            done += 1;
+            // What is gone already cannot be taken away again.
+            match damage.strike(&house) {
+                Ok(()) => eprintln!("{done}: {}", damage.name),
+                Err(error) => {
+                    failed += 1;
+                    eprintln!("{done}: {}, in vain: {error:#}", damage.name);
+                }
+            }
+        }
+        if of_the_guard || chance.below(2) == 0 {
+            longest = longest.max(house.all_in_place(LIMIT)?);
+            house.lead_to_the_modem("modem")?;
+            house.nothing_leaked()?;
+        } else {
+            thread::sleep(Duration::from_millis(chance.below(200) as u64));
+        }
+    }
+    ensure!(failed * 2 < done, "{failed} of {done} damages did nothing");
+    longest = longest.max(house.all_in_place(LIMIT)?);
+    figure(
+        "chaos: longest wait until all was in place, ms",
+        &backend.to_string(),
+        format!("{} ({done} damages)", longest.as_millis()),
+    );
+    house.close()
+}

@@ -1,0 +1,64 @@
+//! One damage after the other, each three times.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lte_tests::backend::Backend;
+use lte_tests::figure::figure;
+
+use crate::damage::{Cuts, Damage};
+use crate::house::{House, Repair};
+
+/// How often each is done.
+const TIMES: usize = 3;
+/// Between two of them, so that the agent is at rest.
+const REST: Duration = Duration::from_millis(200);
+
+/// All of a list, in one house.
+pub(crate) fn alone(backend: Backend, damages: &[Damage]) -> Result<()> {
+    let house = House::open(backend)?;
+    in_house(&house, damages)?;
+    house.close()
+}
+
+pub(crate) fn in_house(house: &House, damages: &[Damage]) -> Result<()> {
+    for damage in damages {
+        let mut repairs = Vec::new();
+        for _ in 0..TIMES {
+            repairs.push(once(house, damage)?);
+            thread::sleep(REST);
+        }
+        ensure!(
+            repairs.iter().any(|repair| repair.seen),
+            "{}: of {TIMES} times it was never seen to do anything",
+            damage.name
+        );
+        tell(damage.name, house.backend, &repairs);
+    }
+    Ok(())
+}
+
+/// Nobody is led to the modem where the guard is what is damaged.
+pub(crate) fn once(house: &House, damage: &Damage) -> Result<Repair> {
+    if damage.cuts == Cuts::Guard {
+        house.lead_to_the_uplink()?;
+    } else {
+        house.lead_to_the_modem("modem")?;
+    }
+    house.repair(damage)
+}
+
+/// In the tables of `cargo xtask test`.
+pub(crate) fn tell(name: &str, backend: Backend, repairs: &[Repair]) {
+    let mut times: Vec<u128> = repairs.iter().map(|one| one.took.as_millis()).collect();
+    times.sort_unstable();
+    let (Some(median), Some(worst)) = (times.get(times.len() / 2), times.last()) else {
+        return;
+    };
+    figure(
+        "time to repair, ms",
+        &format!("{name} ({backend})"),
+        format!("{median} / {worst}"),
+    );
+}

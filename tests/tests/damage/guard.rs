@@ -1,0 +1,173 @@
+//! Damages to the guard.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use lte_tests::backend::Backend;
+use lte_tests::figure::figure;
+use lte_tests::scene::foreign;
+use lte_tests::{bpf, kernel_version};
+
+use crate::damage::{Cuts, Damage, Harm, Notice};
+use crate::each;
+use crate::eyes::Aspect;
+use crate::house::House;
+
+const GUARD: &[Aspect] = &[Aspect::Guard];
+const FLUSHED: &str = "ruleset flushed";
+const FAMILIES: [&str; 2] = ["inet", "netdev"];
+
+fn damage(name: &'static str, notice: Notice, harm: Harm) -> Damage {
+    Damage::new(name, Cuts::Guard, notice, GUARD, harm)
+}
+
+/// Those that a backend on this kernel can suffer.
+pub(crate) fn damages(backend: Backend) -> Result<Vec<Damage>> {
+    Ok(match backend {
+        Backend::Nft => nft(),
+        Backend::Ebpf if kernel_version::running()? >= (6, 6) => links(),
+        Backend::Ebpf => filters(),
+    })
+}
+
+fn nft() -> Vec<Damage> {
+    let told = |name, harm| damage(name, Notice::Told, harm);
+    vec![
+        told(
+            "table inet deleted",
+            Harm::Nft("delete table inet lte_backup\n"),
+        ),
+        told(
+            "table netdev deleted",
+            Harm::Nft("delete table netdev lte_backup\n"),
+        ),
+        told(FLUSHED, Harm::Do(flush_ruleset)),
+        told(
+            "chain flushed",
+            Harm::Nft("flush chain inet lte_backup forward\n"),
+        ),
+        told("one nft rule deleted", Harm::Do(delete_a_rule)),
+    ]
+}
+
+/// The lab's masquerading goes, too, and is not the agent's to put back.
+fn flush_ruleset(house: &House) -> Result<()> {
+    let lab = &house.scene.lab;
+    lab.router.tool("nft", &["flush", "ruleset"])?;
+    lab.masquerade()
+}
+
+fn delete_a_rule(house: &House) -> Result<()> {
+    let router = &house.scene.lab.router;
+    for family in FAMILIES {
+        let shown = router.tool("nft", &["-a", "list", "table", family, "lte_backup"])?;
+        let mut chain = "";
+        for line in shown.lines() {
+            let Some((text, handle)) = line.trim().split_once(" # handle ") else {
+                continue;
+            };
+            if let Some(name) = text.strip_prefix("chain ") {
+                chain = name.trim_end_matches(" {");
+            } else if chain == "forward" {
+                let words = [
+                    "delete",
+                    "rule",
+                    family,
+                    "lte_backup",
+                    chain,
+                    "handle",
+                    handle,
+                ];
+                return router.tool("nft", &words).map(drop);
+            }
+        }
+    }
+    bail!("no rule to delete")
+}
+
+fn filters() -> Vec<Damage> {
+    let told = |name, lines| damage(name, Notice::Told, Harm::Tc(lines));
+    vec![
+        told(
+            "filter out of the modem deleted",
+            "filter del dev modem egress pref 1\n",
+        ),
+        told(
+            "filter into the modem deleted",
+            "filter del dev modem ingress pref 1\n",
+        ),
+        told(
+            "filter on the uplink deleted",
+            "filter del dev wan egress pref 1\n",
+        ),
+        told("modem's clsact deleted", "qdisc del dev modem clsact\n"),
+        told("uplink's clsact deleted", "qdisc del dev wan clsact\n"),
+    ]
+}
+
+fn links() -> Vec<Damage> {
+    let looks = |name, what| damage(name, Notice::Looks, Harm::Do(what));
+    vec![
+        looks("link out of the modem removed", |_| {
+            remove_pins("-modem-out")
+        }),
+        looks("link into the modem removed", |_| remove_pins("-modem-in")),
+        looks("link on the uplink removed", |_| remove_pins("-uplink-out")),
+        looks("all links removed", |_| remove_pins("")),
+    ]
+}
+
+/// The last reference to a link is its pin.
+fn remove_pins(hook: &str) -> Result<()> {
+    let mut removed = 0;
+    for layout in fs::read_dir(bpf::AGENTS_PINS).context(bpf::AGENTS_PINS)? {
+        for pin in fs::read_dir(layout?.path())? {
+            let pin = pin?;
+            let name = pin.file_name().to_string_lossy().into_owned();
+            if name.starts_with("link-") && name.ends_with(hook) {
+                fs::remove_file(pin.path())?;
+                removed += 1;
+            }
+        }
+    }
+    ensure!(removed > 0, "no link is pinned");
+    Ok(())
+}
+
+/// With nobody led to the modem nothing leaves. Then once all the house is led there: what leaves until
+/// the guard is back is a figure, and from then on it is nothing.
+pub(crate) fn each_alone(backend: Backend) -> Result<()> {
+    let house = House::open(backend)?;
+    let damages = damages(backend)?;
+    let before = house.scene.lab.snapshot()?;
+    each::in_house(&house, &damages)?;
+    house.nothing_leaked()?;
+    house.lead_to_the_modem("modem")?;
+    house.all_in_place(damages[0].notice.limit())?;
+    // A program that is loaded anew has another number; what it is, the eyes have seen.
+    let difference = before
+        .difference(&house.scene.lab.snapshot()?)
+        .only(|line| !line.starts_with("tc filter protocol all pref 1 bpf"));
+    ensure!(difference.is_empty(), "not as before:\n{difference}");
+
+    // The modem's egress is open then.
+    let worst = match backend {
+        Backend::Ebpf => damages.first(),
+        Backend::Nft => damages.iter().find(|damage| damage.name == FLUSHED),
+    }
+    .context("no such damage")?;
+    house.repair(worst)?;
+    // What was under way.
+    thread::sleep(Duration::from_millis(500));
+    let left = house.scene.at_carrier.count(foreign)?;
+    figure(
+        "packets of others while no guard was there",
+        &format!("{} ({backend})", worst.name),
+        left,
+    );
+    house.scene.at_carrier.clear();
+    thread::sleep(Duration::from_secs(1));
+    house.close()
+}

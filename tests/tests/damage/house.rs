@@ -1,0 +1,257 @@
+//! A house in which all works, and others are busy: what a damage is done to.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use lte_tests::addresses::CARRIER;
+use lte_tests::agent::Agent;
+use lte_tests::backend::Backend;
+use lte_tests::bystanders::{self, Bystanders};
+use lte_tests::config::Config;
+use lte_tests::installation::Installation;
+use lte_tests::ping::Pinger;
+use lte_tests::process;
+use lte_tests::scene::Scene;
+use lte_tests::topology::Options;
+use lte_tests::wait::PATIENCE;
+
+use crate::damage::Damage;
+use crate::eyes::{Aspect, Eyes, Facts};
+
+/// Of what others send, at least so much has to be seen trying.
+const TRIED: usize = 100;
+/// Between two looks.
+const PACE: Duration = Duration::from_millis(2);
+/// How long a damage is looked for that may have been repaired before anybody saw it.
+const UNSEEN: Duration = Duration::from_millis(50);
+
+pub(crate) struct House {
+    pub(crate) scene: Scene,
+    pub(crate) backend: Backend,
+    pub(crate) agent: Agent,
+    pub(crate) eyes: Eyes,
+    installation: Installation,
+    /// How it is when all is in place.
+    usual: Mutex<BTreeMap<Aspect, Facts>>,
+    pinger: Pinger,
+    bystanders: Bystanders,
+    /// A private key that nobody else has.
+    another_key: String,
+}
+
+/// How a repair went.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Repair {
+    /// From the damage to the end of the repair, as far as both were seen.
+    pub(crate) took: Duration,
+    /// Whether the damage was seen at all: a quick repair may come between two looks.
+    pub(crate) seen: bool,
+}
+
+impl House {
+    /// Tunnel up, pings and others under way, and a default route on the modem for whoever wants it.
+    pub(crate) fn open(backend: Backend) -> Result<Self> {
+        Self::open_with(backend, Ok)
+    }
+
+    pub(crate) fn open_with(
+        backend: Backend,
+        config: impl FnOnce(Config) -> Result<Config>,
+    ) -> Result<Self> {
+        let scene = Scene::open(&Options::lte())?;
+        let mut installation = scene.installation()?;
+        installation.config = config(installation.config)?;
+        let agent = installation.start(backend)?;
+        scene.handshake_after(agent.started())?;
+        let eyes = Eyes::open(&scene.lab.router, backend)?;
+        let pinger = scene.ping_tunnel()?;
+        let house = Self {
+            bystanders: Bystanders::start(&scene.lab)?,
+            another_key: process::tool("wg", &["genkey"], "")?,
+            usual: Mutex::default(),
+            scene,
+            backend,
+            agent,
+            eyes,
+            installation,
+            pinger,
+        };
+        house.lead_to_the_modem("modem")?;
+        house.this_is_usual()?;
+        Ok(house)
+    }
+
+    pub(crate) fn another_key(&self) -> String {
+        self.another_key.clone()
+    }
+
+    /// Takes what there is now for what is to be there.
+    pub(crate) fn this_is_usual(&self) -> Result<()> {
+        let usual = self.scene.lab.router.run(|| {
+            let see = |aspect| Ok((aspect, self.eyes.see(aspect)?));
+            Aspect::ALL.into_iter().map(see).collect::<Result<_>>()
+        })?;
+        *self.usual.lock().map_err(|_| poisoned())? = usual;
+        Ok(())
+    }
+
+    /// In the main table a default route by the modem wins over the uplink's.
+    pub(crate) fn lead_to_the_modem(&self, modem: &str) -> Result<()> {
+        let route = format!("route replace default via 192.168.0.1 dev {modem} metric 1 onlink\n");
+        self.scene.lab.router.ip(&route).map(drop)
+    }
+
+    /// Nobody is led to the modem.
+    pub(crate) fn lead_to_the_uplink(&self) -> Result<()> {
+        let router = &self.scene.lab.router;
+        // With the modem it is gone.
+        let shown = router.tool("ip", &["route", "show", "default", "metric", "1"])?;
+        if !shown.trim().is_empty() {
+            router.ip("route del default metric 1\n")?;
+        }
+        Ok(())
+    }
+
+    /// What differs from what is to be there. To be called inside the router.
+    fn amiss(&self, aspects: &[Aspect]) -> Result<Vec<String>> {
+        let mut amiss = Vec::new();
+        for aspect in aspects {
+            let now = self.eyes.see(*aspect)?;
+            let usual = self.usual.lock().map_err(|_| poisoned())?;
+            let usual = usual.get(aspect).context("never looked at")?;
+            amiss.extend(usual.difference(&now).map(|fact| format!("- {fact}")));
+            amiss.extend(now.difference(usual).map(|fact| format!("+ {fact}")));
+        }
+        Ok(amiss)
+    }
+
+    /// Does a damage and watches until all is back.
+    pub(crate) fn repair(&self, damage: &Damage) -> Result<Repair> {
+        let struck = AtomicBool::new(false);
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                let router = &self.scene.lab.router;
+                router.run(|| self.watch(damage, begun, &struck))
+            });
+            // The watcher is to look before anything happens.
+            thread::sleep(PACE * 5);
+            let done = damage.strike(self);
+            struck.store(true, Ordering::Release);
+            let repair = watcher.join().map_err(|_| anyhow::anyhow!("it panicked"));
+            done?;
+            repair?
+        })
+        .with_context(|| damage.name)
+    }
+
+    fn watch(&self, damage: &Damage, begun: Instant, struck: &AtomicBool) -> Result<Repair> {
+        let (mut broken, mut whole, mut all_done) = (None, None, None);
+        loop {
+            let over = struck.load(Ordering::Acquire);
+            let amiss = self.amiss(damage.shows)?;
+            let now = Instant::now();
+            if over {
+                all_done.get_or_insert(now);
+            }
+            if amiss.is_empty() {
+                whole.get_or_insert(now);
+            } else {
+                if broken.is_none() {
+                    broken = Some(now);
+                }
+                whole = None;
+            }
+            match (broken, whole, all_done) {
+                (Some(broken), Some(whole), Some(done)) => {
+                    // What takes several steps can be repaired after the last at the earliest.
+                    let from = if damage.takes_steps() { done } else { broken };
+                    return Ok(Repair {
+                        took: whole.saturating_duration_since(from),
+                        seen: true,
+                    });
+                }
+                (None, Some(_), Some(done)) if now > done + UNSEEN => {
+                    return Ok(Repair {
+                        took: done.saturating_duration_since(begun),
+                        seen: false,
+                    });
+                }
+                (_, _, Some(done)) if now > done + damage.notice.limit() => {
+                    bail!(
+                        "not back after {:?}: {amiss:#?}; the agent said: {:#?}",
+                        damage.notice.limit(),
+                        self.last_words()
+                    );
+                }
+                _ => thread::sleep(PACE),
+            }
+        }
+    }
+
+    fn last_words(&self) -> Vec<String> {
+        let log = self.agent.log();
+        log[log.len().saturating_sub(15)..].to_vec()
+    }
+
+    /// Waits until all of everything is as usual.
+    pub(crate) fn all_in_place(&self, within: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        self.scene.lab.router.run(|| {
+            loop {
+                let amiss = self.amiss(&Aspect::ALL)?;
+                if amiss.is_empty() {
+                    return Ok(begun.elapsed());
+                }
+                ensure!(
+                    begun.elapsed() < within,
+                    "not in place after {within:?}: {amiss:#?}; the agent said: {:#?}",
+                    self.last_words()
+                );
+                thread::sleep(PACE * 5);
+            }
+        })
+    }
+
+    /// Nothing leaked so far.
+    pub(crate) fn nothing_leaked(&self) -> Result<()> {
+        self.scene.nothing_leaked_but(bystanders::is_look_alike)
+    }
+
+    /// All is in place, the tunnel carries, nothing has leaked, and the agent has nothing to do.
+    pub(crate) fn close(self) -> Result<()> {
+        self.all_in_place(PATIENCE)?;
+        let answered = self.scene.ping_tunnel()?;
+        answered
+            .wait_for_answer(PATIENCE)
+            .context("all is in place, and the tunnel does not carry")?;
+        answered.stop()?;
+        let endpoint = self.scene.lab.vps.endpoint()?.map(|endpoint| endpoint.ip());
+        ensure!(
+            endpoint == Some(CARRIER.into()),
+            "the peer sees {endpoint:?}"
+        );
+        let pings = self.pinger.so_far();
+        eprintln!("{pings}");
+        let planned = self.installation.run(Some(self.backend), &["plan"])?;
+        ensure!(
+            planned.status.success() && planned.stdout.contains("nothing is to be done"),
+            "{planned:?}"
+        );
+        self.nothing_leaked()?;
+        let Self {
+            agent, bystanders, ..
+        } = self;
+        let tried = bystanders.stop()?;
+        ensure!(tried >= TRIED, "only {tried} packets of others were sent");
+        agent.interrupt()
+    }
+}
+
+fn poisoned() -> anyhow::Error {
+    anyhow::anyhow!("another look panicked")
+}

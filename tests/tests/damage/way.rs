@@ -1,0 +1,90 @@
+//! Damages to the tunnel's way: rules, routes, the modem.
+
+use anyhow::Result;
+use lte_tests::netns::Netns;
+
+use crate::damage::{Cuts, Damage, Harm, Notice};
+use crate::eyes::Aspect;
+use crate::house::House;
+
+const RULES: &[Aspect] = &[Aspect::Rules];
+const ROUTES: &[Aspect] = &[Aspect::Routes];
+const MODEM: &[Aspect] = &[Aspect::Modem];
+const MODEM_AND_ROUTES: &[Aspect] = &[Aspect::Modem, Aspect::Routes];
+const ALL_OF_THE_MODEM: &[Aspect] = &[Aspect::Modem, Aspect::Routes, Aspect::Guard];
+
+/// To rules and routes.
+pub(crate) fn damages() -> Vec<Damage> {
+    let told =
+        |name, shows, lines| Damage::new(name, Cuts::Way, Notice::Told, shows, Harm::Ip(lines));
+    vec![
+        told("port rule deleted", RULES, "rule del pref 1230\n"),
+        told("mark rule deleted", RULES, "rule del pref 1231\n"),
+        told("source rule deleted", RULES, "rule del pref 1232\n"),
+        told("rules flushed", RULES, "rule flush table 123\n"),
+        told(
+            "default route deleted",
+            ROUTES,
+            "route del default table 123\n",
+        ),
+        told(
+            "subnet's route deleted",
+            ROUTES,
+            "route del 192.168.0.0/24 table 123\n",
+        ),
+        told("routes flushed", ROUTES, "route flush table 123\n"),
+    ]
+}
+
+/// To the modem.
+pub(crate) fn of_the_modem() -> Vec<Damage> {
+    let told = |name, shows, harm| Damage::new(name, Cuts::Way, Notice::Told, shows, harm);
+    let sysctl = |name, key, value| {
+        let harm = Harm::Sysctl(key, value);
+        Damage::new(name, Cuts::Way, Notice::Looks, MODEM, harm)
+    };
+    vec![
+        told(
+            "modem's address deleted",
+            MODEM_AND_ROUTES,
+            Harm::Ip("addr del 192.168.0.2/24 dev modem\n"),
+        ),
+        told(
+            "modem set down",
+            MODEM_AND_ROUTES,
+            Harm::Ip("link set modem down\n"),
+        ),
+        told(
+            "modem in another namespace",
+            ALL_OF_THE_MODEM,
+            Harm::Do(abroad),
+        ),
+        told(
+            "modem unplugged and plugged in",
+            ALL_OF_THE_MODEM,
+            Harm::Do(replug),
+        ),
+        sysctl(
+            "src_valid_mark reset",
+            "ipv4/conf/modem/src_valid_mark",
+            "0",
+        ),
+        sysctl("accept_ra set", "ipv6/conf/modem/accept_ra", "2"),
+        sysctl("rp_filter loosened", "ipv4/conf/modem/rp_filter", "2"),
+    ]
+}
+
+/// Its time starts when it is back.
+fn abroad(house: &House) -> Result<()> {
+    let elsewhere = Netns::create("elsewhere")?;
+    let router = &house.scene.lab.router;
+    router.ip(&format!("link set modem netns {}\n", elsewhere.path()))?;
+    elsewhere
+        .ip(&format!("link set modem netns {}\n", router.path()))
+        .map(drop)
+}
+
+fn replug(house: &House) -> Result<()> {
+    house.scene.lab.unplug_modem("modem")?;
+    house.scene.lab.plug_modem("modem")
+}
