@@ -80,11 +80,12 @@ fn ensure_qdisc(at: &Attachment) -> Result<(), BackendError> {
             ),
         ));
     }
-    aya::programs::tc::qdisc_add_clsact(&at.name)
-        .map_err(|e| BackendError::failed(format!("add a clsact qdisc to {}", at.name), e))?;
+    // The marker first: an agent that is killed in between leaves no qdisc that nobody owns.
     let marker = pins::path(&format!("{QDISC}{}", at.index));
     fs::create_dir_all(&marker)
-        .map_err(|e| BackendError::failed(format!("create {}", marker.display()), e))
+        .map_err(|e| BackendError::failed(format!("create {}", marker.display()), e))?;
+    aya::programs::tc::qdisc_add_clsact(&at.name)
+        .map_err(|e| BackendError::failed(format!("add a clsact qdisc to {}", at.name), e))
 }
 
 /// All places with our filter.
