@@ -7,7 +7,9 @@
 /// Version of everything in this file; part of the path under which maps are pinned.
 ///
 /// To be raised when a size, an offset or a meaning changes: opening a pinned map does not
-/// compare its layout.
+/// compare its layout. An upgraded agent makes its maps anew then, and takes over of the old ones
+/// what the tunnel's session rests on: [`RemoteKey`], and that a [`Remote`] begins with `sent`,
+/// are the same in every version.
 pub const VERSION: u32 = 1;
 
 /// An IP address in network byte order; IPv4 as `::ffff:a.b.c.d` (RFC 4291, 2.5.5.2).
@@ -234,6 +236,7 @@ const _: () = {
     assert!(size_of::<Addr>() == 16);
     assert!(size_of::<RemoteKey>() == 20);
     assert!(size_of::<Remote>() == 32);
+    assert!(core::mem::offset_of!(Remote, sent) == 0);
     assert!(core::mem::offset_of!(Remote, source) == 8);
     assert!(core::mem::offset_of!(Remote, source_port) == 24);
     assert!(size_of::<Recent>() == 56);

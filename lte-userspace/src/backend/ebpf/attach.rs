@@ -1,6 +1,8 @@
 //! Which program belongs where, and what is there.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::ProgramInfo;
@@ -9,8 +11,8 @@ use aya::util::KernelVersion;
 use lte_common::policy::{Hook, Policy};
 
 use super::object::{self, Raw};
-use super::{clsact, tcx};
-use crate::backend::{BackendError, Guard, LinkHeader};
+use super::{clsact, maps, remotes, tcx};
+use crate::backend::{BackendError, Guard, LinkHeader, Remote};
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,23 +100,43 @@ pub(super) fn policy_of(program: &ProgramInfo) -> Option<Policy> {
     None
 }
 
+/// The program of ours at a place, of whatever version.
+fn found(mode: Mode, at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
+    match mode {
+        Mode::Tcx => tcx::found(at),
+        Mode::Clsact => clsact::found(at),
+    }
+}
+
+/// The far ends that the programs in place remember in other maps than the pinned one: those of
+/// another version of the agent.
+pub(super) fn remembered(
+    mode: Mode,
+    wanted: &[Attachment],
+) -> Result<BTreeMap<Remote, Duration>, BackendError> {
+    let mut known = BTreeMap::new();
+    for at in wanted {
+        if let Some(program) = found(mode, at)? {
+            remotes::merge(&mut known, remotes::remembered_by(&program)?);
+        }
+    }
+    Ok(known)
+}
+
 /// What is wrong at a place; `None`: all is in place.
 pub(super) fn difference(
     mode: Mode,
     at: &Attachment,
     policy: &Policy,
 ) -> Result<Option<String>, BackendError> {
-    let running = match mode {
-        Mode::Tcx => tcx::running(at)?,
-        Mode::Clsact => clsact::running(at)?,
-    };
+    let running = found(mode, at)?.and_then(|program| Some((policy_of(&program)?, program)));
     Ok(match running {
         None => Some(format!("no {at}")),
-        Some(program) => match policy_of(&program) {
-            Some(running) if running == *policy => None,
-            Some(running) if running.build != policy.build => {
-                Some(format!("{at} is of another build"))
+        Some((running, program)) => match running {
+            running if running == *policy => {
+                (!maps::are_pinned(&program)?).then(|| format!("{at} has maps of its own"))
             }
+            running if running.build != policy.build => Some(format!("{at} is of another build")),
             _ => Some(format!("{at} runs with another policy")),
         },
     })

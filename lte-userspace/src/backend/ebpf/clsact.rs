@@ -6,7 +6,7 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction, policy_of};
+use super::attach::{Attachment, direction};
 use super::{object, pins, tc};
 use crate::backend::{BackendError, LinkHeader};
 
@@ -15,7 +15,7 @@ const PRIORITY: u16 = 1;
 const HANDLE: TcHandle = TcHandle::new(0, 0x7b);
 /// Of a directory that says: this interface's clsact qdisc is ours. The BPF file system forgets
 /// it when the kernel forgets the qdisc.
-const QDISC: &str = "qdisc-";
+pub(super) const QDISC: &str = "qdisc-";
 
 fn info(id: u32) -> Option<ProgramInfo> {
     loaded_programs()
@@ -23,14 +23,14 @@ fn info(id: u32) -> Option<ProgramInfo> {
         .find(|program| program.id() == id)
 }
 
-/// Our filter's program at a place.
-pub(super) fn running(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
+/// Our filter's program at a place, of whatever version.
+pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
     let name = object::program_name(at.hook);
     Ok(tc::filters(at.index, direction(at.hook))?
         .into_iter()
         .find(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE))
         .and_then(|filter| info(filter.program))
-        .filter(|program| program.name_as_str() == Some(name) && policy_of(program).is_some()))
+        .filter(|program| program.name_as_str() == Some(name)))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {

@@ -1,176 +1,132 @@
-//! The pinned maps: how they are opened, counters, and peers that the config names.
+//! The pinned maps: their shapes, whose they are, and the counters.
 
-use std::collections::BTreeMap;
-use std::net::Ipv6Addr;
-use std::path::Path;
-use std::time::Duration;
+use std::fs;
 
-use aya::maps::{HashMap, Map, MapData, MapInfo, MapType, PerCpuArray};
-use lte_common::layout::{self, Remote, RemoteKey, maps as names};
+use aya::maps::{Map, MapData, MapInfo, MapType, PerCpuArray};
+use aya::programs::ProgramInfo;
+use lte_common::layout::{
+    self, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
+};
 use lte_common::policy::{Class, Hook};
 
 use super::object::Raw;
 use super::pins;
-use super::policy::{remote_key, ticks_per_second};
-use crate::backend::{self, BackendError, Counter, Difference, Guard};
-use rustix::time::{ClockId, clock_gettime};
+use crate::backend::{BackendError, Counter};
 
-/// Opens a pinned map after comparing its shape: opening alone does not.
-pub(super) fn open(
-    name: &str,
+/// A map as this version has it.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub(super) name: &'static str,
     kind: MapType,
-    key_size: usize,
-    value_size: usize,
-) -> Result<Option<MapData>, BackendError> {
-    let path = pins::path(name);
-    if !path.exists() {
-        return Ok(None);
+    key: usize,
+    value: usize,
+    entries: u32,
+}
+
+const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
+    Shape {
+        name,
+        kind,
+        key: size_of::<K>(),
+        value: size_of::<V>(),
+        entries,
     }
-    let fail = |e| BackendError::failed(format!("open {}", path.display()), e);
-    let info = MapInfo::from_pin(&path).map_err(fail)?;
-    let right = info.map_type().is_ok_and(|k| k == kind)
-        && info.key_size() as usize == key_size
-        && info.value_size() as usize == value_size;
-    if !right {
-        return Err(foreign(&path));
+}
+
+pub(super) static REMOTES: Shape =
+    shape::<RemoteKey, Remote>(names::REMOTES, MapType::LruHash, names::REMOTES_MAX);
+static FRAGMENTS: Shape =
+    shape::<FragmentKey, FragmentValue>(names::FRAGMENTS, MapType::LruHash, names::FRAGMENTS_MAX);
+static ASKED: Shape = shape::<TalkKey, u64>(names::ASKED, MapType::LruHash, names::ASKED_MAX);
+pub(super) static PERMITS: Shape =
+    shape::<TalkKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
+static COUNTERS: Shape =
+    shape::<u32, layout::Counter>(names::COUNTERS, MapType::PerCpuArray, names::COUNTERS_MAX);
+
+/// Those that are pinned.
+static ALL: [&Shape; 5] = [&REMOTES, &FRAGMENTS, &ASKED, &PERMITS, &COUNTERS];
+
+impl Shape {
+    /// What is pinned under its name.
+    pub(super) fn pinned(&self) -> Result<Option<MapInfo>, BackendError> {
+        let path = pins::path(self.name);
+        if !path.exists() {
+            return Ok(None);
+        }
+        MapInfo::from_pin(&path)
+            .map(Some)
+            .map_err(|e| BackendError::failed(format!("open {}", path.display()), e))
     }
-    MapData::from_pin(&path).map(Some).map_err(fail)
+
+    fn fits(&self, info: &MapInfo) -> bool {
+        info.map_type().is_ok_and(|kind| kind == self.kind)
+            && info.key_size() as usize == self.key
+            && info.value_size() as usize == self.value
+            && info.max_entries() == self.entries
+    }
+
+    /// Opens the pinned map after comparing its shape: opening alone does not.
+    pub(super) fn open(&self) -> Result<Option<MapData>, BackendError> {
+        let path = pins::path(self.name);
+        let fail = |e| BackendError::failed(format!("open {}", path.display()), e);
+        match self.pinned()? {
+            None => Ok(None),
+            Some(info) if self.fits(&info) => MapData::from_pin(&path).map(Some).map_err(fail),
+            Some(_) => Err(BackendError::failed(
+                format!("open {}", path.display()),
+                "it is of another version; start the agent, which replaces it, or run `lte-userspace down`",
+            )),
+        }
+    }
 }
 
-fn foreign(path: &Path) -> BackendError {
-    BackendError::failed(
-        format!("open {}", path.display()),
-        "it is not a map of this program's; run `lte-userspace down` or remove it",
-    )
+/// Names of pinned maps that are not as this version has them.
+pub(super) fn misfits() -> Result<Vec<&'static str>, BackendError> {
+    let mut misfits = Vec::new();
+    for shape in ALL {
+        if shape.pinned()?.is_some_and(|info| !shape.fits(&info)) {
+            misfits.push(shape.name);
+        }
+    }
+    Ok(misfits)
 }
 
-type Remotes = HashMap<MapData, Raw<RemoteKey>, Raw<Remote>>;
-
-fn remotes() -> Result<Option<Remotes>, BackendError> {
-    let Some(data) = open(
-        names::REMOTES,
-        MapType::LruHash,
-        size_of::<RemoteKey>(),
-        size_of::<Remote>(),
-    )?
-    else {
-        return Ok(None);
-    };
-    Remotes::try_from(Map::LruHashMap(data))
-        .map(Some)
-        .map_err(|e| BackendError::failed("use the map of remotes", e))
+/// Takes such pins away, so that loading makes the maps anew. Programs that run keep theirs.
+pub(super) fn make_way() -> Result<(), BackendError> {
+    for name in misfits()? {
+        let path = pins::path(name);
+        fs::remove_file(&path)
+            .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))?;
+    }
+    Ok(())
 }
 
-/// Peers that the programs do not know yet.
-pub(super) fn missing_peers(want: &Guard) -> Result<Vec<Difference>, BackendError> {
-    let Some(remotes) = remotes()? else {
-        return Ok(Vec::new());
-    };
-    Ok(want
-        .peers
-        .iter()
-        .filter(|peer| remotes.get(&Raw(remote_key(peer)), 0).is_err())
-        .map(|peer| {
-            Difference(format!(
-                "peer {}:{} is unknown to the guard",
-                peer.address, peer.port
-            ))
-        })
-        .collect())
+/// A program's map of a name.
+pub(super) fn of(program: &ProgramInfo, name: &str) -> Option<MapInfo> {
+    let ids = program.map_ids().ok()??;
+    ids.into_iter()
+        .filter_map(|id| MapInfo::from_id(id).ok())
+        .find(|info| info.name_as_str() == Some(name))
 }
 
-/// Tells the programs the peers they do not know.
-pub(super) fn add_peers(want: &Guard) -> Result<(), BackendError> {
-    // BPF_NOEXIST: what the programs have noted meanwhile is better.
-    const NO_EXIST: u64 = 1;
-    let Some(mut remotes) = remotes()? else {
-        return Ok(());
-    };
-    for peer in &want.peers {
-        let key = Raw(remote_key(peer));
-        if remotes.get(&key, 0).is_err()
-            && let Err(e) = remotes.insert(key, Raw(Remote::default()), NO_EXIST)
-            && remotes.get(&key, 0).is_err()
+/// Whether the maps that a program uses are the pinned ones, which this agent and its other programs
+/// use.
+pub(super) fn are_pinned(program: &ProgramInfo) -> Result<bool, BackendError> {
+    for shape in ALL {
+        if let Some(used) = of(program, shape.name)
+            && shape
+                .pinned()?
+                .is_none_or(|pinned| pinned.id() != used.id())
         {
-            return Err(BackendError::failed("note a peer for the guard", e));
+            return Ok(false);
         }
     }
-    Ok(())
-}
-
-/// Now in the kernel's ticks, as `bpf_jiffies64` counts them: from five minutes before an overflow
-/// of 32 bits on, so that whoever minds it is found out.
-fn ticks() -> u64 {
-    let hz = u64::from(ticks_per_second());
-    let now = clock_gettime(ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
-    let part = u64::try_from(now.tv_nsec).unwrap_or_default() * hz / 1_000_000_000;
-    (1 << 32) - 300 * hz + seconds * hz + part
-}
-
-/// The far ends that were sent to, and how long ago.
-pub(super) fn sent_to() -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
-    let Some(remotes) = remotes()? else {
-        return Ok(BTreeMap::new());
-    };
-    let (now, hz) = (ticks(), u64::from(ticks_per_second()));
-    let mut found = BTreeMap::new();
-    for entry in &remotes {
-        let (key, value) = entry.map_err(|e| BackendError::failed("read the remotes", e))?;
-        if value.0.sent != 0 {
-            let ago = now.saturating_sub(value.0.sent) * 1000 / hz;
-            found.insert(endpoint(&key.0), Duration::from_millis(ago));
-        }
-    }
-    Ok(found)
-}
-
-/// Notes far ends that another backend has seen the tunnel send to.
-pub(super) fn remember(known: &BTreeMap<backend::Remote, Duration>) -> Result<(), BackendError> {
-    let Some(mut remotes) = remotes()? else {
-        return Ok(());
-    };
-    let (now, hz) = (ticks(), u64::from(ticks_per_second()));
-    for (remote, ago) in known {
-        let key = Raw(remote_key(remote));
-        let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-        let sent = now.saturating_sub(ago.saturating_mul(hz) / 1000).max(1);
-        // What the programs have noted themselves is newer.
-        if remotes.get(&key, 0).is_ok_and(|noted| noted.0.sent >= sent) {
-            continue;
-        }
-        let value = Remote {
-            sent,
-            ..Remote::default()
-        };
-        remotes
-            .insert(key, Raw(value), 0)
-            .map_err(|e| BackendError::failed("note a remote of the tunnel", e))?;
-    }
-    Ok(())
-}
-
-fn endpoint(key: &RemoteKey) -> backend::Remote {
-    let octets = key.address.octets();
-    let address = Ipv6Addr::from(octets);
-    backend::Remote {
-        address: match address.to_ipv4_mapped() {
-            Some(v4) => v4.into(),
-            None => address.into(),
-        },
-        port: key.port,
-    }
+    Ok(true)
 }
 
 /// The books, summed over the CPUs; counters that never moved are left out.
 pub(super) fn counters() -> Result<Vec<Counter>, BackendError> {
-    let Some(data) = open(
-        names::COUNTERS,
-        MapType::PerCpuArray,
-        4,
-        size_of::<layout::Counter>(),
-    )?
-    else {
+    let Some(data) = COUNTERS.open()? else {
         return Ok(Vec::new());
     };
     let fail = |e| BackendError::failed("read the counters", e);

@@ -12,6 +12,7 @@ mod permits;
 mod pins;
 mod policy;
 mod probe;
+mod remotes;
 mod tc;
 mod tcx;
 
@@ -21,7 +22,7 @@ use std::time::Duration;
 use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote};
 use attach::Mode;
 
-pub use object::{LoadedProgram, Options, load_for_test};
+pub use object::{LoadedProgram, Options, load_for_test, object_for_test};
 pub use policy::{policy_for, ticks_per_second};
 
 /// Keeper of the eBPF guard.
@@ -76,13 +77,31 @@ impl Backend for Ebpf {
         for stale in attach::stale(self.mode, &attach::wanted(want))? {
             differences.push(Difference(format!("{stale} is no longer wanted")));
         }
-        differences.extend(maps::missing_peers(want)?);
+        let misfits = maps::misfits()?;
+        if misfits.is_empty() {
+            differences.extend(remotes::missing_peers(want)?);
+        }
+        let pins = misfits.into_iter().map(|name| format!("the map {name}"));
+        let others = pins::others()
+            .into_iter()
+            .map(|dir| dir.display().to_string());
+        differences.extend(
+            pins.chain(others)
+                .map(|what| Difference(format!("{what} is of another version"))),
+        );
         Ok(differences)
     }
 
     fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
         let dir = pins::create()?;
+        // What another version has pinned is taken over: its links and filters get the new programs.
+        // Its maps go on with its programs until the last of these is replaced.
+        pins::take_over(&[tcx::PREFIX, clsact::QDISC])?;
         let wanted = attach::wanted(want);
+        // Handed over once: what is told of later would be older than it is said to be.
+        let mut known = std::mem::take(&mut self.inherited);
+        remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
+        maps::make_way()?;
         let mut objects = object::Objects::new(dir, self.options);
         let mut first_error = None;
         for attachment in &wanted {
@@ -93,7 +112,7 @@ impl Backend for Ebpf {
                     Some(_) => {
                         let object = objects.get(&policy)?;
                         // The maps are there with the first object.
-                        maps::remember(&self.inherited)?;
+                        remotes::remember(&known)?;
                         attach::put(self.mode, attachment, object)
                     }
                     None => Ok(()),
@@ -103,16 +122,17 @@ impl Backend for Ebpf {
                 first_error.get_or_insert(error);
             }
         }
-        // Handed over once: what is told of later would be older than it is said to be.
-        self.inherited.clear();
         // The maps exist from the first load on; a guard without any attachment needs no peers.
-        if let Err(error) = maps::add_peers(want) {
+        if let Err(error) = remotes::add_peers(want) {
             first_error.get_or_insert(error);
         }
         for stale in attach::stale(self.mode, &wanted)? {
             if let Err(error) = attach::take_away(self.mode, &stale) {
                 first_error.get_or_insert(error);
             }
+        }
+        if first_error.is_none() {
+            first_error = pins::remove_others().into_iter().next();
         }
         first_error.map_or(Ok(()), Err)
     }
@@ -149,7 +169,7 @@ impl Backend for Ebpf {
     }
 
     fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError> {
-        maps::sent_to()
+        remotes::sent_to()
     }
 
     fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {

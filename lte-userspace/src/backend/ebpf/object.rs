@@ -172,6 +172,11 @@ impl LoadedProgram {
     }
 }
 
+/// The object itself, for tests that make another version of it.
+pub fn object_for_test() -> &'static [u8] {
+    OBJECT
+}
+
 /// Loads the program of a hook with a policy, its maps pinned in a directory of the caller's.
 ///
 /// # Errors

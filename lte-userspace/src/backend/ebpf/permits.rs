@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use aya::maps::{HashMap, Map, MapData, MapType};
-use lte_common::layout::{Addr, TalkKey, maps as names};
+use aya::maps::{HashMap, Map, MapData};
+use lte_common::layout::{Addr, TalkKey};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::maps;
@@ -14,13 +14,7 @@ use crate::backend::{BackendError, Permit};
 type Permits = HashMap<MapData, Raw<TalkKey>, u64>;
 
 fn permits() -> Result<Option<Permits>, BackendError> {
-    let Some(data) = maps::open(
-        names::PERMITS,
-        MapType::Hash,
-        size_of::<TalkKey>(),
-        size_of::<u64>(),
-    )?
-    else {
+    let Some(data) = maps::PERMITS.open()? else {
         return Ok(None);
     };
     Permits::try_from(Map::HashMap(data))

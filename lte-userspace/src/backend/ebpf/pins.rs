@@ -2,6 +2,7 @@
 //!
 //! It carries the layout's version: opening a pinned map does not compare its layout.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -35,13 +36,31 @@ pub(super) fn exist() -> bool {
     Path::new(OURS).exists()
 }
 
-/// Names in the directory that begin with a prefix, without it.
+/// The directories of other layouts: another version of the agent has left them.
+pub(super) fn others() -> Vec<PathBuf> {
+    let own = dir();
+    let entries = fs::read_dir(OURS).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| *path != own && path.is_dir())
+        .collect()
+}
+
+/// Names in the directories of all layouts that begin with a prefix, without it.
 pub(super) fn names(prefix: &str) -> Result<Vec<String>, BackendError> {
-    let entries = match fs::read_dir(dir()) {
+    let mut names = BTreeSet::new();
+    for dir in others().into_iter().chain([dir()]) {
+        names.extend(names_in(&dir, prefix)?);
+    }
+    Ok(names.into_iter().collect())
+}
+
+fn names_in(dir: &Path, prefix: &str) -> Result<Vec<String>, BackendError> {
+    let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(e) => {
-            return Err(BackendError::failed(format!("read {}", dir().display()), e));
+            return Err(BackendError::failed(format!("read {}", dir.display()), e));
         }
     };
     Ok(entries
@@ -50,29 +69,75 @@ pub(super) fn names(prefix: &str) -> Result<Vec<String>, BackendError> {
         .collect())
 }
 
-/// Takes away all pins, of other layouts too; what goes wrong is returned.
-pub(super) fn remove() -> Vec<BackendError> {
-    fn recurse(dir: &Path, errors: &mut Vec<BackendError>) {
-        let fail = |path: &Path, e| BackendError::failed(format!("remove {}", path.display()), e);
-        match fs::read_dir(dir) {
-            Ok(entries) => {
-                for entry in entries.flatten() {
-                    let path = entry.path();
-                    if path.is_dir() {
-                        recurse(&path, errors);
-                    } else if let Err(e) = fs::remove_file(&path) {
-                        errors.push(fail(&path, e));
-                    }
+/// Makes the pins of other layouts whose names begin so pins of this one, where it has none of
+/// that name. A pin that is moved never ceases to hold what it holds.
+pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
+    for other in others() {
+        for prefix in prefixes {
+            for name in names_in(&other, prefix)? {
+                let name = format!("{prefix}{name}");
+                let (from, to) = (other.join(&name), path(&name));
+                if !to.exists() {
+                    fs::rename(&from, &to).map_err(|e| {
+                        BackendError::failed(format!("take over {}", from.display()), e)
+                    })?;
                 }
             }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-            Err(e) => errors.push(fail(dir, e)),
-        }
-        if let Err(e) = fs::remove_dir(dir) {
-            errors.push(fail(dir, e));
         }
     }
+    Ok(())
+}
+
+/// Takes a pin away, whichever layout's directory it is in.
+pub(super) fn unpin(name: &str) -> Result<(), BackendError> {
+    for dir in others().into_iter().chain([dir()]) {
+        let path = dir.join(name);
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                return Err(BackendError::failed(
+                    format!("remove {}", path.display()),
+                    e,
+                ));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Takes away what other layouts have left; what goes wrong is returned.
+pub(super) fn remove_others() -> Vec<BackendError> {
     let mut errors = Vec::new();
-    recurse(Path::new(OURS), &mut errors);
+    for dir in others() {
+        remove_all(&dir, &mut errors);
+    }
     errors
+}
+
+/// Takes away all pins, of other layouts too; what goes wrong is returned.
+pub(super) fn remove() -> Vec<BackendError> {
+    let mut errors = Vec::new();
+    remove_all(Path::new(OURS), &mut errors);
+    errors
+}
+
+fn remove_all(dir: &Path, errors: &mut Vec<BackendError>) {
+    let fail = |path: &Path, e| BackendError::failed(format!("remove {}", path.display()), e);
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    remove_all(&path, errors);
+                } else if let Err(e) = fs::remove_file(&path) {
+                    errors.push(fail(&path, e));
+                }
+            }
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
+        Err(e) => errors.push(fail(dir, e)),
+    }
+    if let Err(e) = fs::remove_dir(dir) {
+        errors.push(fail(dir, e));
+    }
 }

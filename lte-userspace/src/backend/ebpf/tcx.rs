@@ -8,18 +8,19 @@ use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
 use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction, policy_of};
+use super::attach::{Attachment, direction};
 use super::{object, pins};
 use crate::backend::{BackendError, LinkHeader};
 
-const PREFIX: &str = "link-";
+pub(super) const PREFIX: &str = "link-";
 
 fn pin_name(index: u32, hook: Hook) -> String {
     format!("{PREFIX}{index}-{}", hook.name())
 }
 
-/// The program of ours at a place, if its link is pinned: one that is not goes with its owner.
-pub(super) fn running(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
+/// The program of ours at a place, of whatever version, if its link is pinned: one that is not goes
+/// with its owner.
+pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
     if !pins::path(&pin_name(at.index, at.hook)).exists() {
         return Ok(None);
     }
@@ -28,7 +29,7 @@ pub(super) fn running(at: &Attachment) -> Result<Option<ProgramInfo>, BackendErr
     let name = object::program_name(at.hook);
     Ok(programs
         .into_iter()
-        .find(|program| program.name_as_str() == Some(name) && policy_of(program).is_some()))
+        .find(|program| program.name_as_str() == Some(name)))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
@@ -46,7 +47,7 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
                     .take_link(id)
                     .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
                 drop(link);
-                if running(at)?.is_some() {
+                if found(at)?.is_some() {
                     return Ok(());
                 }
             }
@@ -91,7 +92,5 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
 }
 
 pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
-    let path = pins::path(&pin_name(at.index, at.hook));
-    fs::remove_file(&path)
-        .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))
+    pins::unpin(&pin_name(at.index, at.hook))
 }
