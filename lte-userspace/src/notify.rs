@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// The service manager's socket, if there is one.
 #[derive(Debug)]
 pub struct Notifier {
@@ -41,6 +43,13 @@ impl Notifier {
 
     /// Sends lines such as `READY=1`. Nobody's listening is no error.
     pub fn send(&self, lines: &str) {
+        let mut lines = lines.to_owned();
+        // Type=notify-reload tells by the time which reload this is.
+        if lines.lines().any(|line| line == "RELOADING=1") {
+            let now = clock_gettime(ClockId::Monotonic);
+            let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;
+            lines = format!("{lines}\nMONOTONIC_USEC={microseconds}");
+        }
         if let Some((socket, address)) = &self.socket
             && let Err(error) = socket.send_to_addr(lines.as_bytes(), address)
         {
