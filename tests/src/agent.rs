@@ -88,12 +88,27 @@ impl Agent {
         }
     }
 
+    /// Waits for a message to the service manager that `wanted` picks; those before it are dropped.
+    pub fn wait_told(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        wait::until(PATIENCE, what, || {
+            Ok(self.notify.next()?.filter(|message| wanted(message)))
+        })
+    }
+
+    /// Waits for a line of its log with these words.
+    pub fn wait_said(&self, words: &str) -> Result<String> {
+        wait::until(PATIENCE, words, || {
+            Ok(self.log().into_iter().find(|line| line.contains(words)))
+        })
+    }
+
     /// Sends it a signal.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         kill(self.pid()?, signal).with_context(|| format!("sending {signal} to the agent"))
     }
 
-    fn pid(&self) -> Result<Pid> {
+    /// Its process number.
+    pub fn pid(&self) -> Result<Pid> {
         Ok(Pid::from_raw(i32::try_from(self.child.id())?))
     }
 
@@ -128,6 +143,19 @@ impl Agent {
             "the agent ended with {status} before it could be killed"
         );
         Ok(())
+    }
+
+    /// A crash, where it has not ended by itself by then. Returns whether it was one.
+    pub fn kill_unless_ended(mut self) -> Result<bool> {
+        self.signal(Signal::SIGKILL)?;
+        let status = self.wait_end()?;
+        let killed = status.signal() == Some(Signal::SIGKILL as i32);
+        ensure!(
+            killed || status.success(),
+            "the agent ended with {status} by itself: {}",
+            self.last_words()
+        );
+        Ok(killed)
     }
 
     fn wait_end(&mut self) -> Result<ExitStatus> {

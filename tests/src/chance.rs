@@ -1,12 +1,15 @@
 //! Chance that can be had again: numbers from a seed that is printed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
 /// SplitMix64.
 #[derive(Debug)]
-pub struct Chance(u64);
+pub struct Chance {
+    seed: u64,
+    state: u64,
+}
 
 impl Chance {
     /// From `LTE_SEED` where it is set, else from the clock. The seed is printed, for the next time.
@@ -21,15 +24,26 @@ impl Chance {
 
     /// From a known seed.
     pub const fn from_seed(seed: u64) -> Self {
-        Self(seed)
+        Self { seed, state: seed }
+    }
+
+    /// What it began with.
+    pub const fn seed(&self) -> u64 {
+        self.seed
     }
 
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+
+    /// A time below the given one, each as likely as any other; none where that is none.
+    pub fn time_below(&mut self, limit: Duration) -> Duration {
+        let limit = limit.as_nanos() as u64;
+        Duration::from_nanos(self.next().checked_rem(limit).unwrap_or_default())
     }
 
     /// A number below `end`, which is not zero.

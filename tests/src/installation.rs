@@ -22,6 +22,7 @@ use crate::wait::PATIENCE;
 #[derive(Debug)]
 pub struct Installation {
     place: Arc<Place>,
+    binary: PathBuf,
     /// What the next start reads.
     pub config: Config,
 }
@@ -29,7 +30,6 @@ pub struct Installation {
 /// The files and the namespace, shared with the processes that use them.
 #[derive(Debug)]
 pub(crate) struct Place {
-    binary: PathBuf,
     pub(crate) netns: Netns,
     files: TempDir,
 }
@@ -63,8 +63,8 @@ impl Installation {
         let key = files.write("private.key", 0o600, keys()?.router.private())?;
         let config = Config::new(&key, &keys()?.peer.public);
         Ok(Self {
+            binary,
             place: Arc::new(Place {
-                binary,
                 netns: netns.clone(),
                 files,
             }),
@@ -77,13 +77,15 @@ impl Installation {
         &self.place.files
     }
 
+    /// Writes the config where a running agent reads it when it is told to.
+    pub fn write_config(&self) -> Result<PathBuf> {
+        self.place.files.write("config.toml", 0o600, &self.config.0)
+    }
+
     /// The command with the lab's paths, and the config written.
     pub fn command(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Command> {
-        let config = self
-            .place
-            .files
-            .write("config.toml", 0o600, &self.config.0)?;
-        let mut command = Command::new(&self.place.binary);
+        let config = self.write_config()?;
+        let mut command = Command::new(&self.binary);
         command.arg("--config").arg(config);
         command.arg("--run-dir").arg(self.directory("run"));
         command.arg("--state-dir").arg(self.directory("state"));

@@ -33,11 +33,18 @@ impl NotifySocket {
 
     /// Whether a message with this line has come within some milliseconds.
     pub fn hears(&self, line: &str) -> Result<bool> {
+        Ok(self
+            .next()?
+            .is_some_and(|message| message.lines().any(|said| said == line)))
+    }
+
+    /// The next message, if one comes within some milliseconds.
+    pub fn next(&self) -> Result<Option<String>> {
         let mut buffer = [0; 4096];
         match self.socket.recv(&mut buffer) {
-            Ok(length) => Ok(String::from_utf8_lossy(&buffer[..length])
-                .lines()
-                .any(|said| said == line)),
+            Ok(length) => Ok(Some(
+                String::from_utf8_lossy(&buffer[..length]).into_owned(),
+            )),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -46,7 +53,7 @@ impl NotifySocket {
                         | std::io::ErrorKind::Interrupted
                 ) =>
             {
-                Ok(false)
+                Ok(None)
             }
             Err(error) => Err(error).context("reading the notify socket"),
         }

@@ -155,6 +155,25 @@ impl Scene {
             })
     }
 
+    /// The session of `since` goes on: the router has asked for no other since then, but where one had
+    /// come of age (`REKEY_AFTER_TIME`, 120 s).
+    pub fn session_kept(&self, since: Instant) -> Result<()> {
+        const AGE: Duration = Duration::from_secs(115);
+        let initiations = self.at_carrier.packets(|seen| {
+            seen.packet.kind == Kind::WireGuard(Message::Initiation) && from_modem(seen)
+        })?;
+        let early = initiations
+            .windows(2)
+            .filter(|pair| pair[1].at >= since && pair[1].at.duration_since(pair[0].at) < AGE)
+            .count();
+        ensure!(early == 0, "{early} new handshakes");
+        ensure!(
+            initiations.first().is_some_and(|first| first.at < since),
+            "there was no session to be kept"
+        );
+        Ok(())
+    }
+
     /// WireGuard keeps to the source address at which it last had an answer. Told the endpoint
     /// anew, it asks the routing again.
     pub fn forget_source(&self) -> Result<()> {

@@ -1,12 +1,15 @@
 //! Traffic that is not the tunnel's, some of it made to look as if it were.
 
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::addresses::{ELSEWHERE, LISTEN_PORT, PEER, PEER_PORT};
 use crate::netns::Netns;
+use crate::topology::Lab;
 use crate::wait::{self, PATIENCE};
 
 /// A payload of WireGuard's shape: transport data, as long as a keepalive.
@@ -60,6 +63,25 @@ pub fn send_udp(
         }
     }
     Ok(accepted)
+}
+
+/// LAN hosts and local programs that would go by the modem, where the default route leads there,
+/// until told to stop; how many packets were sent.
+pub fn by_the_modem(lab: &Lab, stop: &AtomicBool) -> Result<usize> {
+    let targets = [
+        SocketAddrV4::new(ELSEWHERE, 53),
+        SocketAddrV4::new(PEER, PEER_PORT),
+    ];
+    let payloads = [shaped_as_data(), b"a question".to_vec()];
+    let mut sent = 0;
+    while !stop.load(Ordering::Relaxed) {
+        for port in [LISTEN_PORT, 40000] {
+            sent += send_udp(&lab.lan, port, &targets, &payloads)?;
+        }
+        sent += send_udp(&lab.router, 40001, &targets, &payloads)?;
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(sent)
 }
 
 /// Whether a TCP connection comes about.

@@ -1,12 +1,11 @@
 //! One backend takes over from the other while the tunnel is up: the new guard is in place before
 //! the old one goes.
 
-use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, PEER, PEER_PORT, TUNNEL_ROUTER};
+use lte_tests::addresses::TUNNEL_ROUTER;
 use lte_tests::backend::Backend;
 use lte_tests::netns::Netns;
 use lte_tests::packet::{Kind, Message};
@@ -49,7 +48,7 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
 
     let stop = AtomicBool::new(false);
     let (agent, tried) = std::thread::scope(|scope| {
-        let foreign = scope.spawn(|| foreign_traffic(&scene, &stop));
+        let foreign = scope.spawn(|| traffic::by_the_modem(&scene.lab, &stop));
         let agent: Result<_> = (|| {
             agent.terminate()?;
             pinger.wait_for_more(3)?;
@@ -97,25 +96,6 @@ fn initiations(scene: &Scene) -> Result<usize> {
     scene
         .at_carrier
         .count(|seen| seen.packet.kind == Kind::WireGuard(Message::Initiation) && from_modem(seen))
-}
-
-/// LAN hosts and local programs that would go by the modem, until told to stop; how many packets
-/// were sent.
-fn foreign_traffic(scene: &Scene, stop: &AtomicBool) -> Result<usize> {
-    let targets = [
-        SocketAddrV4::new(ELSEWHERE, 53),
-        SocketAddrV4::new(PEER, PEER_PORT),
-    ];
-    let payloads = [traffic::shaped_as_data(), b"a question".to_vec()];
-    let mut sent = 0;
-    while !stop.load(Ordering::Relaxed) {
-        for port in [LISTEN_PORT, 40000] {
-            sent += traffic::send_udp(&scene.lab.lan, port, &targets, &payloads)?;
-        }
-        sent += traffic::send_udp(&scene.lab.router, 40001, &targets, &payloads)?;
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    Ok(sent)
 }
 
 /// Whether anything of a backend is on the machine.
