@@ -65,8 +65,8 @@ impl Notice {
     /// is found only by the agent's slow timer of a minute is too late for both.
     pub(crate) const fn limit(self) -> Duration {
         match self {
-            Self::Told => Duration::from_secs(10),
-            Self::Looks => Duration::from_secs(15),
+            Self::Told => Duration::from_secs(30),
+            Self::Looks => Duration::from_secs(20),
         }
     }
 }

@@ -11,11 +11,12 @@ use lte_tests::addresses::CARRIER;
 use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
 use lte_tests::bystanders::{self, Bystanders};
+use lte_tests::capture::Seen;
 use lte_tests::config::Config;
 use lte_tests::installation::Installation;
 use lte_tests::ping::Pinger;
 use lte_tests::process;
-use lte_tests::scene::Scene;
+use lte_tests::scene::{Scene, foreign};
 use lte_tests::topology::Options;
 use lte_tests::wait::PATIENCE;
 
@@ -219,7 +220,19 @@ impl House {
 
     /// Nothing leaked so far.
     pub(crate) fn nothing_leaked(&self) -> Result<()> {
-        self.scene.nothing_leaked_but(bystanders::is_look_alike)
+        let nothing = self.scene.nothing_leaked_but(bystanders::is_look_alike);
+        nothing.with_context(|| self.when_they_left())
+    }
+
+    /// Of foreign packets on the modem, how long ago the first and the last were seen.
+    fn when_they_left(&self) -> String {
+        let foreign = self.scene.at_carrier.packets(foreign).unwrap_or_default();
+        let ago = |seen: Option<&Seen>| seen.map_or(0, |seen| seen.at.elapsed().as_millis());
+        format!(
+            "foreign packets on the modem from {} ms until {} ms ago",
+            ago(foreign.first()),
+            ago(foreign.last())
+        )
     }
 
     /// All is in place, the tunnel carries, nothing has leaked, and the agent has nothing to do.
