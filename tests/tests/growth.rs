@@ -92,13 +92,13 @@ fn many_repairs_cost_nothing(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
     let before = scene.lab.snapshot()?;
     let mut installation = scene.installation()?;
-    let networks: String = (0..NETWORKS)
-        .map(|number| format!(", \"10.99.{number}.0/24\""))
+    let networks: Vec<String> = (0..NETWORKS)
+        .map(|number| format!("\"10.99.{number}.0/24\""))
         .collect();
     let peer = format!("allowed_ips = [\"{TUNNEL_PEER}/32\"");
     installation.config = installation
         .config
-        .with(&peer, &format!("{peer}{networks}"))?;
+        .with(&peer, &format!("{peer}, {}", networks.join(", ")))?;
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
 
