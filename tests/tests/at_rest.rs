@@ -23,7 +23,7 @@ fn costs_next_to_nothing(backend: Backend) -> Result<()> {
     std::thread::sleep(Duration::from_secs(2));
     let before = processor_time(agent.id())?;
     std::thread::sleep(WATCHED);
-    let used = processor_time(agent.id())? - before;
+    let used = processor_time(agent.id())?.saturating_sub(before);
     let share = used.as_secs_f64() / WATCHED.as_secs_f64();
     figure(
         "agent at rest, per cent of a processor",

@@ -40,7 +40,7 @@ pub struct Nft {
     seen: Option<Seen>,
     /// The guard that was in place, in that generation of the rulesets: asked for again, as it is
     /// all the time, it need not be thought out again.
-    in_place: Option<(u32, Guard)>,
+    in_place: Option<(u32, Box<Guard>)>,
     /// Bytes of link header in each packet that the egress chain counts, as it was loaded here.
     header: Option<u64>,
     /// Remotes that another backend remembers.
@@ -163,7 +163,7 @@ impl Backend for Nft {
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
         if let (Some((then, guard)), Some(now)) = (&self.in_place, generation::current())
             && *then == now
-            && guard == want
+            && **guard == *want
         {
             return Ok(Vec::new());
         }
@@ -173,7 +173,7 @@ impl Backend for Nft {
             .seen
             .as_ref()
             .filter(|_| found.is_empty())
-            .map(|seen| (seen.generation, want.clone()));
+            .map(|seen| (seen.generation, Box::new(want.clone())));
         Ok(found)
     }
 

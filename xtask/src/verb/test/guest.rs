@@ -15,6 +15,7 @@ use super::host::{Built, Executable};
 use super::length::Length;
 use super::libtest;
 use super::table::{Report, Verdict};
+use super::tiers::{self, Tier};
 use crate::fetch::kernel::Series;
 use crate::fetch::nft;
 use crate::host::cache::Cache;
@@ -23,29 +24,6 @@ use crate::image::guest::Extra;
 use crate::vm::machine::{Listener, Outcome};
 use crate::vm::protocol::{End, Job, Plan, Stream};
 use crate::vm::{Image, Run, Size};
-
-/// What runs on the oldest and the newest kernel only, for under emulation all of it on all kernels takes
-/// an hour. On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that
-/// every promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
-/// names, a change of backend.
-const ON_THE_ENDS: [&str; 13] = [
-    "at_rest::",
-    "bad_input::",
-    "beside_others::",
-    "choosing::",
-    "conformance::",
-    "control::",
-    "corpus_policy::",
-    "damage::",
-    "ipv6::",
-    "kinds::",
-    "nft_ruleset::",
-    "patience::",
-    "properties::",
-];
-
-/// What takes minutes of waiting, and runs with `--long` only.
-const LONG: [&str; 1] = ["patience::nothing_is_sent_while_it_is_left_in_peace"];
 
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
@@ -90,13 +68,20 @@ pub(crate) fn run(
     }
     let tests: Vec<(Test, Job)> = tests.into_iter().zip(jobs).collect();
     let ends = [kernels.first(), kernels.last()];
+    let tier = |kernel: &Series| match (args.everywhere(), args.scenarios) {
+        (true, _) => Tier::Whole,
+        (_, true) => Tier::Common,
+        _ if ends.contains(&Some(kernel)) => Tier::End,
+        _ => Tier::Between,
+    };
     let mut sets = Vec::new();
-    let (whole, between): (Vec<Series>, Vec<Series>) = kernels
-        .iter()
-        .partition(|kernel| args.everywhere() || !args.scenarios && ends.contains(&Some(kernel)));
-    for (kernels, part) in [(whole, false), (between, true)] {
-        let runs =
-            |test: &Test| !part || !ON_THE_ENDS.iter().any(|name| test.name.starts_with(name));
+    for wanted in [Tier::Whole, Tier::End, Tier::Between, Tier::Common] {
+        let kernels: Vec<Series> = kernels
+            .iter()
+            .copied()
+            .filter(|kernel| tier(kernel) == wanted)
+            .collect();
+        let runs = |test: &Test| wanted.has(&test.name);
         let (mine, others): (Vec<_>, Vec<_>) = tests.iter().partition(|(test, _)| runs(test));
         for (kernel, (test, _)) in kernels
             .iter()
@@ -163,7 +148,7 @@ fn collect(
     let ignored = ask(&["--ignored"])?;
     for path in ask(&[])? {
         let name = format!("{}::{path}", executable.name);
-        if length == Length::Usual && LONG.contains(&name.as_str()) {
+        if !tiers::has(length, &name) {
             continue;
         }
         if !name.contains(filter) {

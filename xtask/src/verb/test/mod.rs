@@ -6,6 +6,7 @@ mod host;
 mod length;
 mod libtest;
 mod table;
+mod tiers;
 
 use std::process::ExitCode;
 
@@ -33,7 +34,7 @@ pub(crate) struct Args {
     /// The unit tests on this machine only
     #[arg(long)]
     host: bool,
-    /// Also on the kernels in between what else runs on the oldest and the newest only
+    /// All tests on all kernels: else those that take long run on two of them
     #[arg(long)]
     everywhere: bool,
     /// Only what runs on every kernel
