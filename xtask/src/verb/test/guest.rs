@@ -67,19 +67,16 @@ pub(crate) fn run(
         return Ok(());
     }
     let tests: Vec<(Test, Job)> = tests.into_iter().zip(jobs).collect();
-    let ends = [kernels.first(), kernels.last()];
-    let tier = |kernel: &Series| match (args.everywhere(), args.scenarios) {
+    let tier = |place| match (args.everywhere(), args.scenarios) {
         (true, _) => Tier::Whole,
         (_, true) => Tier::Common,
-        _ if ends.contains(&Some(kernel)) => Tier::End,
-        _ => Tier::Between,
+        _ => Tier::of(place, kernels.len()),
     };
     let mut sets = Vec::new();
-    for wanted in [Tier::Whole, Tier::End, Tier::Between, Tier::Common] {
-        let kernels: Vec<Series> = kernels
-            .iter()
-            .copied()
-            .filter(|kernel| tier(kernel) == wanted)
+    for wanted in Tier::ALL {
+        let kernels: Vec<Series> = (0..kernels.len())
+            .filter(|place| tier(*place) == wanted)
+            .map(|place| kernels[place])
             .collect();
         let runs = |test: &Test| wanted.has(&test.name);
         let (mine, others): (Vec<_>, Vec<_>) = tests.iter().partition(|(test, _)| runs(test));

@@ -3,28 +3,35 @@
 //! On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that every
 //! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
 //! names, a change of backend. The others run on two kernels, on one of each way of attaching
-//! programs and of each series of nft.
+//! programs and of each series of nft, or on one where it makes no difference.
 
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 12] = [
-    "at_rest::",
-    "bad_input::",
+const ON_THE_ENDS: [&str; 6] = [
     "beside_others::",
-    "choosing::",
     "conformance::",
     "control::",
-    "corpus_policy::",
     "ipv6::",
     "kinds::",
     "nft_ruleset::",
+];
+
+/// What runs on the newest kernel only: it is about the agent more than about the kernel.
+const ON_THE_NEWEST: [&str; 6] = [
+    "at_rest::",
+    "bad_input::",
+    "choosing::",
+    "corpus_policy::",
     "patience::",
     "properties::",
 ];
 
 /// What runs on the kernels in between only.
-const IN_BETWEEN: [&str; 5] = ["damage::", "growth::", "killed::", "reload::", "upgrade::"];
+const IN_BETWEEN: [&str; 3] = ["damage::ebpf::", "killed::ebpf::", "upgrade::"];
+
+/// What runs on the newest of these only.
+const ON_THE_LAST_BETWEEN: [&str; 4] = ["damage::nft::", "growth::", "killed::nft::", "reload::"];
 
 /// What runs with `--long` only: minutes of waiting, and chance that wants many turns.
 const LONG: [&str; 3] = [
@@ -38,24 +45,57 @@ const LONG: [&str; 3] = [
 pub(super) enum Tier {
     /// All.
     Whole,
-    /// An end's.
-    End,
+    /// The oldest kernel's.
+    Oldest,
+    /// The newest kernel's.
+    Newest,
     /// That of one in between.
     Between,
+    /// That of the newest in between.
+    LastBetween,
     /// Only what every kernel gets.
     Common,
 }
 
 impl Tier {
+    /// In the order in which they are begun: the longest first.
+    pub(super) const ALL: [Self; 6] = [
+        Self::Whole,
+        Self::Newest,
+        Self::Oldest,
+        Self::LastBetween,
+        Self::Between,
+        Self::Common,
+    ];
+
+    /// That of the kernel at a place among so many, the oldest first.
+    pub(super) const fn of(place: usize, kernels: usize) -> Self {
+        match place {
+            0 => Self::Oldest,
+            place if place + 1 == kernels => Self::Newest,
+            place if place + 2 == kernels => Self::LastBetween,
+            _ => Self::Between,
+        }
+    }
+
     /// Whether a test of this name is among it.
     pub(super) fn has(self, test: &str) -> bool {
-        let among = |list: &[&str]| list.iter().any(|name| test.starts_with(name));
-        match self {
-            Self::Whole => true,
-            Self::End => !among(&IN_BETWEEN),
-            Self::Between => !among(&ON_THE_ENDS),
-            Self::Common => !among(&ON_THE_ENDS) && !among(&IN_BETWEEN),
-        }
+        let lists: &[&[&str]] = match self {
+            Self::Whole => return true,
+            Self::Oldest => &[&ON_THE_ENDS],
+            Self::Newest => &[&ON_THE_ENDS, &ON_THE_NEWEST],
+            Self::Between => &[&IN_BETWEEN],
+            Self::LastBetween => &[&IN_BETWEEN, &ON_THE_LAST_BETWEEN],
+            Self::Common => &[],
+        };
+        let among = |lists: &[&[&str]]| lists.concat().iter().any(|name| test.starts_with(name));
+        among(lists)
+            || !among(&[
+                &ON_THE_ENDS,
+                &ON_THE_NEWEST,
+                &IN_BETWEEN,
+                &ON_THE_LAST_BETWEEN,
+            ])
     }
 }
 
@@ -68,18 +108,21 @@ pub(super) fn has(length: Length, test: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn kernels(test: &str) -> Vec<usize> {
+        (0..4)
+            .filter(|place| Tier::of(*place, 4).has(test))
+            .collect()
+    }
+
     #[test]
-    fn no_test_runs_nowhere() {
-        for test in [
-            "bad_input::not_root",
-            "killed::nft::at_random_moments",
-            "flood::x",
-        ] {
-            assert!(Tier::End.has(test) || Tier::Between.has(test), "{test}");
-            assert!(Tier::Whole.has(test));
-        }
-        assert!(Tier::Common.has("flood::x"));
-        assert!(!Tier::Common.has("killed::x") && !Tier::Common.has("kinds::x"));
+    fn each_test_has_its_kernels() {
+        assert_eq!(kernels("flood::x"), [0, 1, 2, 3]);
+        assert_eq!(kernels("kinds::x"), [0, 3]);
+        assert_eq!(kernels("bad_input::x"), [3]);
+        assert_eq!(kernels("damage::ebpf::x"), [1, 2]);
+        assert_eq!(kernels("damage::nft::x"), [2]);
+        assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::x"));
+        assert!(Tier::Whole.has("damage::nft::x"));
     }
 
     #[test]
