@@ -53,6 +53,36 @@ fn maps_unpinned() -> Result<()> {
     upgrade(|_, pins| unpin_maps(pins))
 }
 
+/// Nothing is said while the programs are replaced, from which the new ones could learn whom the tunnel
+/// talks to; then the peer speaks first.
+#[test]
+fn far_end_is_remembered_through_silence() -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let installation = scene.installation()?;
+    let agent = installation.start(Backend::Ebpf)?;
+    scene.handshake_after(agent.started())?;
+    agent.terminate()?;
+    let pins = Path::new(bpf::AGENTS_PINS).join(format!("v{}", layout::VERSION));
+    unpin_maps(&pins)?;
+    other_version::take_its_place(&scene.lab.router, &pins)?;
+    let pinger = Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?;
+    pinger.wait_for_answer(PATIENCE)?;
+    pinger.stop()?;
+    let since = Instant::now();
+    let agent = installation.start(Backend::Ebpf)?;
+    let spoken = scene
+        .at_carrier
+        .count(|seen| lte_tests::scene::tunnel_out(seen) && seen.at >= since)?;
+    ensure!(spoken == 0, "the router has spoken {spoken} times");
+    let pinger = Pinger::start(&scene.lab.vps.netns, TUNNEL_ROUTER, PACE)?;
+    pinger.wait_for_more(5)?;
+    let report = pinger.stop()?;
+    ensure!(report.lost() == 0, "{report}");
+    scene.session_kept(since)?;
+    scene.tunnel_is_sound()?;
+    agent.interrupt()
+}
+
 fn unpin_maps(pins: &Path) -> Result<()> {
     for name in NAMES {
         fs::remove_file(pins.join(name)).with_context(|| format!("unpinning {name}"))?;

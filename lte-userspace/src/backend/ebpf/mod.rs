@@ -98,10 +98,12 @@ impl Backend for Ebpf {
         // Its maps go on with its programs until the last of these is replaced.
         pins::take_over(&[tcx::PREFIX, clsact::QDISC])?;
         let wanted = attach::wanted(want);
+        // Before anybody asks what is remembered elsewhere than in a pinned map: one that is of another
+        // shape is no longer pinned then.
+        maps::make_way()?;
         // Handed over once: what is told of later would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
-        maps::make_way()?;
         let mut objects = object::Objects::new(dir, self.options);
         let mut first_error = None;
         for attachment in &wanted {
