@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn links_are_listed_with_their_names() {
         let netns = Netns::create("alone").unwrap();
-        netns.ip("link add a type veth peer name b\n").unwrap();
+        netns.ip("link add name a type veth peer name b\n").unwrap();
         let route = Netlink::open(&netns, SockProtocol::NetlinkRoute).unwrap();
         let links = route.list(libc::RTM_GETLINK, &[0; 16]).unwrap();
         let names: Vec<String> = links
