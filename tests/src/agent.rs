@@ -1,5 +1,6 @@
 //! A running agent: heard, signalled, stopped.
 
+use std::fs::{self, DirEntry};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus};
@@ -59,6 +60,21 @@ impl Agent {
     /// The process's number.
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Where in the kernel each of its threads is, for messages about one that does nothing.
+    pub fn whereabouts(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.id()));
+        let file = |task: &DirEntry, name: &str| {
+            let text = fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            format!("{name}: {}", text.trim().replace('\n', " "))
+        };
+        let words = |task: DirEntry| {
+            ["comm", "syscall", "stack"]
+                .map(|name| file(&task, name))
+                .join(", ")
+        };
+        tasks.into_iter().flatten().flatten().map(words).collect()
     }
 
     /// What it has said so far, line by line.
@@ -161,7 +177,7 @@ impl Agent {
     fn wait_end(&mut self) -> Result<ExitStatus> {
         let child = &mut self.child;
         let ended = wait::until(PATIENCE, "the agent's end", || Ok(child.try_wait()?));
-        ended.with_context(|| self.last_words())
+        ended.with_context(|| format!("{}; it is at {:?}", self.last_words(), self.whereabouts()))
     }
 
     fn last_words(&mut self) -> String {

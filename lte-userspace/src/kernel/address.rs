@@ -49,9 +49,8 @@ impl Kernel {
         .await
     }
 
-    /// Adds an address.
-    pub async fn add_address(&self, address: &Address) -> Result<(), KernelError> {
-        let index = self.index(&address.interface).await?;
+    /// Adds an address to the interface of an index.
+    pub async fn add_address(&self, index: u32, address: &Address) -> Result<(), KernelError> {
         let Cidr {
             address: ip,
             prefix_len,

@@ -158,8 +158,8 @@ impl Kernel {
     }
 
     /// Sets an interface up or down.
-    pub async fn set_up(&self, name: &str, up: bool) -> Result<(), KernelError> {
-        let builder = LinkUnspec::new_with_index(self.index(name).await?);
+    pub async fn set_up(&self, index: u32, name: &str, up: bool) -> Result<(), KernelError> {
+        let builder = LinkUnspec::new_with_index(index);
         let (message, word) = if up {
             (builder.up().build(), "up")
         } else {

@@ -64,10 +64,9 @@ impl Kernel {
         Ok(routes)
     }
 
-    /// Adds a route: in our own table in place of one to the same destination, in the main table
+    /// Adds a route by the interface of an index: in our own table in place of one to the same destination, in the main table
     /// beside what is there. Somebody else's route there is an error, EEXIST.
-    pub async fn add_route(&self, route: &Route) -> Result<(), KernelError> {
-        let index = self.index(&route.interface).await?;
+    pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let mut request = self.handle.route().add(message(route, index));
         if route.table != MAIN_TABLE {
             request = request.replace();

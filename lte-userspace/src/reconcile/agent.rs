@@ -100,7 +100,12 @@ impl Agent {
                         self.converger.look_for_strangers = true;
                         break;
                     }
-                    _ = glance.tick() => if self.converger.glance(&self.config) { break },
+                    _ = glance.tick() => {
+                        self.notifier.flush();
+                        if self.converger.glance(&self.config) {
+                            break;
+                        }
+                    }
                     () = &mut retry => break,
                 }
             }
@@ -116,7 +121,7 @@ impl Agent {
     }
 
     /// Says how things stand, when that has changed.
-    fn tell(&self, outcome: &Convergence, status: &mut String) {
+    fn tell(&mut self, outcome: &Convergence, status: &mut String) {
         let now = match (outcome.settled, outcome.modem) {
             (true, true) => format!(
                 "the datapath is in place: {} over the modem, port {}, backend {}",
@@ -246,7 +251,7 @@ impl Agent {
         Ending::Down(failed)
     }
 
-    fn leave(self) -> Ending {
+    fn leave(mut self) -> Ending {
         log::info!(
             "terminated: tunnel and guard go on without the agent (lte-userspace down takes them down)"
         );

@@ -1,5 +1,6 @@
 //! Taking the steps of a plan.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::plan::{Removal, Step};
@@ -27,11 +28,14 @@ pub struct Outcome {
     pub skipped: Vec<String>,
 }
 
-/// Takes all steps that do not rest on one that failed.
+/// Takes all steps that do not rest on one that failed. `seen` are the interfaces that the steps were
+/// planned for, by name: a modem that is plugged in again meanwhile has the name of the one that was
+/// looked at, and no guard yet.
 pub(super) async fn apply(
     kernel: &Kernel,
     backends: &mut [Box<dyn Backend>],
     steps: &[Step],
+    seen: &BTreeMap<String, u32>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut lost = Lost::default();
@@ -42,7 +46,7 @@ pub(super) async fn apply(
             continue;
         }
         let started = Instant::now();
-        let result = take(kernel, backends, step).await;
+        let result = take(kernel, backends, step, seen).await;
         log::debug!("{text}: {} ms", started.elapsed().as_millis());
         match result {
             Ok(()) => {
@@ -59,6 +63,15 @@ pub(super) async fn apply(
         }
     }
     outcome
+}
+
+/// Whether a step may be taken only when the guard is in place.
+pub(super) fn rests_on_the_guard(step: &Step) -> bool {
+    let lost = Lost {
+        guard: true,
+        ..Lost::default()
+    };
+    lost.carries(step)
 }
 
 /// What failed and has others resting on it.
@@ -107,6 +120,7 @@ async fn take(
     kernel: &Kernel,
     backends: &mut [Box<dyn Backend>],
     step: &Step,
+    seen: &BTreeMap<String, u32>,
 ) -> Result<(), Vec<String>> {
     match step {
         Step::Guard(object, _) => match (&**object, backends.first_mut()) {
@@ -115,7 +129,7 @@ async fn take(
             }
             _ => Ok(()),
         },
-        Step::Put(object) => put(kernel, object)
+        Step::Put(object) => put(kernel, object, seen)
             .await
             .map_err(|error| vec![one_line(&error)]),
         Step::Remove(Removal::Guard(kind)) => remove_guard(backends, *kind),
@@ -126,17 +140,52 @@ async fn take(
     }
 }
 
-async fn put(kernel: &Kernel, object: &Object) -> Result<(), KernelError> {
+async fn put(
+    kernel: &Kernel,
+    object: &Object,
+    seen: &BTreeMap<String, u32>,
+) -> Result<(), KernelError> {
     match object {
         Object::Guard(_) => Ok(()),
-        Object::Sysctl(want) => sysctl::write(&want.interface, want.key, &want.value),
+        Object::Sysctl(want) => {
+            // Written by name: it has to be the same interface still.
+            if let Some(index) = seen.get(&want.interface)
+                && *index != kernel.index(&want.interface).await?
+            {
+                let source = std::io::Error::from(std::io::ErrorKind::NotFound);
+                let doing = format!("setting {want}: another interface has the name by now");
+                return Err(KernelError::new(doing, source));
+            }
+            sysctl::write(&want.interface, want.key, &want.value)
+        }
         Object::Link(want) => put_link(kernel, want).await,
         Object::Device(want) => genl::set_device(want),
         Object::Peer(want) => wireguard::set_peer(want),
-        Object::Address(want) => kernel.add_address(want).await,
-        Object::Admin(want) => kernel.set_up(&want.interface, want.up).await,
-        Object::Route(want) => kernel.add_route(want).await,
+        Object::Address(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            kernel.add_address(index, want).await
+        }
+        Object::Admin(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            kernel.set_up(index, &want.interface, want.up).await
+        }
+        Object::Route(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            kernel.add_route(index, want).await
+        }
         Object::Rule(want) => kernel.add_rule(want).await,
+    }
+}
+
+/// The interface that was seen under a name; what was not there then, the tunnel, has been made since.
+async fn index(
+    kernel: &Kernel,
+    name: &str,
+    seen: &BTreeMap<String, u32>,
+) -> Result<u32, KernelError> {
+    match seen.get(name) {
+        Some(index) => Ok(*index),
+        None => kernel.index(name).await,
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::apply::apply;
+use super::apply::{apply, rests_on_the_guard};
 use super::glance;
 use super::observe::Observed;
 use super::patience::Patience;
 use super::plan::{Plan, Step};
-use super::repairs::Repairs;
+use super::repairs::{self, Repairs};
 use super::view::{Inputs, View, ViewError};
 use super::write_down::write_down;
 use crate::backend::select::others;
@@ -60,6 +60,8 @@ pub struct Converger {
     /// Whether all was in place at the last look, and the modem among it.
     settled: bool,
     modem: bool,
+    /// The modem's interface index at the last look.
+    modem_index: Option<u32>,
     /// What was wanted when all was last in place.
     wanted: Vec<Object>,
     /// When the last look at everything ended.
@@ -99,6 +101,7 @@ impl Converger {
             retry: RETRY.0,
             settled: false,
             modem: false,
+            modem_index: None,
             wanted: Vec::new(),
             looked: Instant::now(),
             said: BTreeSet::new(),
@@ -208,7 +211,8 @@ impl Converger {
             .cloned()
             .collect();
         if !steps.is_empty() {
-            self.act(&steps).await;
+            let seen = observed.indexes();
+            self.act(&steps, &seen).await;
         }
         Ok(())
     }
@@ -225,17 +229,28 @@ impl Converger {
 
     /// Takes the steps that are not held back. Returns what failed, and when the first that is
     /// held back may be tried, where nothing else was to be done.
-    async fn act(&mut self, steps: &[Step]) -> (BTreeSet<String>, Option<Duration>) {
+    async fn act(
+        &mut self,
+        steps: &[Step],
+        seen: &BTreeMap<String, u32>,
+    ) -> (BTreeSet<String>, Option<Duration>) {
         let now = Instant::now();
-        let (due, held): (Vec<Step>, Vec<Step>) = steps
+        let (mut due, mut held): (Vec<Step>, Vec<Step>) = steps
             .iter()
             .cloned()
             .partition(|step| self.repairs.held(&key(step), now).is_none());
+        if held.iter().any(|step| matches!(step, Step::Guard(..))) {
+            held.extend(due.extract_if(.., |step| rests_on_the_guard(step)));
+        }
         self.inherit(&due);
-        let outcome = apply(&self.kernel, &mut self.backends, &due).await;
+        let outcome = apply(&self.kernel, &mut self.backends, &due, seen).await;
         for step in &due {
             let key = key(step);
-            if let Some(pause) = self.repairs.note(&key, now) {
+            let longest = match step {
+                Step::Guard(..) => repairs::LONGEST_WITHOUT_A_GUARD,
+                _ => repairs::LONGEST,
+            };
+            if let Some(pause) = self.repairs.note(&key, longest, now) {
                 log::warn!(
                     "{key}: keeps being undone by somebody else; next repair in {} s",
                     pause.as_secs()
@@ -286,6 +301,11 @@ impl Converger {
         self.looked = Instant::now();
         let modem = view.facts.modem.as_ref().map(|modem| modem.index);
         self.patience.with_modem(modem);
+        if self.modem_index != modem {
+            // What another modem needs, nobody has undone.
+            self.modem_index = modem;
+            self.repairs = Repairs::default();
+        }
         log::debug!(
             "looked in {} ms (strangers: {strangers}): {} steps",
             started.elapsed().as_millis(),
@@ -306,7 +326,7 @@ impl Converger {
             self.say(view.warnings, errors);
             return Ok(outcome);
         }
-        let (failed, held) = self.act(steps).await;
+        let (failed, held) = self.act(steps, &view.observed.indexes()).await;
         errors.extend(failed);
         let failed = (!errors.is_empty()).then(|| self.pause());
         outcome.retry = [failed, held].into_iter().flatten().min();

@@ -97,6 +97,12 @@ impl Observed {
         })
     }
 
+    /// The indexes of all interfaces, by name.
+    pub fn indexes(&self) -> BTreeMap<String, u32> {
+        let index = |link: &link::Found| (link.name.clone(), link.index);
+        self.links.iter().map(index).collect()
+    }
+
     /// An interface by its name.
     pub fn link(&self, name: &str) -> Option<&link::Found> {
         self.links.iter().find(|link| link.name == name)

@@ -7,8 +7,12 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 10;
 /// After this long without a repair a thing is calm again.
 const WINDOW: Duration = Duration::from_secs(10);
-/// The first and the longest pause between repairs of one thing.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(1));
+/// The first pause between repairs of one thing.
+const FIRST: Duration = Duration::from_secs(1);
+/// The longest.
+pub(super) const LONGEST: Duration = Duration::from_mins(1);
+/// The longest in which there is no guard: it is then that others get out by the modem.
+pub(super) const LONGEST_WITHOUT_A_GUARD: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 struct Trouble {
@@ -33,9 +37,9 @@ impl Repairs {
             .filter(|left| !left.is_zero())
     }
 
-    /// Notes that a repair was made, or tried. Returns the pause until the next one where it has
-    /// just been lengthened, which is worth a line.
-    pub(super) fn note(&mut self, what: &str, now: Instant) -> Option<Duration> {
+    /// Notes that a repair was made, or tried. Returns the pause until the next one, `longest` at
+    /// most, where it has just been lengthened, which is worth a line.
+    pub(super) fn note(&mut self, what: &str, longest: Duration, now: Instant) -> Option<Duration> {
         self.troubles
             .retain(|_, t| now.saturating_duration_since(t.last) < WINDOW + t.pause);
         let trouble = self.troubles.entry(what.to_owned()).or_insert(Trouble {
@@ -51,7 +55,7 @@ impl Repairs {
         if trouble.pause.is_zero() && trouble.recent.len() <= AT_ONCE {
             return None;
         }
-        let longer = (trouble.pause * 2).clamp(PAUSES.0, PAUSES.1);
+        let longer = (trouble.pause * 2).clamp(FIRST, longest);
         let lengthened = longer > trouble.pause;
         trouble.pause = longer;
         lengthened.then_some(longer)
@@ -68,19 +72,19 @@ mod tests {
         let mut now = Instant::now();
         for _ in 0..AT_ONCE {
             assert_eq!(repairs.held("rule", now), None);
-            assert_eq!(repairs.note("rule", now), None);
+            assert_eq!(repairs.note("rule", LONGEST, now), None);
             now += Duration::from_millis(50);
         }
-        assert_eq!(repairs.note("rule", now), Some(PAUSES.0));
+        assert_eq!(repairs.note("rule", LONGEST, now), Some(FIRST));
         assert!(repairs.held("rule", now).is_some());
         assert_eq!(repairs.held("route", now), None, "others are not held");
-        let mut longest = PAUSES.0;
+        let mut longest = FIRST;
         for _ in 0..10 {
             now += repairs.held("rule", now).unwrap_or_default();
             assert_eq!(repairs.held("rule", now), None, "the pause is over");
-            longest = repairs.note("rule", now).unwrap_or(longest);
+            longest = repairs.note("rule", LONGEST, now).unwrap_or(longest);
         }
-        assert_eq!(longest, PAUSES.1);
+        assert_eq!(longest, LONGEST);
     }
 
     #[test]
@@ -88,7 +92,7 @@ mod tests {
         let mut repairs = Repairs::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            assert_eq!(repairs.note("route", now), None);
+            assert_eq!(repairs.note("route", LONGEST, now), None);
             assert_eq!(repairs.held("route", now), None);
             now += WINDOW / 5;
         }
@@ -99,10 +103,10 @@ mod tests {
         let mut repairs = Repairs::default();
         let mut now = Instant::now();
         for _ in 0..=AT_ONCE {
-            repairs.note("rule", now);
+            repairs.note("rule", LONGEST, now);
         }
-        now += WINDOW + PAUSES.0 + Duration::from_millis(1);
-        assert_eq!(repairs.note("rule", now), None);
+        now += WINDOW + FIRST + Duration::from_millis(1);
+        assert_eq!(repairs.note("rule", LONGEST, now), None);
         assert_eq!(repairs.held("rule", now), None);
     }
 }

@@ -37,7 +37,7 @@ pub async fn take_down(
         if plan.steps.is_empty() {
             break;
         }
-        let outcome = apply(kernel, backends, &plan.steps).await;
+        let outcome = apply(kernel, backends, &plan.steps, &observed.indexes()).await;
         done += outcome.done;
         failed.extend(outcome.failed);
     }

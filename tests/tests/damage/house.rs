@@ -196,7 +196,9 @@ impl House {
 
     fn last_words(&self) -> Vec<String> {
         let log = self.agent.log();
-        log[log.len().saturating_sub(15)..].to_vec()
+        let mut words = log[log.len().saturating_sub(15)..].to_vec();
+        words.extend(self.agent.whereabouts());
+        words
     }
 
     /// Waits until all of everything is as usual.

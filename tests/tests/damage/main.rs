@@ -10,6 +10,7 @@ mod chaos;
 mod damage;
 mod each;
 mod eyes;
+mod fight;
 mod guard;
 mod house;
 mod names;
@@ -53,6 +54,11 @@ fn modem_under_another_name(backend: Backend) -> Result<()> {
 
 fn uplinks(backend: Backend) -> Result<()> {
     uplinks::come_and_go(backend)
+}
+
+#[test]
+fn fight_over_the_guard() -> Result<()> {
+    fight::over_the_guard()
 }
 
 fn chaos(backend: Backend) -> Result<()> {

@@ -84,7 +84,7 @@ fn ensure_qdisc(at: &Attachment) -> Result<(), BackendError> {
     let marker = pins::path(&format!("{QDISC}{}", at.index));
     fs::create_dir_all(&marker)
         .map_err(|e| BackendError::failed(format!("create {}", marker.display()), e))?;
-    aya::programs::tc::qdisc_add_clsact(&at.name)
+    tc::add_clsact(at.index)
         .map_err(|e| BackendError::failed(format!("add a clsact qdisc to {}", at.name), e))
 }
 

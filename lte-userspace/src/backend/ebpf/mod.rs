@@ -6,6 +6,7 @@
 
 mod attach;
 mod clsact;
+mod events;
 mod maps;
 mod object;
 mod permits;
@@ -19,7 +20,7 @@ mod tcx;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote};
+use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
 use attach::Mode;
 
 pub use object::{LoadedProgram, Options, load_for_test, object_for_test};
@@ -29,7 +30,7 @@ pub use policy::{policy_for, ticks_per_second};
 #[derive(Debug)]
 pub struct Ebpf {
     mode: Mode,
-    options: Options,
+    objects: object::Objects,
     /// Remotes that another backend remembers.
     inherited: BTreeMap<Remote, Duration>,
 }
@@ -51,7 +52,7 @@ impl Ebpf {
         probe::all()?;
         Ok(Self {
             mode: Mode::of_this_kernel()?,
-            options,
+            objects: object::Objects::new(options),
             inherited: BTreeMap::new(),
         })
     }
@@ -69,7 +70,7 @@ impl Backend for Ebpf {
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
         let mut differences = Vec::new();
         for wanted in attach::wanted(want) {
-            let policy = policy_for(want, wanted.header, self.options);
+            let policy = policy_for(want, wanted.header, self.objects.options());
             if let Some(why) = attach::difference(self.mode, &wanted, &policy)? {
                 differences.push(Difference(why));
             }
@@ -104,15 +105,14 @@ impl Backend for Ebpf {
         // Handed over once: what is told of later would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
-        let mut objects = object::Objects::new(dir, self.options);
         let mut first_error = None;
         for attachment in &wanted {
-            let policy = policy_for(want, attachment.header, self.options);
+            let policy = policy_for(want, attachment.header, self.objects.options());
             // Each interface is a guard of its own: one that fails leaves the others in place.
             let done = attach::difference(self.mode, attachment, &policy).and_then(|difference| {
                 match difference {
                     Some(_) => {
-                        let object = objects.get(&policy)?;
+                        let object = self.objects.get(&policy, &dir)?;
                         // The maps are there with the first object.
                         remotes::remember(&known)?;
                         attach::put(self.mode, attachment, object)
@@ -144,6 +144,7 @@ impl Backend for Ebpf {
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {
+        self.objects.forget();
         let mut errors = Vec::new();
         match attach::stale(self.mode, &[]) {
             Ok(all) => {
@@ -176,6 +177,12 @@ impl Backend for Ebpf {
 
     fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
         self.inherited = remotes;
+    }
+
+    fn watch(&self) -> Option<Watch> {
+        events::watch()
+            .inspect_err(|error| log::debug!("listening for changes of the pins: {error}"))
+            .ok()
     }
 
     fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {

@@ -1,15 +1,15 @@
 //! The eBPF object: carried in the agent, loaded with a policy.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aya::programs::SchedClassifier;
 use aya::{EbpfLoader, Pod};
 use lte_common::layout::Recent;
 use lte_common::policy::{Hook, Policy};
 
+use super::maps;
 use crate::backend::BackendError;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lte-ebpf"));
@@ -48,38 +48,75 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
     }
 }
 
-/// Objects loaded in one go, one for each policy: it differs by the device's link header.
+/// How many objects are kept at hand: with a modem and without it, on devices of both link headers.
+const AT_HAND: usize = 4;
+
+/// Objects in the kernel, one for each policy. They are kept, for a program that somebody takes away is
+/// put back at once then: to load and verify it anew takes a hundred times as long.
 pub(super) struct Objects {
-    dir: PathBuf,
     options: Options,
-    loaded: BTreeMap<u16, aya::Ebpf>,
+    /// That which was used last comes last.
+    loaded: Vec<(Policy, aya::Ebpf)>,
 }
 
 impl fmt::Debug for Objects {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Objects")
-            .field("dir", &self.dir)
-            .finish_non_exhaustive()
+            .field("options", &self.options)
+            .field("loaded", &self.loaded.len())
+            .finish()
     }
 }
 
 impl Objects {
-    pub(super) fn new(dir: PathBuf, options: Options) -> Self {
+    pub(super) const fn new(options: Options) -> Self {
         Self {
-            dir,
             options,
-            loaded: BTreeMap::new(),
+            loaded: Vec::new(),
         }
     }
 
-    /// The object for a policy, loaded if it is not yet.
-    pub(super) fn get(&mut self, policy: &Policy) -> Result<&mut aya::Ebpf, BackendError> {
-        use std::collections::btree_map::Entry;
-        match self.loaded.entry(policy.link_len) {
-            Entry::Occupied(entry) => Ok(entry.into_mut()),
-            Entry::Vacant(entry) => Ok(entry.insert(load(policy, self.options, Some(&self.dir))?)),
+    /// How the programs are loaded.
+    pub(super) const fn options(&self) -> Options {
+        self.options
+    }
+
+    /// The object for a policy, loaded if it is not yet; its maps are those that are pinned in the
+    /// directory.
+    pub(super) fn get(
+        &mut self,
+        policy: &Policy,
+        pins: &Path,
+    ) -> Result<&mut aya::Ebpf, BackendError> {
+        let at_hand = self.loaded.iter().position(|(of, _)| of == policy);
+        let one = match at_hand.map(|at| self.loaded.remove(at)) {
+            Some(one) if uses_pinned_maps(&one.1)? => one,
+            _ => (*policy, load(policy, self.options, Some(pins))?),
+        };
+        if self.loaded.len() >= AT_HAND {
+            self.loaded.remove(0);
+        }
+        Ok(&mut self.loaded.push_mut(one).1)
+    }
+
+    /// Gives the objects up: programs that are attached stay.
+    pub(super) fn forget(&mut self) {
+        self.loaded.clear();
+    }
+}
+
+/// Whether an object's maps are those that are pinned now: somebody may have taken the pins away.
+fn uses_pinned_maps(ebpf: &aya::Ebpf) -> Result<bool, BackendError> {
+    let mut loaded = 0;
+    for (_, program) in ebpf.programs() {
+        if let Ok(info) = program.info() {
+            loaded += 1;
+            if !maps::are_pinned(&info)? {
+                return Ok(false);
+            }
         }
     }
+    Ok(loaded > 0)
 }
 
 fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::Ebpf, BackendError> {

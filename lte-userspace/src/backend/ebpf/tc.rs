@@ -4,7 +4,8 @@ use std::io;
 
 use aya::programs::TcAttachType;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use rtnetlink::packet_route::RouteNetlinkMessage;
@@ -125,6 +126,14 @@ pub(super) fn delete_filter(
     filter.header.info = u32::from(priority) << 16 | u32::from(ALL_PROTOCOLS);
     filter.attributes.push(TcAttribute::Kind("bpf".into()));
     talk(RouteNetlinkMessage::DelTrafficFilter(filter), NLM_F_ACK).map(drop)
+}
+
+pub(super) fn add_clsact(index: u32) -> io::Result<()> {
+    let mut qdisc = message(index, CLSACT_PARENT);
+    qdisc.header.handle = TcHandle::from(CLSACT);
+    qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
+    let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
+    talk(RouteNetlinkMessage::NewQueueDiscipline(qdisc), flags).map(drop)
 }
 
 pub(super) fn delete_clsact(index: u32) -> io::Result<()> {

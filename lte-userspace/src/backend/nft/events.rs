@@ -1,10 +1,11 @@
 //! Changes of nftables, as the kernel tells of them to whoever listens.
 
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_sys::{Socket, SocketAddr};
 
-use crate::backend::watch::Watch;
+use crate::backend::watch::{Source, Watch};
 
 /// `NETLINK_NETFILTER`.
 const PROTOCOL: isize = 12;
@@ -19,13 +20,40 @@ const HEADERS: usize = HEADER + 4;
 /// `NFTA_SET_ELEM_LIST_TABLE`, `NFTA_OBJ_TABLE`: all of this number.
 const TABLE: u16 = 1;
 
+/// The socket's buffer was full.
+const ENOBUFS: i32 = 105;
+
+/// A netlink socket that hears of them.
+#[derive(Debug)]
+struct Events(Socket);
+
 /// Listens, in the calling thread's network namespace.
 pub(super) fn watch() -> io::Result<Watch> {
     let mut socket = Socket::new(PROTOCOL)?;
     socket.set_non_blocking(true)?;
     socket.bind(&SocketAddr::new(0, 0))?;
     socket.add_membership(GROUP)?;
-    Ok(Watch::new(socket, concerns))
+    Ok(Watch::new(Events(socket)))
+}
+
+impl Source for Events {
+    fn read(&mut self) -> io::Result<bool> {
+        let mut concern = false;
+        loop {
+            match self.0.recv_from_full() {
+                Ok((datagram, _)) => concern |= concerns(&datagram),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(concern),
+                Err(error) if error.raw_os_error() == Some(ENOBUFS) => concern = true,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl AsRawFd for Events {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
 }
 
 /// Whether a datagram tells of a change to tables of ours.
@@ -44,7 +72,7 @@ fn concerns(datagram: &[u8]) -> bool {
 }
 
 /// The table that a message is about bears our name.
-fn of_ours(message: &[u8]) -> bool {
+pub(super) fn of_ours(message: &[u8]) -> bool {
     if short(message, 4).is_none_or(|kind| kind >> 8 != SUBSYSTEM) {
         return false;
     }

@@ -1,49 +1,113 @@
-//! The generation of the namespace's nftables: a number that the kernel raises with each
-//! transaction, whoever's it is. While it stays, nothing need be read again.
+//! Whether anything has changed in the namespace's nftables since it was read: while nothing has,
+//! nothing need be read again.
+//!
+//! The kernel raises a number with each transaction, whoever's it is. It does not where a chain goes
+//! with its device, or with the device's move to another namespace, of which it tells nobody either
+//! (`nft_netdev_event`, before 6.16): those chains are looked at one by one.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io;
 
 use netlink_sys::{Socket, SocketAddr};
-use std::io;
+
+use super::events;
 
 /// `NETLINK_NETFILTER`.
 const PROTOCOL: isize = 12;
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN`.
-const GET: u16 = 10 << 8 | 16;
-/// `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWGEN`.
-const NEW: u16 = 10 << 8 | 15;
-/// `NLM_F_REQUEST`.
-const REQUEST: u16 = 1;
+/// Of linux/netfilter/nf_tables.h: `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETGEN` and so on.
+const GET_GENERATION: u16 = 10 << 8 | 16;
+const NEW_GENERATION: u16 = 10 << 8 | 15;
+const GET_CHAIN: u16 = 10 << 8 | 4;
+const NEW_CHAIN: u16 = 10 << 8 | 3;
+/// `NFPROTO_NETDEV`.
+const NETDEV: u8 = 5;
+/// `NLM_F_REQUEST`, and with `NLM_F_DUMP`.
+const ONE: u16 = 1;
+const ALL: u16 = 0x301;
+/// `NLM_F_DUMP_INTR`: what was listed has changed meanwhile.
+const DISTURBED: u16 = 0x10;
+const ERROR: u16 = 2;
+const DONE: u16 = 3;
 /// `NFTA_GEN_ID`, a number in network byte order.
 const ID: u16 = 1;
 /// Bytes of `struct nlmsghdr` and `struct nfgenmsg`.
 const HEADERS: usize = 16 + 4;
 
-/// Asks the kernel; `None` where it does not say.
-pub(super) fn current() -> Option<u32> {
-    parse(&ask().ok()?)
+/// A state of the rulesets: as long as it is the same, so are they.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Generation {
+    /// The kernel's number.
+    number: u32,
+    /// Of our chains on devices.
+    chains: u64,
 }
 
-fn ask() -> io::Result<Vec<u8>> {
-    let mut socket = Socket::new(PROTOCOL)?;
-    socket.bind_auto()?;
+/// Asks the kernel; `None` where it does not say.
+pub(super) fn current() -> Option<Generation> {
+    let mut socket = Socket::new(PROTOCOL).ok()?;
+    socket.bind_auto().ok()?;
     // The answer is there when the question has been sent.
-    socket.set_non_blocking(true)?;
+    socket.set_non_blocking(true).ok()?;
+    let number = parse(&ask(&socket, GET_GENERATION, ONE, 0).ok()?)?;
+    ask(&socket, GET_CHAIN, ALL, NETDEV).ok()?;
+    let chains = chains(&socket)?;
+    Some(Generation { number, chains })
+}
+
+/// Sends a question; the first datagram of the answer to one that has one, nothing to a listing.
+fn ask(socket: &Socket, kind: u16, flags: u16, family: u8) -> io::Result<Vec<u8>> {
     let mut question = Vec::with_capacity(HEADERS);
     question.extend((HEADERS as u32).to_ne_bytes());
-    question.extend(GET.to_ne_bytes());
-    question.extend(REQUEST.to_ne_bytes());
+    question.extend(kind.to_ne_bytes());
+    question.extend(flags.to_ne_bytes());
+    question.resize(16, 0);
+    question.push(family);
     question.resize(HEADERS, 0);
     socket.send_to(&question, &SocketAddr::new(0, 0), 0)?;
+    if flags == ALL {
+        return Ok(Vec::new());
+    }
     Ok(socket.recv_from_full()?.0)
 }
 
+/// Reads a listing of chains: a number of what it says of ours.
+fn chains(socket: &Socket) -> Option<u64> {
+    let mut hasher = DefaultHasher::new();
+    loop {
+        let (datagram, _) = socket.recv_from_full().ok()?;
+        let mut rest = datagram.as_slice();
+        while let Some(message) = first(rest) {
+            match short(message, 4)? {
+                DONE => return Some(hasher.finish()),
+                _ if short(message, 6)? & DISTURBED != 0 => return None,
+                ERROR => return None,
+                NEW_CHAIN if events::of_ours(message) => message.get(HEADERS..)?.hash(&mut hasher),
+                _ => {}
+            }
+            rest = rest
+                .get(message.len().next_multiple_of(4)..)
+                .unwrap_or_default();
+        }
+    }
+}
+
+/// The first message of a datagram.
+fn first(datagram: &[u8]) -> Option<&[u8]> {
+    let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
+    datagram.get(..length.max(16))
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
 fn parse(answer: &[u8]) -> Option<u32> {
-    let short = |at: usize| Some(u16::from_ne_bytes([*answer.get(at)?, *answer.get(at + 1)?]));
-    if short(4)? != NEW {
+    if short(answer, 4)? != NEW_GENERATION {
         return None;
     }
     let mut at = HEADERS;
     loop {
-        let (length, kind) = (usize::from(short(at)?), short(at + 2)?);
+        let (length, kind) = (usize::from(short(answer, at)?), short(answer, at + 2)?);
         if kind == ID {
             let value = answer.get(at + 4..at + 8)?;
             return Some(u32::from_be_bytes(value.try_into().ok()?));
@@ -78,17 +142,17 @@ mod tests {
     #[test]
     fn the_number_is_found_behind_other_attributes() {
         let (name, id) = (attribute(3, b"nft.x"), attribute(ID, &[0, 0, 1, 2]));
-        assert_eq!(parse(&message(NEW, &[&id])), Some(0x102));
-        assert_eq!(parse(&message(NEW, &[&name, &id])), Some(0x102));
+        assert_eq!(parse(&message(NEW_GENERATION, &[&id])), Some(0x102));
+        assert_eq!(parse(&message(NEW_GENERATION, &[&name, &id])), Some(0x102));
     }
 
     #[test]
     fn anything_else_is_no_number() {
         let id = attribute(ID, &[0, 0, 1, 2]);
-        // `NLMSG_ERROR`, nothing, an attribute of no length, and each cut short.
-        assert_eq!(parse(&message(2, &[&id])), None);
-        assert_eq!(parse(&message(NEW, &[&[0; 4]])), None);
-        let whole = message(NEW, &[&id]);
+        // An error, nothing, an attribute of no length, and each cut short.
+        assert_eq!(parse(&message(ERROR, &[&id])), None);
+        assert_eq!(parse(&message(NEW_GENERATION, &[&[0; 4]])), None);
+        let whole = message(NEW_GENERATION, &[&id]);
         for length in 0..whole.len() {
             assert_eq!(parse(&whole[..length]), None, "{length} bytes");
         }

@@ -22,6 +22,7 @@ mod table;
 mod terms;
 
 use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
+use generation::Generation;
 use ruleset::{Features, Ruleset};
 use run::{Program, RunError};
 use seal::Seal;
@@ -40,7 +41,7 @@ pub struct Nft {
     seen: Option<Seen>,
     /// The guard that was in place, in that generation of the rulesets: asked for again, as it is
     /// all the time, it need not be thought out again.
-    in_place: Option<(u32, Box<Guard>)>,
+    in_place: Option<(Generation, Box<Guard>)>,
     /// Bytes of link header in each packet that the egress chain counts, as it was loaded here.
     header: Option<u64>,
     /// Remotes that another backend remembers.
@@ -51,9 +52,7 @@ pub struct Nft {
 #[derive(Debug)]
 struct Seen {
     /// The generation of the rulesets then.
-    generation: u32,
-    /// Index of the modem then: when a device goes its chains go, and the generation stays.
-    modem: Option<u32>,
+    generation: Generation,
     /// The tables. Only what traffic changes in them is out of date.
     state: State,
 }
@@ -106,21 +105,18 @@ impl Nft {
     }
 
     /// The tables, with counters and sets perhaps out of date: nft is asked only where somebody
-    /// has changed a ruleset, or the modem is another, since it was asked last.
-    fn seen(&mut self, want: Option<&Guard>) -> Result<State, BackendError> {
-        let modem = want.and_then(|guard| Some(guard.modem.as_ref()?.index));
+    /// has changed a ruleset since it was asked last.
+    fn seen(&mut self) -> Result<State, BackendError> {
         // Asked before reading: what changes meanwhile is of a later generation.
         let generation = generation::current();
         if let Some(seen) = &self.seen
             && Some(seen.generation) == generation
-            && seen.modem == modem
         {
             return Ok(seen.state.clone());
         }
         let state = self.read()?;
         self.seen = generation.map(|generation| Seen {
             generation,
-            modem,
             state: state.clone(),
         });
         Ok(state)
@@ -168,7 +164,7 @@ impl Backend for Nft {
             return Ok(Vec::new());
         }
         let (rules, asked) = self.desired(want)?;
-        let found = differences(&rules, asked, &self.seen(Some(want))?);
+        let found = differences(&rules, asked, &self.seen()?);
         self.in_place = self
             .seen
             .as_ref()
@@ -179,7 +175,7 @@ impl Backend for Nft {
 
     fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
         let (rules, asked) = self.desired(want)?;
-        let mut have = self.seen(Some(want))?;
+        let mut have = self.seen()?;
         if differences(&rules, asked, &have).is_empty() {
             return Ok(());
         }
@@ -211,7 +207,7 @@ impl Backend for Nft {
     }
 
     fn present(&mut self) -> Result<bool, BackendError> {
-        Ok(!self.seen(None)?.is_empty())
+        Ok(!self.seen()?.is_empty())
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {

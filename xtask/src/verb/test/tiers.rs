@@ -28,7 +28,12 @@ const ON_THE_NEWEST: [&str; 6] = [
 ];
 
 /// What runs on the kernels in between only.
-const IN_BETWEEN: [&str; 3] = ["damage::ebpf::", "killed::ebpf::", "upgrade::"];
+const IN_BETWEEN: [&str; 4] = [
+    "damage::ebpf::",
+    "damage::fight",
+    "killed::ebpf::",
+    "upgrade::",
+];
 
 /// What runs on the newest of these only.
 const ON_THE_LAST_BETWEEN: [&str; 4] = ["damage::nft::", "growth::", "killed::nft::", "reload::"];
