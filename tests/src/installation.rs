@@ -10,7 +10,7 @@ use crate::agent::Agent;
 use crate::backend::Backend;
 use crate::bpf;
 use crate::config::Config;
-use crate::keys::keys;
+use crate::keys;
 use crate::netns::Netns;
 use crate::notify::NotifySocket;
 use crate::process::{self, Ended};
@@ -60,8 +60,8 @@ impl Installation {
             bpf::AGENTS_PINS
         );
         let files = TempDir::new()?;
-        let key = files.write("private.key", 0o600, keys()?.router.private())?;
-        let config = Config::new(&key, &keys()?.peer.public);
+        let key = files.write("private.key", 0o600, keys::ROUTER.private())?;
+        let config = Config::new(&key, keys::SERVER.public);
         Ok(Self {
             binary,
             place: Arc::new(Place {

@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use crate::addresses::{
     LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER, TUNNEL_ROUTER,
 };
-use crate::keys::keys;
+use crate::keys;
 use crate::netns::Netns;
 use crate::sysctl;
 use crate::tempdir::TempDir;
@@ -25,7 +25,7 @@ pub fn set_up(router: &Netns, reverse_path: ReversePath) -> Result<()> {
         sysctl::set(router, &[("ipv4/conf/modem/rp_filter", "2")])?;
     }
     let files = TempDir::new()?;
-    let key = files.write("key", 0o600, keys()?.router.private())?;
+    let key = files.write("key", 0o600, keys::ROUTER.private())?;
     router
         .ip(&format!(
             "addr add {MODEM}/24 dev modem
@@ -47,7 +47,7 @@ pub fn set_up(router: &Netns, reverse_path: ReversePath) -> Result<()> {
             "private-key",
             &key.to_string_lossy(),
             "peer",
-            &keys()?.peer.public,
+            keys::SERVER.public,
             "endpoint",
             &format!("{PEER}:{PEER_PORT}"),
             "allowed-ips",

@@ -10,7 +10,6 @@ use crate::addresses::{
     UPLINK_GATEWAY, UPLINK_GATEWAY6, UPLINK6,
 };
 use crate::carrier::Carrier;
-use crate::keys::keys;
 use crate::netns::Netns;
 use crate::snapshot::Snapshot;
 use crate::sysctl;
@@ -125,15 +124,7 @@ impl Lab {
             ipv6::lay(&lan, &router, &isp, &carrier, &vps).context("laying IPv6")?;
         }
         let carrier = Carrier::open(carrier, options)?;
-        let vps = Vps::open(vps, if options.server { Some(keys()?) } else { None })?;
-        router.ip(&format!(
-            "link set lo up
-             addr add {ROUTER_LAN}/24 dev lan0
-             link set lan0 up\n"
-        ))?;
-        if options.ipv6 {
-            router.ip(&format!("addr add {ROUTER_LAN6}/64 dev lan0\n"))?;
-        }
+        let vps = Vps::open(vps, options.server)?;
         let lab = Self {
             lan,
             router,
@@ -145,14 +136,21 @@ impl Lab {
         if options.masquerade {
             lab.masquerade()?;
         }
-        match options.uplink {
-            Uplink::Up => {
-                lab.plug_uplink()?;
-                lab.gain_lease()?;
-            }
-            Uplink::NoLease => lab.plug_uplink()?,
-            Uplink::Down => {}
+        let mut lines = vec![format!(
+            "link set lo up
+             addr add {ROUTER_LAN}/24 dev lan0
+             link set lan0 up\n"
+        )];
+        if options.ipv6 {
+            lines.push(format!("addr add {ROUTER_LAN6}/64 dev lan0\n"));
         }
+        if options.uplink != Uplink::Down {
+            lines.push(PLUG_UPLINK.to_owned());
+        }
+        if options.uplink == Uplink::Up {
+            lines.push(lab.lease());
+        }
+        lab.router.ip(&lines.concat())?;
         lab.wait_settled(options)?;
         Ok(lab)
     }
@@ -182,17 +180,22 @@ impl Lab {
 
     /// What a DHCP client does with a lease.
     pub fn gain_lease(&self) -> Result<()> {
-        self.router.ip(&format!(
+        self.router.ip(&self.lease()).map(drop)
+    }
+
+    /// Lines of `ip`.
+    fn lease(&self) -> String {
+        let v4 = format!(
             "addr add {UPLINK}/24 dev wan
              route add default via {UPLINK_GATEWAY} dev wan proto dhcp metric 100\n"
-        ))?;
-        if self.ipv6 {
-            self.router.ip(&format!(
-                "addr add {UPLINK6}/64 dev wan
-                 route add default via {UPLINK_GATEWAY6} dev wan proto ra metric 100\n"
-            ))?;
+        );
+        if !self.ipv6 {
+            return v4;
         }
-        Ok(())
+        format!(
+            "{v4}addr add {UPLINK6}/64 dev wan
+             route add default via {UPLINK_GATEWAY6} dev wan proto ra metric 100\n"
+        )
     }
 
     /// What a DHCP client does when the lease has run out.
@@ -221,7 +224,7 @@ impl Lab {
 
     /// Link `wan` up.
     pub fn plug_uplink(&self) -> Result<()> {
-        self.router.ip("link set wan up\n").map(drop)
+        self.router.ip(PLUG_UPLINK).map(drop)
     }
 
     /// Link `wan` down.
@@ -254,6 +257,8 @@ impl Lab {
         Snapshot::take(&self.router)
     }
 }
+
+const PLUG_UPLINK: &str = "link set wan up\n";
 
 /// What a home router does on its uplink.
 const MASQUERADE: &str = "table ip home {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context, Result};
 
 use crate::addresses::{PEER_PORT, TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6};
-use crate::keys::Keys;
+use crate::keys;
 use crate::netns::Netns;
 use crate::tempdir::TempDir;
 
@@ -18,12 +18,17 @@ pub struct Vps {
 }
 
 impl Vps {
-    pub(crate) fn open(netns: Netns, keys: Option<&Keys>) -> Result<Self> {
-        if let Some(keys) = keys {
+    pub(crate) fn open(netns: Netns, server: bool) -> Result<Self> {
+        if server {
             let files = TempDir::new()?;
-            let key = files.write("key", 0o600, keys.peer.private())?;
+            let key = files.write("key", 0o600, keys::SERVER.private())?;
             netns
-                .ip("link add wg0 type wireguard\n")
+                .ip(&format!(
+                    "link add wg0 type wireguard
+                     addr add {TUNNEL_PEER}/24 dev wg0
+                     addr add {TUNNEL_PEER6}/64 dev wg0
+                     link set wg0 up\n"
+                ))
                 .context("WireGuard: has this kernel its module?")?;
             netns.tool(
                 "wg",
@@ -35,16 +40,11 @@ impl Vps {
                     "private-key",
                     &key.to_string_lossy(),
                     "peer",
-                    &keys.router.public,
+                    keys::ROUTER.public,
                     "allowed-ips",
                     &format!("{TUNNEL_ROUTER}/32,{TUNNEL_ROUTER6}/128"),
                 ],
             )?;
-            netns.ip(&format!(
-                "addr add {TUNNEL_PEER}/24 dev wg0
-                 addr add {TUNNEL_PEER6}/64 dev wg0
-                 link set wg0 up\n"
-            ))?;
         }
         Ok(Self { netns })
     }

@@ -9,7 +9,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
-use lte_tests::keys::keys;
+use lte_tests::keys;
 use lte_tests::process::{Ended, tool};
 use lte_tests::seccomp::without_bpf;
 use lte_tests::topology::{Lab, Options};
@@ -54,7 +54,7 @@ fn one_line(ended: &Ended, status: i32, names: &[&str]) -> Result<()> {
         ensure!(ended.stderr.contains(name), "no `{name}` in it: {ended:?}");
     }
     ensure!(
-        !ended.stderr.contains(keys()?.router.private()),
+        !ended.stderr.contains(keys::ROUTER.private()),
         "the private key is in it"
     );
     Ok(())
@@ -145,7 +145,7 @@ fn key_refused(mode: u32, key: &str, status: i32) -> Result<()> {
 
 #[test]
 fn key_file_readable_by_others() -> Result<()> {
-    key_refused(0o644, keys()?.router.private(), CONFIG)
+    key_refused(0o644, keys::ROUTER.private(), CONFIG)
 }
 
 #[test]

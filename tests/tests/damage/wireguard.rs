@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use lte_tests::addresses::TUNNEL;
-use lte_tests::keys::keys;
+use lte_tests::keys;
 
 use crate::damage::{Cuts, Damage, Harm, Notice};
 use crate::eyes::Aspect;
@@ -54,7 +54,7 @@ fn set_peer(house: &House, key: &str, more: &[&str]) -> Result<()> {
 }
 
 fn remove_peer(house: &House) -> Result<()> {
-    set_peer(house, &keys()?.peer.public, &["remove"])
+    set_peer(house, keys::SERVER.public, &["remove"])
 }
 
 fn add_stranger(house: &House) -> Result<()> {
@@ -64,11 +64,7 @@ fn add_stranger(house: &House) -> Result<()> {
 }
 
 fn change_allowed(house: &House) -> Result<()> {
-    set_peer(
-        house,
-        &keys()?.peer.public,
-        &["allowed-ips", "10.99.0.0/16"],
-    )
+    set_peer(house, keys::SERVER.public, &["allowed-ips", "10.99.0.0/16"])
 }
 
 fn change_key(house: &House) -> Result<()> {

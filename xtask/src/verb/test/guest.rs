@@ -27,6 +27,8 @@ use crate::vm::{Image, Run, Size};
 
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
+/// At most so many tests for one machine.
+const SHARE: usize = 80;
 /// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
 const ROOM: usize = 2560;
 
@@ -86,8 +88,10 @@ pub(crate) fn run(
         {
             report.elsewhere(*kernel, &test.name);
         }
-        if !kernels.is_empty() && !mine.is_empty() {
-            sets.push(Set::pack(kernels, &mine, &extras)?);
+        if !kernels.is_empty() {
+            for share in shares(&mine) {
+                sets.push(Set::pack(sets.len(), kernels.clone(), &share, &extras)?);
+            }
         }
     }
     let work = Work {
@@ -99,17 +103,34 @@ pub(crate) fn run(
     Ok(())
 }
 
-/// Kernels, and what runs on each of them.
+/// Deals tests out in shares, each for a machine of its own: what is left at the end is spread better
+/// over the processors then.
+fn shares<'a>(tests: &[&'a (Test, Job)]) -> Vec<Vec<&'a (Test, Job)>> {
+    let count = tests.len().div_ceil(SHARE);
+    (0..count)
+        .map(|first| tests.iter().skip(first).step_by(count).copied().collect())
+        .collect()
+}
+
+/// Kernels, and what one machine runs on each of them.
 struct Set {
+    /// For the names of logs.
+    number: usize,
     kernels: Vec<Series>,
     names: Vec<String>,
     image: Image,
 }
 
 impl Set {
-    fn pack(kernels: Vec<Series>, tests: &[&(Test, Job)], extras: &[Extra]) -> Result<Self> {
+    fn pack(
+        number: usize,
+        kernels: Vec<Series>,
+        tests: &[&(Test, Job)],
+        extras: &[Extra],
+    ) -> Result<Self> {
         let jobs = tests.iter().map(|(_, job)| job.clone()).collect();
         Ok(Self {
+            number,
             kernels,
             names: tests.iter().map(|(test, _)| test.name.clone()).collect(),
             image: Image::pack(&Plan { jobs }, extras)?,
@@ -244,8 +265,9 @@ impl Work<'_> {
         let started = Instant::now();
         let deadline = self.length.kernel_deadline();
         for boot in 0..BOOTS {
-            let console = logs.join(format!("{kernel}-{boot}.console"));
-            let path = logs.join(format!("{kernel}-{boot}.log"));
+            let name = format!("{kernel}-{}-{boot}", set.number);
+            let console = logs.join(format!("{name}.console"));
+            let path = logs.join(format!("{name}.log"));
             let log =
                 File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
             let mut ear = Ear {

@@ -8,23 +8,19 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 6] = [
-    "beside_others::",
-    "conformance::",
-    "control::",
-    "ipv6::",
-    "kinds::",
-    "nft_ruleset::",
-];
+const ON_THE_ENDS: [&str; 3] = ["ipv6::tunnel::", "kinds::", "nft_ruleset::"];
 
-/// What runs on the newest kernel only: it is about the agent more than about the kernel.
-const ON_THE_NEWEST: [&str; 6] = [
+/// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
+/// the tests themselves.
+const ON_THE_NEWEST: [&str; 8] = [
     "at_rest::",
     "bad_input::",
     "choosing::",
+    "control::",
     "corpus_policy::",
     "patience::",
     "properties::",
+    "tests (lib)::",
 ];
 
 /// What runs on the kernels in between only.
@@ -35,8 +31,17 @@ const IN_BETWEEN: [&str; 4] = [
     "upgrade::",
 ];
 
+/// What runs on the oldest of these only.
+const ON_THE_FIRST_BETWEEN: [&str; 2] = ["beside_others::", "conformance::"];
+
 /// What runs on the newest of these only.
-const ON_THE_LAST_BETWEEN: [&str; 4] = ["damage::nft::", "growth::", "killed::nft::", "reload::"];
+const ON_THE_LAST_BETWEEN: [&str; 5] = [
+    "damage::nft::",
+    "growth::",
+    "ipv6::guard::",
+    "killed::nft::",
+    "reload::",
+];
 
 /// What runs with `--long` only: minutes of waiting, and chance that wants many turns.
 const LONG: [&str; 3] = [
@@ -89,7 +94,7 @@ impl Tier {
             Self::Whole => return true,
             Self::Oldest => &[&ON_THE_ENDS],
             Self::Newest => &[&ON_THE_ENDS, &ON_THE_NEWEST],
-            Self::Between => &[&IN_BETWEEN],
+            Self::Between => &[&IN_BETWEEN, &ON_THE_FIRST_BETWEEN],
             Self::LastBetween => &[&IN_BETWEEN, &ON_THE_LAST_BETWEEN],
             Self::Common => &[],
         };
@@ -99,6 +104,7 @@ impl Tier {
                 &ON_THE_ENDS,
                 &ON_THE_NEWEST,
                 &IN_BETWEEN,
+                &ON_THE_FIRST_BETWEEN,
                 &ON_THE_LAST_BETWEEN,
             ])
     }
@@ -125,6 +131,7 @@ mod tests {
         assert_eq!(kernels("kinds::x"), [0, 3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [1, 2]);
+        assert_eq!(kernels("conformance::x"), [1]);
         assert_eq!(kernels("damage::nft::x"), [2]);
         assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::x"));
         assert!(Tier::Whole.has("damage::nft::x"));
