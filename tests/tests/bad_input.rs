@@ -11,6 +11,7 @@ use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
 use lte_tests::keys;
 use lte_tests::process::{Ended, tool};
+use lte_tests::scene::Scene;
 use lte_tests::seccomp::without_bpf;
 use lte_tests::topology::{Lab, Options};
 
@@ -216,6 +217,24 @@ fn no_wireguard_in_the_kernel() -> Result<()> {
         FAILED,
         &["WireGuard"],
     )
+}
+
+/// The tunnel does without, and says so once; there is nothing left to do.
+#[test]
+fn no_second_net_in_the_kernel() -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let _hidden = HiddenModule::new("sch_drr")?;
+    let installation = scene.installation()?;
+    let agent = installation.start(Backend::Ebpf)?;
+    scene.handshake_after(agent.started())?;
+    agent.wait_said("there is no second net")?;
+    let planned = installation.run(Some(Backend::Ebpf), &["plan"])?;
+    ensure!(
+        planned.stdout.contains("nothing is to be done"),
+        "{planned:?}"
+    );
+    scene.tunnel_is_sound()?;
+    agent.interrupt()
 }
 
 /// Takes a module out of the kernel and has nobody load it, until dropped. This is the whole

@@ -10,7 +10,8 @@ use lte_tests::{for_each_backend, ping};
 for_each_backend!(
     a_firewall_manager,
     a_handwritten_ruleset,
-    masquerading_on_everything
+    masquerading_on_everything,
+    a_qdisc_on_the_modem
 );
 
 /// As a firewall manager's: zones, hooks at its own priorities, drop by default.
@@ -97,6 +98,23 @@ fn a_handwritten_ruleset(backend: Backend) -> Result<()> {
 
 fn masquerading_on_everything(backend: Backend) -> Result<()> {
     beside(backend, EVERYTHING)
+}
+
+/// It stays, and it is said that it stands where ours would.
+fn a_qdisc_on_the_modem(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let router = &scene.lab.router;
+    let shape = "qdisc add dev modem root handle 1: tbf rate 5mbit burst 10kb latency 50ms\n";
+    router.tool_with_input("tc", &["-batch", "-"], shape)?;
+    let before = scene.lab.snapshot()?;
+    let agent = scene.installation()?.start(backend)?;
+    scene.handshake_after(agent.started())?;
+    agent.wait_said("has given modem a root qdisc tbf")?;
+    let shown = router.tool("tc", &["qdisc", "show", "dev", "modem", "root"])?;
+    ensure!(shown.starts_with("qdisc tbf 1:"), "{shown}");
+    scene.tunnel_is_sound()?;
+    agent.interrupt()?;
+    before.assert_same(router)
 }
 
 fn beside(backend: Backend, theirs: &str) -> Result<()> {

@@ -26,13 +26,13 @@ pub(super) fn decide<M: Memory>(
         }
     }
     if permitted(memory, &talk_out(facts)) {
-        return first(Verdict::pass(Class::Permit), facts);
+        return first(Verdict::new(Action::Mark, Class::Permit), facts);
     }
     if is_neighbour_discovery(facts) {
-        return Verdict::pass(Class::Neighbour);
+        return Verdict::new(Action::Mark, Class::Neighbour);
     }
     if asks_the_modem(facts, policy) {
-        let mut verdict = Verdict::pass(Class::Admin);
+        let mut verdict = Verdict::new(Action::Mark, Class::Admin);
         verdict.note = Note::Asked;
         return verdict;
     }

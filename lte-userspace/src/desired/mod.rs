@@ -13,7 +13,9 @@ mod object;
 #[cfg(test)]
 mod tests;
 
-pub use object::{Address, Admin, Device, Family, Link, Peer, Route, Rule, Sysctl, SysctlKey};
+pub use object::{
+    Address, Admin, Backstop, Device, Family, Link, Peer, Route, Rule, Sysctl, SysctlKey,
+};
 
 /// The port rule's place among the rules.
 pub const PORT_RULE: u32 = 1230;
@@ -48,6 +50,8 @@ pub struct ModemFacts {
     pub header: LinkHeader,
     /// Whether IPv6 can be set on it at all.
     pub ipv6: bool,
+    /// Whether it can have our root qdisc: the kernel can, and nobody else has given it one.
+    pub backstop: bool,
 }
 
 /// One thing that is to be there.
@@ -55,6 +59,8 @@ pub struct ModemFacts {
 pub enum Object {
     /// The guard; whole, since a backend puts it in place in one step.
     Guard(Guard),
+    /// The second net below the guard.
+    Backstop(Backstop),
     /// A sysctl.
     Sysctl(Sysctl),
     /// The WireGuard interface.
@@ -77,6 +83,7 @@ impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Guard(guard) => write!(f, "{}", GuardWords(guard)),
+            Self::Backstop(object) => object.fmt(f),
             Self::Sysctl(object) => object.fmt(f),
             Self::Link(object) => object.fmt(f),
             Self::Device(object) => object.fmt(f),
@@ -281,6 +288,15 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
             })
         })
         .collect();
+    // Just before it is up: an interface that is down is given no other in its place, should this one
+    // have to go again.
+    if modem.backstop {
+        objects.push(Object::Backstop(Backstop {
+            interface: modem.name.clone(),
+            mark: config.routing.mark,
+            mask: config.routing.mask,
+        }));
+    }
     objects.push(Object::Admin(Admin {
         interface: modem.name.clone(),
         up: true,

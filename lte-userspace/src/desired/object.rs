@@ -83,6 +83,17 @@ pub struct Sysctl {
     pub value: String,
 }
 
+/// The modem's root qdisc, which drops what the guard has not marked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backstop {
+    /// The modem.
+    pub interface: String,
+    /// The mark that passes, host byte order.
+    pub mark: u32,
+    /// The bits of it that count.
+    pub mask: u32,
+}
+
 /// The WireGuard interface as a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -179,6 +190,20 @@ impl fmt::Display for Sysctl {
             interface, value, ..
         } = self;
         write!(f, "sysctl net.{family}.conf.{interface}.{name} = {value}")
+    }
+}
+
+impl fmt::Display for Backstop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            interface,
+            mark,
+            mask,
+        } = self;
+        write!(
+            f,
+            "qdisc drr 7b: dev {interface} for fwmark {mark:#x}/{mask:#x} alone"
+        )
     }
 }
 

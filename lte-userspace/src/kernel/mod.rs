@@ -1,6 +1,8 @@
 //! The kernel's side of each kind of object: observe, apply, remove.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::StreamExt as _;
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
@@ -10,6 +12,7 @@ use rtnetlink::packet_route::route::RouteProtocol;
 pub mod address;
 pub mod genl;
 pub mod link;
+pub mod qdisc;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
@@ -65,6 +68,8 @@ impl KernelError {
 #[derive(Debug, Clone)]
 pub struct Kernel {
     handle: rtnetlink::Handle,
+    /// This kernel cannot have the qdisc that is a second net.
+    no_backstop: Arc<AtomicBool>,
 }
 
 impl Kernel {
@@ -73,7 +78,10 @@ impl Kernel {
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| KernelError::new("opening a netlink socket", error))?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            no_backstop: Arc::default(),
+        })
     }
 
     /// Lists objects, as often as it takes to get one undisturbed listing.

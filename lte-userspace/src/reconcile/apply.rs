@@ -108,7 +108,7 @@ impl Lost {
             Object::Guard(_) | Object::Sysctl(_) | Object::Link(_) => false,
             Object::Device(device) => on_tunnel(&device.interface),
             Object::Peer(peer) => on_tunnel(&peer.interface),
-            Object::Rule(_) => self.guard,
+            Object::Backstop(_) | Object::Rule(_) => self.guard,
             Object::Address(address) => self.guard || on_tunnel(&address.interface),
             Object::Admin(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
             Object::Route(route) => self.guard || on_tunnel(&route.interface),
@@ -158,6 +158,10 @@ async fn put(
             }
             sysctl::write(&want.interface, want.key, &want.value)
         }
+        Object::Backstop(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            kernel.add_backstop(index, want).await
+        }
         Object::Link(want) => put_link(kernel, want).await,
         Object::Device(want) => genl::set_device(want),
         Object::Peer(want) => wireguard::set_peer(want),
@@ -206,6 +210,7 @@ async fn put_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
 async fn remove(kernel: &Kernel, removal: &Removal) -> Result<(), KernelError> {
     match removal {
         Removal::Link { index, name } => kernel.delete_link(*index, name).await,
+        Removal::Backstop { index, name } => kernel.remove_backstop(*index, name).await,
         Removal::Peer { interface, key } => wireguard::remove_peer(interface, *key),
         Removal::Rule { message, text } => kernel.remove_rule(message, text).await,
         Removal::Route { message, text } => kernel.remove_route(message, text).await,

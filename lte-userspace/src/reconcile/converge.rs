@@ -86,9 +86,11 @@ impl Converger {
     pub fn new(
         kernel: Kernel,
         backend: Box<dyn Backend>,
-        before: Before,
+        mut before: Before,
         listen_port: u16,
     ) -> Self {
+        // By now it may have been installed.
+        before.record.no_backstop = false;
         Self {
             kernel,
             backends: vec![backend],
@@ -327,6 +329,7 @@ impl Converger {
             return Ok(outcome);
         }
         let (failed, held) = self.act(steps, &view.observed.indexes()).await;
+        self.before.record.no_backstop = !self.kernel.has_backstop();
         errors.extend(failed);
         let failed = (!errors.is_empty()).then(|| self.pause());
         outcome.retry = [failed, held].into_iter().flatten().min();
@@ -352,6 +355,9 @@ impl Converger {
 fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
     match step {
         Step::Put(Object::Rule(_)) => true,
+        Step::Put(Object::Backstop(backstop)) => observed
+            .link(&backstop.interface)
+            .is_some_and(|link| link.up),
         Step::Put(Object::Sysctl(sysctl)) => observed
             .link(&sysctl.interface)
             .is_some_and(|link| record.interfaces.contains_key(&link.index)),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::{Config, ModemIdentity, Uplinks};
 use crate::desired::{ModemFacts, SysctlKey};
+use crate::kernel::qdisc::Root;
 use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
 use crate::state::Record;
 
@@ -19,6 +20,8 @@ pub struct Observed {
     pub routes: route::Routes,
     /// Our rules.
     pub rules: Vec<rule::Found>,
+    /// The interfaces' root qdiscs, by index.
+    pub roots: BTreeMap<u32, Root>,
     /// Sysctls of the interfaces that were asked for, by interface index.
     pub sysctls: BTreeMap<(u32, SysctlKey), String>,
     /// Whether redirects are sent on all interfaces, which WireGuard changes.
@@ -62,6 +65,7 @@ impl Observed {
             addresses: kernel.addresses().await?,
             routes: kernel.routes(&names).await?,
             rules: kernel.rules().await?,
+            roots: kernel.root_qdiscs().await?,
             send_redirects: sysctl::read("all", SysctlKey::SendRedirects)?,
             rp_filter_of_all: sysctl::read("all", SysctlKey::RpFilter)?,
             links,
@@ -108,6 +112,11 @@ impl Observed {
         self.links.iter().find(|link| link.name == name)
     }
 
+    /// An interface's root qdisc.
+    pub fn root(&self, name: &str) -> Option<&Root> {
+        self.roots.get(&self.link(name)?.index)
+    }
+
     /// An interface by its index.
     pub fn link_at(&self, index: u32) -> Option<&link::Found> {
         self.links.iter().find(|link| link.index == index)
@@ -123,6 +132,7 @@ impl Observed {
             ipv6: self
                 .sysctls
                 .contains_key(&(link.index, SysctlKey::AcceptRa)),
+            backstop: !matches!(self.roots.get(&link.index), Some(Root::Theirs(_))),
         })
     }
 

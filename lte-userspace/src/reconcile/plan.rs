@@ -9,6 +9,7 @@ use super::observe::Observed;
 use crate::backend::{Difference, Kind};
 use crate::config::{Cidr, PublicKey};
 use crate::desired::{Admin, Object, Sysctl, SysctlKey};
+use crate::kernel::qdisc::Root;
 use crate::kernel::{route, rule};
 use crate::state::Record;
 
@@ -37,6 +38,13 @@ pub enum Step {
 pub enum Removal {
     /// The WireGuard interface, with everything on it.
     Link {
+        /// Interface index.
+        index: u32,
+        /// Interface name.
+        name: String,
+    },
+    /// The second net below the guard.
+    Backstop {
         /// Interface index.
         index: u32,
         /// Interface name.
@@ -97,6 +105,7 @@ impl fmt::Display for Step {
             }
             Self::Remove(removal) => match removal {
                 Removal::Link { name, .. } => write!(f, "remove link {name}"),
+                Removal::Backstop { name, .. } => write!(f, "remove qdisc drr 7b: dev {name}"),
                 Removal::Peer { interface, key } => {
                     write!(f, "remove wireguard {interface} peer {key}")
                 }
@@ -243,6 +252,7 @@ fn concerns(object: &Object, name: &str) -> bool {
         Object::Admin(object) => object.interface == name,
         Object::Route(object) => object.interface == name,
         Object::Sysctl(object) => object.interface == name,
+        Object::Backstop(object) => object.interface == name,
         Object::Guard(_) | Object::Rule(_) => false,
     }
 }
@@ -253,6 +263,9 @@ fn is_there(object: &Object, have: &Observed) -> bool {
         Object::Sysctl(want) => have
             .sysctl(&want.interface, want.key)
             .is_some_and(|value| *value == want.value),
+        Object::Backstop(want) => have
+            .root(&want.interface)
+            .is_some_and(|root| *root == Root::Backstop(Some((want.mark, want.mask)))),
         Object::Link(want) => have
             .link(&want.name)
             .is_some_and(|link| link.is_our_tunnel() && link.mtu == want.mtu),
@@ -291,6 +304,7 @@ fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
             });
         }
     }
+    removals.extend(stale_backstops(want, have));
     removals.extend(stale_peers(want, have));
     for found in &have.rules {
         let kept = found.rule.as_ref().is_some_and(|rule| {
@@ -324,6 +338,25 @@ fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
     }
     removals.extend(stale_addresses(want, have, record));
     removals
+}
+
+/// While the interface is up: then the kernel puts its usual one in its place, which an interface that
+/// is down does not get.
+fn stale_backstops(want: &[Object], have: &Observed) -> Vec<Removal> {
+    let wanted = |name: &str| {
+        want.iter()
+            .any(|object| matches!(object, Object::Backstop(want) if want.interface == name))
+    };
+    have.links
+        .iter()
+        .filter(|link| {
+            matches!(have.roots.get(&link.index), Some(Root::Backstop(_))) && !wanted(&link.name)
+        })
+        .map(|link| Removal::Backstop {
+            index: link.index,
+            name: link.name.clone(),
+        })
+        .collect()
 }
 
 fn stale_peers(want: &[Object], have: &Observed) -> Vec<Removal> {

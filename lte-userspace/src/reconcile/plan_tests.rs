@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::backend::{Guard, LinkHeader};
 use crate::config::PrivateKey;
-use crate::desired::{Address, Device, Family, Link, Peer, Route, Rule};
+use crate::desired::{Address, Backstop, Device, Family, Link, Peer, Route, Rule};
 use crate::kernel::link::ALIAS;
 use crate::kernel::{address, link, wireguard};
 use crate::state::InterfaceBefore;
@@ -49,6 +49,11 @@ fn want() -> Vec<Object> {
             interface: "modem".to_owned(),
             cidr: "192.168.0.2/24".parse().unwrap(),
             prefix_route: false,
+        }),
+        Object::Backstop(Backstop {
+            interface: "modem".to_owned(),
+            mark: 0x7b,
+            mask: 0xff,
         }),
         Object::Admin(Admin {
             interface: "modem".to_owned(),
@@ -142,6 +147,7 @@ fn complete() -> Observed {
         route: Some(route()),
         message: RouteMessage::default(),
     }];
+    have.roots = [(MODEM, Root::Backstop(Some((0x7b, 0xff))))].into();
     have.rules = vec![rule::Found {
         rule: Some(rule()),
         message: RuleMessage::default(),
@@ -225,6 +231,7 @@ set link wg-lte type wireguard mtu 1380
 set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 set wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
 set address 192.168.0.2/24 dev modem noprefixroute
+set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
 set link modem up
 set route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 set rule 1230: iif lo ipproto udp sport 51820 lookup 123
@@ -241,7 +248,17 @@ fn where_all_is_in_place_there_is_nothing_to_do() {
 #[test]
 fn each_damage_is_mended_by_itself() {
     type Damage = fn(&mut Observed);
-    let cases: [(Damage, &str); 12] = [
+    let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone\n";
+    let cases: [(Damage, &str); 15] = [
+        (|have| have.roots.clear(), root),
+        (
+            |have| have.roots = [(MODEM, Root::Backstop(None))].into(),
+            root,
+        ),
+        (
+            |have| have.roots = [(MODEM, Root::Backstop(Some((0x7b, u32::MAX))))].into(),
+            root,
+        ),
         (
             |have| have.rules.clear(),
             "set rule 1230: iif lo ipproto udp sport 51820 lookup 123\n",
@@ -328,7 +345,7 @@ fn an_interface_of_somebody_elses_is_left_alone() {
         "made by us and not named yet"
     );
     have.links[1].alias = Some("mine".to_owned());
-    assert!(text(&down(&have, &record(), &[])).starts_with("remove rule"));
+    assert!(text(&down(&have, &record(), &[])).starts_with("remove qdisc"));
 }
 
 #[test]
@@ -338,6 +355,7 @@ fn down_goes_the_other_way_round_and_the_guard_goes_last() {
         text(&plan),
         "\
 remove link wg-lte
+remove qdisc drr 7b: dev modem
 remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
 remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 set link modem down
@@ -362,6 +380,7 @@ fn down_leaves_what_was_there_before() {
         text(&down(&complete(), &record, &[])),
         "\
 remove link wg-lte
+remove qdisc drr 7b: dev modem
 remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
 remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 "

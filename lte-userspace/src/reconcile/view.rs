@@ -10,6 +10,7 @@ use super::reverse_path;
 use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, Object};
+use crate::kernel::qdisc::Root;
 use crate::kernel::{Kernel, KernelError, sysctl};
 use crate::state::Record;
 
@@ -75,8 +76,12 @@ impl View {
             "saw the kernel's objects after {} ms",
             started.elapsed().as_millis()
         );
+        let mut modem = observed.modem(config);
+        if let Some(modem) = &mut modem {
+            modem.backstop &= kernel.has_backstop() && !record.no_backstop;
+        }
         let facts = Facts {
-            modem: observed.modem(config),
+            modem,
             uplinks: observed.uplinks(config, &record.uplinks),
             listen_port: inputs.listen_port,
             resolved: inputs.resolved.clone(),
@@ -131,6 +136,15 @@ fn warnings(
         return Ok(warnings);
     };
     let name = &modem.name;
+    if !modem.backstop {
+        let why = match observed.root(name) {
+            Some(Root::Theirs(kind)) => format!("somebody has given {name} a root qdisc {kind}"),
+            _ => "this kernel lacks sch_drr, cls_fw or cls_matchall".to_owned(),
+        };
+        warnings.insert(format!(
+            "{why}: there is no second net, and if somebody takes the guard away others can leave by {name} until it is back"
+        ));
+    }
     // IPv6 has no such filter: there the guard alone says who gets in.
     let filter = match config.modem.v4 {
         Some(_) => sysctl::reverse_path_filter(name)?,

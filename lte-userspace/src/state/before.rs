@@ -33,6 +33,9 @@ pub struct Record {
     pub guards: BTreeSet<Kind>,
     /// Interfaces that we have changed or are about to change, by index.
     pub interfaces: BTreeMap<u32, InterfaceBefore>,
+    /// This kernel has been found to lack what the second net below the guard is made of.
+    #[serde(default)]
+    pub no_backstop: bool,
     /// Interfaces that have held a default route, name by index: they stay guarded when they lose
     /// it, for it may come back faster than a guard.
     pub uplinks: BTreeMap<u32, String>,

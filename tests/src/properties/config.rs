@@ -68,6 +68,7 @@ fn taken(config: &Config) {
         name: "wwan0".to_owned(),
         header: LinkHeader::Ethernet,
         ipv6: true,
+        backstop: true,
     };
     let facts = Facts {
         modem: Some(modem),

@@ -34,7 +34,7 @@ pub(crate) fn chaos(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
     let (mut done, mut failed, mut longest) = (0, 0, Duration::ZERO);
     while done < count {
-        // Both nets are not cut at the same time.
+        // The two nets are not cut at the same time.
         let of_the_guard = chance.below(guards.len() + others.len()) < guards.len();
         let deck = if of_the_guard { &guards } else { &others };
         let burst: Vec<&Damage> = (0..=chance.below(BURST))
@@ -43,7 +43,6 @@ pub(crate) fn chaos(backend: Backend) -> Result<()> {
             .collect();
         if of_the_guard {
             longest = longest.max(house.all_in_place(LIMIT)?);
-            house.lead_to_the_uplink()?;
         }
         for damage in burst {
             done += 1;

@@ -23,7 +23,7 @@ pub(crate) enum Aspect {
     Rules,
     /// Table 123.
     Routes,
-    /// The modem's being up, its addresses and sysctls.
+    /// The modem's being up, its addresses, sysctls and root qdisc.
     Modem,
     /// The tunnel's being up, and its addresses.
     Tunnel,
@@ -70,6 +70,7 @@ const ADDRESS: usize = 8;
 const TRAFFIC: usize = 20;
 /// Of linux/netfilter/nf_tables.h: `NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE`.
 const GET_RULE: u16 = 10 << 8 | 7;
+const TC_H_ROOT: u32 = 0xffff_ffff;
 /// The parents of clsact's chains.
 const PARENTS: [(&str, u32); 2] = [("ingress", 0xffff_fff2), ("egress", 0xffff_fff3)];
 
@@ -105,6 +106,7 @@ impl Eyes {
             Aspect::Routes => routes(route),
             Aspect::Modem => {
                 let mut facts = interface(route, "modem")?;
+                facts.extend(root_qdisc(route, "modem")?);
                 for key in SYSCTLS {
                     let value = fs::read_to_string(Path::new("/proc/sys/net").join(key));
                     facts.insert(format!("{key} = {}", value.unwrap_or_default().trim()));
@@ -192,6 +194,37 @@ fn interface(route: &Netlink, name: &str) -> Result<Facts> {
         }
     }
     Ok(facts)
+}
+
+/// Its kind, and how many classes and filters it has.
+fn root_qdisc(route: &Netlink, name: &str) -> Result<Option<String>> {
+    let links = links(route)?;
+    let Some((index, _)) = links.iter().find(|(_, (found, _))| found == name) else {
+        return Ok(None);
+    };
+    let mut question = [0; TRAFFIC];
+    question[4..8].copy_from_slice(&index.to_ne_bytes());
+    for qdisc in route.list(libc::RTM_GETQDISC, &question)? {
+        let (of, handle, parent) = (number(&qdisc, 4), number(&qdisc, 8), number(&qdisc, 12));
+        if of != *index || parent != TC_H_ROOT {
+            continue;
+        }
+        let kind = attribute(&qdisc, TRAFFIC, TCA_KIND).map(text);
+        let classes = route
+            .list(libc::RTM_GETTCLASS, &question)
+            .unwrap_or_default();
+        question[12..16].copy_from_slice(&handle.to_ne_bytes());
+        // It may have gone meanwhile.
+        let filters = route
+            .list(libc::RTM_GETTFILTER, &question)
+            .unwrap_or_default();
+        return Ok(Some(format!(
+            "root qdisc {kind:?} {handle:#x} of {} classes and {} filters",
+            classes.len(),
+            filters.len()
+        )));
+    }
+    Ok(None)
 }
 
 /// The private key shows in the public one.

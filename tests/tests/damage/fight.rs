@@ -1,12 +1,13 @@
 //! Somebody keeps taking the guard away.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::wait::PATIENCE;
 
+use crate::eyes::Aspect;
 use crate::guard;
 use crate::house::House;
 
@@ -15,13 +16,14 @@ const BLOWS: usize = 120;
 const BETWEEN: Duration = Duration::from_millis(200);
 
 /// The agent spaces its repairs out, and what rests on the guard waits for it: the modem is not set up
-/// in between, which would show by the reports of multicast listeners that the kernel then sends by it.
-/// With nft under emulation no repair is quick enough for it to be made ten times in ten seconds.
+/// in between. With nft under emulation no repair is quick enough for it to be made ten times in ten
+/// seconds.
 pub(crate) fn over_the_guard() -> Result<()> {
     let backend = Backend::Ebpf;
     let house = House::open(backend)?;
     let blow = &guard::damages(backend)?[0];
-    house.lead_to_the_uplink()?;
+    let router = &house.scene.lab.router;
+    let whole = router.run(|| house.eyes.see(Aspect::Guard))?;
     let held_back = || {
         let log = house.agent.log();
         log.iter()
@@ -36,11 +38,21 @@ pub(crate) fn over_the_guard() -> Result<()> {
         thread::sleep(BETWEEN);
     }
     house.all_in_place(PATIENCE)?;
-    // It has been up for seconds: the kernel has no more to send of its own.
     blow.strike(&house)?;
-    house.scene.lab.router.ip("link set modem down\n")?;
-    house.all_in_place(PATIENCE)?;
+    router.ip("link set modem down\n")?;
+    router.run(|| {
+        let begun = Instant::now();
+        loop {
+            // In this order: what is seen of the modem rests on what is then seen of the guard.
+            let up = house.eyes.see(Aspect::Modem)?.contains("modem up: true");
+            let guarded = house.eyes.see(Aspect::Guard)? == whole;
+            ensure!(!up || guarded, "the modem is up without a guard");
+            if up {
+                return Ok(());
+            }
+            ensure!(begun.elapsed() < PATIENCE, "the modem is not up again");
+        }
+    })?;
     house.nothing_leaked()?;
-    house.lead_to_the_modem("modem")?;
     house.close()
 }

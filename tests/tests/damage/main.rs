@@ -1,10 +1,9 @@
 //! It heals: whatever of the agent's is changed or removed by others is put back, and until it is, the
 //! datapath fails closed.
 //!
-//! There are two nets, one under the other: the rules and routes that send the tunnel to the modem, and
-//! the guard. What holds while one of them is cut is asked here; both at the same time are not cut. A
-//! guard that is gone holds nobody else back, so then nothing else may lead to the modem: how much would
-//! leave if something did is a figure.
+//! There are two ways to the modem for the tunnel, rules and guard, and two nets that hold all else back,
+//! the guard and the modem's root qdisc. What holds while one of two is cut is asked here; both at the
+//! same time are not cut. All the while a default route leads the house to the modem.
 
 mod chaos;
 mod damage;

@@ -9,6 +9,7 @@ use crate::house::House;
 
 const RULES: &[Aspect] = &[Aspect::Rules];
 const ROUTES: &[Aspect] = &[Aspect::Routes];
+const ALL_OF_THE_WAY: &[Aspect] = &[Aspect::Rules, Aspect::Routes, Aspect::Modem, Aspect::Tunnel];
 const MODEM: &[Aspect] = &[Aspect::Modem];
 const MODEM_AND_ROUTES: &[Aspect] = &[Aspect::Modem, Aspect::Routes];
 const ALL_OF_THE_MODEM: &[Aspect] = &[Aspect::Modem, Aspect::Routes, Aspect::Guard];
@@ -33,6 +34,18 @@ pub(crate) fn damages() -> Vec<Damage> {
             "route del 192.168.0.0/24 table 123\n",
         ),
         told("routes flushed", ROUTES, "route flush table 123\n"),
+        // With ManageForeignRoutingPolicyRules= and ManageForeignRoutes= as they are by default, and the
+        // addresses of interfaces that a .network file matches.
+        told(
+            "as systemd-networkd restarts",
+            ALL_OF_THE_WAY,
+            "rule del pref 1230
+             rule del pref 1231
+             rule del pref 1232
+             route flush table 123 proto 123
+             addr flush dev modem
+             addr flush dev wg-lte\n",
+        ),
     ]
 }
 
@@ -63,6 +76,20 @@ pub(crate) fn of_the_modem() -> Vec<Damage> {
             "modem unplugged and plugged in",
             ALL_OF_THE_MODEM,
             Harm::Do(replug),
+        ),
+        Damage::new(
+            "second net removed",
+            Cuts::Neither,
+            Notice::Told,
+            MODEM,
+            Harm::Tc("qdisc del dev modem root\n"),
+        ),
+        Damage::new(
+            "second net's filter removed",
+            Cuts::Neither,
+            Notice::Told,
+            MODEM,
+            Harm::Tc("filter del dev modem parent 7b: pref 1\n"),
         ),
         sysctl(
             "src_valid_mark reset",

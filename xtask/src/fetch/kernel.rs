@@ -80,6 +80,8 @@ struct Stamp {
     release: String,
     image_sha256: String,
     modules_sha256: String,
+    /// The modules that were looked for.
+    modules: Vec<String>,
 }
 
 /// The kernel, fetched if it is not in the cache.
@@ -101,7 +103,7 @@ fn place(cache: &Cache, series: Series) -> PathBuf {
 fn kept(cache: &Cache, series: Series) -> Result<Kernel> {
     let dir = place(cache, series);
     let stamp: Stamp = serde_json::from_slice(&fs::read(dir.join("stamp.json"))?)?;
-    if stamp.format != FORMAT {
+    if stamp.format != FORMAT || !stamp.modules.iter().eq(modules::all()) {
         bail!("kept by another version of this program");
     }
     let kernel = Kernel {
@@ -146,6 +148,7 @@ fn make(cache: &Cache, series: Series) -> Result<()> {
         release,
         image_sha256: sha256(&new.join("vmlinuz"))?,
         modules_sha256: sha256(&new.join("modules.cpio"))?,
+        modules: modules::all().map(str::to_owned).collect(),
     };
     fs::write(new.join("stamp.json"), serde_json::to_vec_pretty(&stamp)?)?;
     let old = place(cache, series);

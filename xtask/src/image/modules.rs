@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Loaded before the guest's first command, and missed if the kernel has them neither as modules
 /// nor built in.
-pub(crate) const REQUIRED: [&str; 27] = [
+pub(crate) const REQUIRED: [&str; 28] = [
     "virtio_pci",
     "virtio_console",
     "wireguard",
@@ -27,6 +27,7 @@ pub(crate) const REQUIRED: [&str; 27] = [
     "nft_limit",
     "nft_log",
     "cls_bpf",
+    "sch_drr",
     "act_bpf",
     "sch_ingress",
     "sch_netem",
@@ -83,6 +84,11 @@ const WANTED: [&str; 46] = [
     "veth",
     "nf_flow_table",
 ];
+
+/// All of both.
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    REQUIRED.into_iter().chain(WANTED)
+}
 
 /// Small directories brought along whole: the kernel asks for what is in them by alias.
 const WHOLE: [&str; 3] = ["kernel/crypto/", "kernel/arch/x86/crypto/", "kernel/lib/"];

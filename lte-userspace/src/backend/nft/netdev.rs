@@ -132,7 +132,7 @@ fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
     table.rule(chain, [not_ip, drop()]);
 
     for (shape, class) in shapes() {
-        let verdict = [book(Hook::ModemOut, class), accept()];
+        let verdict = [terms.mark_packet(), book(Hook::ModemOut, class), accept()];
         table.rule("tunnel_out", shape.into_iter().chain(verdict));
     }
     let other = book(Hook::ModemOut, Class::DropNotWireguard);
@@ -159,16 +159,28 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) 
 
     let permitted = permits::out(family).into_iter();
     for permitted in permitted.chain([permits::is_marked_echo(terms, family)]) {
-        let permit = [book(Hook::ModemOut, Class::Permit), accept()];
+        let permit = [
+            terms.mark_packet(),
+            book(Hook::ModemOut, Class::Permit),
+            accept(),
+        ];
         table.rule(chain, permitted.into_iter().chain(permit));
     }
     if family == Family::V6 {
-        let neighbour = [book(Hook::ModemOut, Class::Neighbour), accept()];
+        let neighbour = [
+            terms.mark_packet(),
+            book(Hook::ModemOut, Class::Neighbour),
+            accept(),
+        ];
         let parts = neighbour_discovery().into_iter().chain(neighbour);
         table.rule(chain, parts);
     }
     for question in terms.questions(family, place) {
-        let admin = [book(Hook::ModemOut, Class::Admin), accept()];
+        let admin = [
+            terms.mark_packet(),
+            book(Hook::ModemOut, Class::Admin),
+            accept(),
+        ];
         table.rule(chain, question.into_iter().chain(admin));
     }
     let local = book(Hook::ModemOut, Class::DropLocal);

@@ -40,7 +40,7 @@ pub(super) fn passed(hook: Hook, between: (IpAddr, IpAddr), seen: When, replace:
     }
 }
 
-/// A permit does not mark what leaves.
+/// What is dropped is not marked.
 pub(super) fn unmarked(known: Known) -> Known {
     match known {
         Known::Fragment { hook, between, ident, seen, replace, .. } => Known::Fragment {
@@ -64,7 +64,7 @@ pub(super) fn cases() -> Vec<Case> {
     let seen6 = |when| passed(ModemOut, ours6, when, None);
     let permitted = talk((STRANGER, 5000), 6000, UDP);
     let probe = || udp((MODEM, 6000), (STRANGER, 5000), [7; 1300]);
-    let probed = |when| unmarked(passed(ModemOut, (MODEM, STRANGER), when, None));
+    let probed = |when| passed(ModemOut, (MODEM, STRANGER), when, None);
     vec![
         modem_out("first piece of data", first(whole())).marked(Tunnel).remembering(&[remote(PEER, Now), seen(Now)]),
         modem_out("middle piece", middle(whole())).knowing(&[seen(Ago(1))]).marked(Fragment),
@@ -102,9 +102,9 @@ pub(super) fn cases() -> Vec<Case> {
             .marked_as(Fragment, &middle(whole6())),
         modem_out("first piece of what is permitted", first(probe()))
             .knowing(&[Known::Permit(permitted, Ok(60))])
-            .passes(Permit)
+            .marked(Permit)
             .remembering(&[probed(Now)]),
-        modem_out("later piece of what was permitted", middle(probe())).knowing(&[probed(Ago(1))]).passes(Fragment),
+        modem_out("later piece of what was permitted", middle(probe())).knowing(&[probed(Ago(1))]).marked(Fragment),
         modem_out("first piece of what is not permitted", first(probe())).dropped(DropLocal),
         modem_out("first piece of TCP that ends within its header", tcp((MODEM, 40000), (GATEWAY, 80), SYN).piece(IDENT, 0, 16)).dropped(DropMalformed),
     ]

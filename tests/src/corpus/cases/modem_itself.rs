@@ -24,18 +24,18 @@ pub(super) fn cases() -> Vec<Case> {
     let echo = || icmp(MODEM, GATEWAY, ECHO, ID, [0; 56]);
     let echo6 = || icmp(MODEM6, GATEWAY6, ECHO6, ID, [0; 56]);
     vec![
-        modem_out("echo to the modem", echo()).passes(Admin).remembering(&[echoed]),
-        modem_out("echo to the modem without data", icmp(MODEM, GATEWAY, ECHO, ID, [])).passes(Admin).remembering(&[echoed]),
-        modem_out("echo to the modem over IPv6", echo6()).passes(Admin).remembering(&[echoed6]),
-        modem_out("echo to a raw-IP modem", echo()).raw().passes(Admin).remembering(&[echoed]),
-        modem_out("TCP to the admin page", to(80)).passes(Admin).remembering(&[asked(80, Now)]),
-        modem_out("TCP to the admin page's second port", to(443)).passes(Admin).remembering(&[asked(443, Now)]),
-        modem_out("TCP to the admin page, asked before", to(80)).knowing(&[asked(80, Ago(60))]).passes(Admin).remembering(&[asked(80, Now)]),
-        modem_out("TCP reset to the admin page", tcp((MODEM, 40000), (GATEWAY, 80), RST)).passes(Admin).remembering(&[asked(80, Now)]),
-        modem_out("TCP to the admin page over IPv6", to6(443)).passes(Admin).remembering(&[asked6(443, Now)]),
-        modem_out("TCP to the admin page behind IPv4 options", to(80).options(1)).passes(Admin).remembering(&[asked(80, Now)]),
-        modem_out("TCP to the admin page behind IPv6 options", to6(80).extensions(&[Extension::Destination(0)])).passes(Admin).remembering(&[asked6(80, Now)]),
-        modem_out("TCP to the admin page keeps its mark", to(80)).with_mark(0x1234).passes(Admin).remembering(&[asked(80, Now)]),
+        modem_out("echo to the modem", echo()).marked(Admin).remembering(&[echoed]),
+        modem_out("echo to the modem without data", icmp(MODEM, GATEWAY, ECHO, ID, [])).marked(Admin).remembering(&[echoed]),
+        modem_out("echo to the modem over IPv6", echo6()).marked(Admin).remembering(&[echoed6]),
+        modem_out("echo to a raw-IP modem", echo()).raw().marked(Admin).remembering(&[echoed]),
+        modem_out("TCP to the admin page", to(80)).marked(Admin).remembering(&[asked(80, Now)]),
+        modem_out("TCP to the admin page's second port", to(443)).marked(Admin).remembering(&[asked(443, Now)]),
+        modem_out("TCP to the admin page, asked before", to(80)).knowing(&[asked(80, Ago(60))]).marked(Admin).remembering(&[asked(80, Now)]),
+        modem_out("TCP reset to the admin page", tcp((MODEM, 40000), (GATEWAY, 80), RST)).marked(Admin).remembering(&[asked(80, Now)]),
+        modem_out("TCP to the admin page over IPv6", to6(443)).marked(Admin).remembering(&[asked6(443, Now)]),
+        modem_out("TCP to the admin page behind IPv4 options", to(80).options(1)).marked(Admin).remembering(&[asked(80, Now)]),
+        modem_out("TCP to the admin page behind IPv6 options", to6(80).extensions(&[Extension::Destination(0)])).marked(Admin).remembering(&[asked6(80, Now)]),
+        modem_out("TCP to the admin page keeps the other bits of its mark", to(80)).with_mark(0x1234).marked(Admin).remembering(&[asked(80, Now)]),
         modem_out("TCP to another port of the modem's", to(8080)).dropped(DropLocal),
         modem_out("TCP to port 0 of the modem's", to(0)).dropped(DropLocal),
         modem_out("TCP to port 80 outside the modem's subnet", tcp((MODEM, 40000), (STRANGER, 80), SYN)).dropped(DropLocal),
@@ -46,7 +46,7 @@ pub(super) fn cases() -> Vec<Case> {
         modem_out("UDP to port 80 of the modem's", udp((MODEM, 40000), (GATEWAY, 80), [0; 32])).dropped(DropLocal),
         modem_out("DNS to the modem", udp((MODEM, 40000), (GATEWAY, 53), [0; 32])).dropped(DropLocal),
         modem_out("TCP from the tunnel's port to the admin page", tcp((MODEM, LISTEN), (GATEWAY, 80), SYN))
-            .passes(Admin)
+            .marked(Admin)
             .remembering(&[Known::Asked(talk((GATEWAY, 80), LISTEN, TCP), Now)]),
         modem_out("echo to the peer outside the tunnel", icmp(MODEM, PEER.0, ECHO, ID, [0; 56])).dropped(DropLocal),
         modem_out("echo to the peer with our mark", icmp(MODEM, PEER.0, ECHO, ID, [0; 56])).with_mark(MARK).dropped(DropLocal),

@@ -56,11 +56,11 @@ fn out() -> Vec<Case> {
     let probe = || udp((MODEM, PORT), to, [7; 20]);
     let discover = || udp((NOWHERE, 68), (EVERYWHERE, 67), [1; 300]);
     vec![
-        modem_out("a probe, permitted", probe()).knowing(&open(permit)).passes(Permit),
-        modem_out("a probe, permitted, its mark kept", probe()).with_mark(0x9900_0000).knowing(&open(permit)).passes(Permit),
-        modem_out("a probe, permitted, on a raw-IP modem", probe()).raw().knowing(&open(permit)).passes(Permit),
-        modem_out("a probe, permitted, over IPv6", udp((MODEM6, PORT), to6, [7; 20])).knowing(&open(talk(to6, PORT, UDP))).passes(Permit),
-        modem_out("a probe of WireGuard's shape, permitted", udp((MODEM, PORT), to, super::super::payload::data(32))).knowing(&open(permit)).passes(Permit),
+        modem_out("a probe, permitted", probe()).knowing(&open(permit)).marked(Permit),
+        modem_out("a probe, permitted, its mark kept", probe()).with_mark(0x9900_0000).knowing(&open(permit)).marked(Permit),
+        modem_out("a probe, permitted, on a raw-IP modem", probe()).raw().knowing(&open(permit)).marked(Permit),
+        modem_out("a probe, permitted, over IPv6", udp((MODEM6, PORT), to6, [7; 20])).knowing(&open(talk(to6, PORT, UDP))).marked(Permit),
+        modem_out("a probe of WireGuard's shape, permitted", udp((MODEM, PORT), to, super::super::payload::data(32))).knowing(&open(permit)).marked(Permit),
         modem_out("a probe, not permitted", probe()).dropped(DropLocal),
         modem_out("a probe, no longer permitted", probe()).knowing(&closed(permit)).dropped(DropLocal),
         modem_out("a probe to another port than permitted", udp((MODEM, PORT), (PEER.0, 53), [7; 20])).knowing(&open(permit)).dropped(DropLocal),
@@ -71,21 +71,21 @@ fn out() -> Vec<Case> {
         modem_out("a permit for the tunnel's port opens nothing else than the tunnel", udp((MODEM, LISTEN), to, [7; 20]))
             .knowing(&open(talk(to, LISTEN, UDP)))
             .dropped(DropNotWireguard),
-        modem_out("DHCP discover, any remote permitted", discover()).knowing(&open(any(67, 68, UDP))).passes(Permit),
+        modem_out("DHCP discover, any remote permitted", discover()).knowing(&open(any(67, 68, UDP))).marked(Permit),
         modem_out("DHCP discover, permit closed", discover()).knowing(&closed(any(67, 68, UDP))).dropped(DropLocal),
         modem_out("DHCP discover, not permitted", discover()).dropped(DropLocal),
         modem_out("any remote, but not any port", udp((MODEM, 68), (PEER.0, 68), [1; 300])).knowing(&open(any(67, 68, UDP))).dropped(DropLocal),
         modem_out("the permit for this remote is closed, that for any is open", probe())
             .knowing(&[Known::Permit(permit, Err(1)), Known::Permit(any(PROBE, PORT, UDP), Ok(60))])
-            .passes(Permit),
+            .marked(Permit),
         modem_out("the permit for any remote is closed, that for this is open", probe())
             .knowing(&[Known::Permit(permit, Ok(60)), Known::Permit(any(PROBE, PORT, UDP), Err(1))])
-            .passes(Permit),
-        modem_out("TCP, permitted", tcp((MODEM, PORT), to, SYN)).knowing(&open(talk(to, PORT, TCP))).passes(Permit),
-        modem_out("echo to the peer, permitted", icmp(MODEM, PEER.0, ECHO, ID, [0; 8])).knowing(&open(talk((PEER.0, 0), 0x1234, ICMP))).passes(Permit),
+            .marked(Permit),
+        modem_out("TCP, permitted", tcp((MODEM, PORT), to, SYN)).knowing(&open(talk(to, PORT, TCP))).marked(Permit),
+        modem_out("echo to the peer, permitted", icmp(MODEM, PEER.0, ECHO, ID, [0; 8])).knowing(&open(talk((PEER.0, 0), 0x1234, ICMP))).marked(Permit),
         modem_out("echo to the peer over IPv6, permitted", icmp(MODEM6, PEER6.0, ECHO6, ID, [0; 8]))
             .knowing(&open(talk((PEER6.0, 0), 0x1234, ICMPV6)))
-            .passes(Permit),
+            .marked(Permit),
         modem_out("echo to the peer with another identifier than permitted", icmp(MODEM, PEER.0, ECHO, OTHER_ID, [0; 8]))
             .knowing(&open(talk((PEER.0, 0), 0x1234, ICMP)))
             .dropped(DropLocal),

@@ -8,16 +8,20 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 3] = ["ipv6::tunnel::", "kinds::", "nft_ruleset::"];
+const ON_THE_ENDS: [&str; 2] = ["ipv6::tunnel::", "nft_ruleset::"];
+
+/// What runs on the oldest kernel only, where programs know least of devices and packets.
+const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
 
 /// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
 /// the tests themselves.
-const ON_THE_NEWEST: [&str; 8] = [
+const ON_THE_NEWEST: [&str; 9] = [
     "at_rest::",
     "bad_input::",
     "choosing::",
     "control::",
     "corpus_policy::",
+    "kinds::*::nft::",
     "patience::",
     "properties::",
     "tests (lib)::",
@@ -92,21 +96,32 @@ impl Tier {
     pub(super) fn has(self, test: &str) -> bool {
         let lists: &[&[&str]] = match self {
             Self::Whole => return true,
-            Self::Oldest => &[&ON_THE_ENDS],
+            Self::Oldest => &[&ON_THE_ENDS, &ON_THE_OLDEST],
             Self::Newest => &[&ON_THE_ENDS, &ON_THE_NEWEST],
             Self::Between => &[&IN_BETWEEN, &ON_THE_FIRST_BETWEEN],
             Self::LastBetween => &[&IN_BETWEEN, &ON_THE_LAST_BETWEEN],
             Self::Common => &[],
         };
-        let among = |lists: &[&[&str]]| lists.concat().iter().any(|name| test.starts_with(name));
+        let among = |lists: &[&[&str]]| lists.concat().iter().any(|name| matches(name, test));
         among(lists)
             || !among(&[
                 &ON_THE_ENDS,
+                &ON_THE_OLDEST,
                 &ON_THE_NEWEST,
                 &IN_BETWEEN,
                 &ON_THE_FIRST_BETWEEN,
                 &ON_THE_LAST_BETWEEN,
             ])
+    }
+}
+
+/// Whether a test's name begins so; a star stands for anything.
+fn matches(pattern: &str, test: &str) -> bool {
+    match pattern.split_once('*') {
+        Some((begin, rest)) => test
+            .strip_prefix(begin)
+            .is_some_and(|more| more.contains(rest)),
+        None => test.starts_with(pattern),
     }
 }
 
@@ -128,12 +143,14 @@ mod tests {
     #[test]
     fn each_test_has_its_kernels() {
         assert_eq!(kernels("flood::x"), [0, 1, 2, 3]);
-        assert_eq!(kernels("kinds::x"), [0, 3]);
+        assert_eq!(kernels("nft_ruleset::x"), [0, 3]);
+        assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
+        assert_eq!(kernels("kinds::any::nft::x"), [3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [1, 2]);
         assert_eq!(kernels("conformance::x"), [1]);
         assert_eq!(kernels("damage::nft::x"), [2]);
-        assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::x"));
+        assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::y::nft::x"));
         assert!(Tier::Whole.has("damage::nft::x"));
     }
 

@@ -41,8 +41,10 @@ fn modem_out(table: &mut Table, terms: Terms<'_>) {
             table.rule(chain, pass(permitted, Class::Permit, terms));
         }
         for mut permitted in permits::echo_out(family) {
-            // How `egress` knows it.
-            permitted.push(terms.mark_packet());
+            if terms.features.egress {
+                // How it is known there.
+                permitted.push(terms.mark_packet());
+            }
             table.rule(chain, pass(permitted, Class::Permit, terms));
         }
         if family == Family::V6 {
@@ -62,6 +64,8 @@ fn modem_out(table: &mut Table, terms: Terms<'_>) {
 fn pass(parts: impl IntoIterator<Item = Stmt>, class: Class, terms: Terms<'_>) -> Vec<Stmt> {
     let mut parts: Vec<_> = parts.into_iter().collect();
     if !terms.features.egress {
+        // What lies below the guard lets nothing else pass.
+        parts.push(terms.mark_packet());
         parts.push(book(Hook::ModemOut, class));
     }
     parts.push(accept());
