@@ -21,7 +21,7 @@ for_each_backend!(many_repairs_cost_nothing);
 const NETWORKS: usize = 40;
 /// Rounds through all that can be lost, after which the agent is left in peace: what it repairs more
 /// than ten times without one of [`PEACE`] it repairs ever more slowly.
-const ROUNDS: usize = 2;
+const ROUNDS: usize = 4;
 const PEACE: Duration = Duration::from_secs(11);
 /// Memory that may be in use more at the end than after the first round, KiB.
 const GROWTH: u64 = 1024;

@@ -340,16 +340,6 @@ pub(crate) const ROWS: &[Row] = &[
         side: Nft,
         hook: ModemOut,
         kind: Books,
-        why: Why::EchoMark,
-        names: &[
-            "echo to the peer, permitted",
-            "echo to the peer over IPv6, permitted",
-        ],
-    },
-    Row {
-        side: Nft,
-        hook: ModemOut,
-        kind: Books,
         why: Why::Extensions,
         names: &[
             "data behind seven extension headers",
@@ -401,13 +391,6 @@ pub(crate) const ROWS: &[Row] = &[
             "first piece of TCP that ends within its header",
             "neighbour solicitation in pieces",
         ],
-    },
-    Row {
-        side: Nft,
-        hook: ModemOut,
-        kind: Books,
-        why: Why::Round,
-        names: &["a UDP length below the IP length rules"],
     },
     Row {
         side: Nft,

@@ -45,8 +45,11 @@ pub(crate) enum Harm {
 pub(crate) enum Cuts {
     /// The way of the tunnel's packets to the modem: the guard alone holds them.
     Way,
-    /// The guard: the way alone leads them.
+    /// The guard: the net below it alone holds what is foreign.
     Guard,
+    /// A part of the guard, which goes on marking what that part would have dropped: a LAN host's packets
+    /// of WireGuard's shape from the listen port pass both nets, if a route leads them to the modem.
+    Part,
     /// Neither.
     Neither,
 }

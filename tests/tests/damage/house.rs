@@ -106,6 +106,17 @@ impl House {
         self.scene.lab.router.ip(&route).map(drop)
     }
 
+    /// Nobody is led to the modem.
+    pub(crate) fn lead_to_the_uplink(&self) -> Result<()> {
+        let router = &self.scene.lab.router;
+        // With the modem it is gone.
+        let shown = router.tool("ip", &["route", "show", "default", "metric", "1"])?;
+        if !shown.trim().is_empty() {
+            router.ip("route del default metric 1\n")?;
+        }
+        Ok(())
+    }
+
     /// What differs from what is to be there. To be called inside the router.
     fn amiss(&self, aspects: &[Aspect]) -> Result<Vec<String>> {
         let mut amiss = Vec::new();

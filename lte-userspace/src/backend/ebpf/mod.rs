@@ -106,8 +106,10 @@ impl Backend for Ebpf {
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
         let mut first_error = None;
+        let mut policies = Vec::new();
         for attachment in &wanted {
             let policy = policy_for(want, attachment.header, self.objects.options());
+            policies.push(policy);
             // Each interface is a guard of its own: one that fails leaves the others in place.
             let done = attach::difference(self.mode, attachment, &policy).and_then(|difference| {
                 match difference {
@@ -124,6 +126,7 @@ impl Backend for Ebpf {
                 first_error.get_or_insert(error);
             }
         }
+        self.objects.keep(&policies);
         // The maps exist from the first load on; a guard without any attachment needs no peers.
         if let Err(error) = remotes::add_peers(want) {
             first_error.get_or_insert(error);
@@ -144,7 +147,7 @@ impl Backend for Ebpf {
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {
-        self.objects.forget();
+        self.objects.keep(&[]);
         let mut errors = Vec::new();
         match attach::stale(self.mode, &[]) {
             Ok(all) => {

@@ -48,14 +48,10 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
     }
 }
 
-/// How many objects are kept at hand: with a modem and without it, on devices of both link headers.
-const AT_HAND: usize = 4;
-
 /// Objects in the kernel, one for each policy. They are kept, for a program that somebody takes away is
 /// put back at once then: to load and verify it anew takes a hundred times as long.
 pub(super) struct Objects {
     options: Options,
-    /// That which was used last comes last.
     loaded: Vec<(Policy, aya::Ebpf)>,
 }
 
@@ -93,15 +89,12 @@ impl Objects {
             Some(one) if uses_pinned_maps(&one.1)? => one,
             _ => (*policy, load(policy, self.options, Some(pins))?),
         };
-        if self.loaded.len() >= AT_HAND {
-            self.loaded.remove(0);
-        }
         Ok(&mut self.loaded.push_mut(one).1)
     }
 
-    /// Gives the objects up: programs that are attached stay.
-    pub(super) fn forget(&mut self) {
-        self.loaded.clear();
+    /// Gives all others up; programs that are attached stay.
+    pub(super) fn keep(&mut self, policies: &[Policy]) {
+        self.loaded.retain(|(of, _)| policies.contains(of));
     }
 }
 

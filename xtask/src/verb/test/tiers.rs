@@ -47,11 +47,13 @@ const ON_THE_LAST_BETWEEN: [&str; 5] = [
     "reload::",
 ];
 
-/// What runs with `--long` only: minutes of waiting, and chance that wants many turns.
-const LONG: [&str; 3] = [
+/// What runs with `--long` only: minutes of waiting, and what shows after many turns alone.
+const LONG: [&str; 5] = [
     "patience::nothing_is_sent_while_it_is_left_in_peace",
     "damage::ebpf::chaos",
     "damage::nft::chaos",
+    "growth::ebpf::many_repairs_cost_nothing",
+    "growth::nft::many_repairs_cost_nothing",
 ];
 
 /// How much of it a kernel gets.
