@@ -4,6 +4,7 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 use lte_tests::backend::Backend;
+use lte_tests::wait::{self, PATIENCE};
 use lte_tests::{bpf, kernel_version};
 
 use crate::damage::{Cuts, Damage, Harm, Notice};
@@ -140,10 +141,16 @@ pub(crate) fn each_alone(backend: Backend) -> Result<()> {
     each::in_house(&house, &damages)?;
     house.nothing_leaked()?;
     house.all_in_place(damages[0].notice.limit())?;
-    // A program that is loaded anew has another number; what it is, the eyes have seen.
-    let difference = before
-        .difference(&house.scene.lab.snapshot()?)
-        .only(|line| !line.starts_with("tc filter protocol all pref 1 bpf"));
-    ensure!(difference.is_empty(), "not as before:\n{difference}");
+    house.lead_to_the_modem("modem")?;
+    let mut difference = String::new();
+    let same = wait::until(PATIENCE, "all to be as before", || {
+        // A program that is loaded anew has another number; what it is, the eyes have seen.
+        let found = before
+            .difference(&house.scene.lab.snapshot()?)
+            .only(|line| !line.starts_with("tc filter protocol all pref 1 bpf"));
+        difference = found.to_string();
+        Ok(found.is_empty().then_some(()))
+    });
+    same.with_context(|| difference)?;
     house.close()
 }
