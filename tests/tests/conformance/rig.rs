@@ -172,14 +172,20 @@ impl Rig {
         writeln!(lines, "route add default dev {way}")?;
         writeln!(six, "route add default dev {way}")?;
         self.netns.ip(&lines)?;
-        // There where conntrack is.
-        let key = "netfilter/nf_conntrack_frag6_timeout";
-        if sysctl::get(&self.netns, key).is_ok() {
-            sysctl::set(&self.netns, &[(key, "0")])?;
-        }
         self.netns
             .tool_with_input("ip", &["-6", "-batch", "-"], &six)?;
         self.drain()
+    }
+
+    /// Whether pieces of IPv6 are given up with the next tick, or after a minute: a datagram that is whole
+    /// at once can lose the race with a tick.
+    pub(crate) fn give_pieces_up(&self, at_once: bool) -> Result<()> {
+        let key = "netfilter/nf_conntrack_frag6_timeout";
+        // There where conntrack is.
+        if sysctl::get(&self.netns, key).is_ok() {
+            sysctl::set(&self.netns, &[(key, if at_once { "0" } else { "60" })])?;
+        }
+        Ok(())
     }
 
     fn is_ethernet(&self, name: &str) -> bool {
