@@ -49,7 +49,7 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
 }
 
 /// Objects in the kernel, one for each policy. They are kept, for a program that somebody takes away is
-/// put back at once then: to load and verify it anew takes a hundred times as long.
+/// put back at once then, without loading and verifying it anew.
 pub(super) struct Objects {
     options: Options,
     loaded: Vec<(Policy, aya::Ebpf)>,
