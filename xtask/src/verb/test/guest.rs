@@ -293,12 +293,7 @@ impl Work<'_> {
                 }
                 Outcome::Broke(reason) => {
                     *why = format!("{reason} (console: {})", console.display());
-                    // Presumably emulation: a processor runs into a breakpoint that the kernel is
-                    // just patching away on another. The test that was running starts over, the
-                    // break is printed, and the last machine's word counts.
-                    if !(reason.contains("int3") && boot + 1 < BOOTS) {
-                        ear.broke(why);
-                    }
+                    ear.broke(why);
                     *next = ear.next;
                 }
             }
