@@ -31,6 +31,7 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
                 gateway: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
             }),
         }),
+        tunnel: "wg-lte".to_owned(),
         uplinks: [].into(),
         peers: [].into(),
         listen_port: 51820,

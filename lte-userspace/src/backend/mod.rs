@@ -87,6 +87,8 @@ pub struct Uplink {
 pub struct Guard {
     /// The modem; `None` while it is unplugged: what an uplink gets of the tunnel is then dropped.
     pub modem: Option<Modem>,
+    /// Name of the tunnel's interface: what it sends out has come in by it, in netfilter's eyes.
+    pub tunnel: String,
     /// Every other way out, by interface index.
     pub uplinks: BTreeMap<u32, Uplink>,
     /// The peers' addresses as far as they are known: what goes there is the tunnel's, whatever

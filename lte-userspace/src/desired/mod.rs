@@ -182,6 +182,7 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
                     IpAddr::V4(_) => None,
                 }),
         }),
+        tunnel: config.tunnel.interface.clone(),
         uplinks: facts.uplinks.clone(),
         peers: config
             .tunnel

@@ -22,6 +22,7 @@ fn want() -> Vec<Object> {
     vec![
         Object::Guard(Guard {
             modem: None,
+            tunnel: "wg-lte".to_owned(),
             uplinks: BTreeMap::new(),
             peers: BTreeSet::new(),
             listen_port: 51820,

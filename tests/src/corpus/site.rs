@@ -121,6 +121,7 @@ impl Site {
                     gateway: (modem == Device::Ethernet).then_some(GATEWAY_V6),
                 }),
             }),
+            tunnel: "wg-lte".to_owned(),
             uplinks: [].into(),
             peers: [].into(),
             listen_port: LISTEN,

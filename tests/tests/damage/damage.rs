@@ -47,9 +47,6 @@ pub(crate) enum Cuts {
     Way,
     /// The guard: the net below it alone holds what is foreign.
     Guard,
-    /// A part of the guard, which goes on marking what that part would have dropped: a LAN host's packets
-    /// of WireGuard's shape from the listen port pass both nets, if a route leads them to the modem.
-    Part,
     /// Neither.
     Neither,
 }

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::figure::figure;
 
-use crate::damage::{Cuts, Damage};
+use crate::damage::Damage;
 use crate::house::{House, Repair};
 
 /// How often each is done.
@@ -39,13 +39,9 @@ pub(crate) fn in_house(house: &House, damages: &[Damage]) -> Result<()> {
     Ok(())
 }
 
-/// Everybody is led to the modem, also where it was taken away the last time; but see [`Cuts::Part`].
+/// Everybody is led to the modem, also where it was taken away the last time.
 pub(crate) fn once(house: &House, damage: &Damage) -> Result<Repair> {
-    if damage.cuts == Cuts::Part {
-        house.lead_to_the_uplink()?;
-    } else {
-        house.lead_to_the_modem("modem")?;
-    }
+    house.lead_to_the_modem("modem")?;
     house.repair(damage)
 }
 

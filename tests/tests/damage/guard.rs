@@ -30,7 +30,6 @@ pub(crate) fn damages(backend: Backend) -> Result<Vec<Damage>> {
 
 fn nft() -> Vec<Damage> {
     let told = |name, harm| damage(name, Notice::Told, harm);
-    let part = |name, harm| Damage::new(name, Cuts::Part, Notice::Told, GUARD, harm);
     vec![
         told(
             "table inet deleted",
@@ -41,11 +40,11 @@ fn nft() -> Vec<Damage> {
             Harm::Nft("delete table netdev lte_backup\n"),
         ),
         told("ruleset flushed", Harm::Do(flush_ruleset)),
-        part(
+        told(
             "chain flushed",
             Harm::Nft("flush chain inet lte_backup forward\n"),
         ),
-        part("one nft rule deleted", Harm::Do(delete_a_rule)),
+        told("one nft rule deleted", Harm::Do(delete_a_rule)),
     ]
 }
 

@@ -178,6 +178,7 @@ fn guard() -> Guard {
             }),
             v6: None,
         }),
+        tunnel: "wg-lte".to_owned(),
         uplinks: BTreeMap::new(),
         peers: std::collections::BTreeSet::new(),
         listen_port: LISTEN_PORT,

@@ -136,6 +136,7 @@ pub(super) fn sample() -> Guard {
                 gateway: None,
             }),
         }),
+        tunnel: "wg-lte".to_owned(),
         uplinks: BTreeMap::new(),
         peers: BTreeSet::new(),
         listen_port: 51820,

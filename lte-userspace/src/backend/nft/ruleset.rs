@@ -196,6 +196,7 @@ mod tests {
             of(&|g| g.admin_ports.clear()),
             of(&|g| g.flow_timeout += Duration::from_millis(1)),
             of(&|g| g.modem = None),
+            of(&|g| g.tunnel = "wg0".to_owned()),
             of(&|g| g.modem.as_mut().unwrap().name = "wwan0".to_owned()),
             of(&|g| g.modem.as_mut().unwrap().v6 = None),
             of(&|g| g.modem.as_mut().unwrap().header = crate::backend::LinkHeader::None),

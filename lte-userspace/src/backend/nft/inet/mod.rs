@@ -85,6 +85,10 @@ fn came_by(interface: &str) -> Stmt {
     eq(meta(MetaKey::Iifname), text(interface))
 }
 
+fn came_not_by(interface: &str) -> Stmt {
+    ne(meta(MetaKey::Iifname), text(interface))
+}
+
 /// A far end of the tunnel, as the sets hold it.
 fn remote(family: Family, address: &'static str, port: &'static str) -> Expr {
     concat(vec![field(family.header(), address), field("udp", port)])

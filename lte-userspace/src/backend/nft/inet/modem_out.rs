@@ -1,7 +1,8 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::{is_of, leaves_by, leaves_not_by, remote};
-use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, remember};
+use super::{came_not_by, is_of, leaves_by, leaves_not_by, remote};
+use crate::backend::Modem;
+use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
 use crate::backend::nft::permits;
 use crate::backend::nft::table::Table;
 use crate::backend::nft::terms::{Terms, book, neighbour_discovery, shapes};
@@ -18,7 +19,7 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     table.base_chain(chain, kind, hook, BEFORE_NAT, None);
     table.chain("uplink_out");
     if let Some(modem) = terms.modem() {
-        modem_out(table, terms);
+        modem_out(table, terms, modem);
         tunnel_out(table, terms);
         table.rule(chain, [leaves_by(&modem.name), goto("modem_out")]);
     }
@@ -26,11 +27,21 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     table.rule(chain, elsewhere);
 }
 
-/// All that comes here is local: forwarded packets are dropped in `forward`.
-fn modem_out(table: &mut Table, terms: Terms<'_>) {
+fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
     let chain = "modem_out";
     table.chain(chain);
     table.chain("tunnel_out");
+    // Forwarded packets are dropped in `forward`; here, too, should somebody have emptied that. A
+    // local packet has come in by no interface, but for WireGuard's, which has come in by the tunnel
+    // (`ip_output` takes `skb->dev` for that), and neighbour discovery, by the modem itself.
+    let forwarded = [
+        ne(meta(MetaKey::Iif), number(0)),
+        came_not_by(&terms.guard.tunnel),
+        came_not_by(&modem.name),
+        book(Hook::ModemOut, Class::DropForwarded),
+        drop(),
+    ];
+    table.rule(chain, forwarded);
     for family in terms.closed_families() {
         let closed = book(Hook::ModemOut, Class::DropFamily);
         table.rule(chain, [is_of(family), closed, drop()]);
