@@ -8,6 +8,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use defguard_wireguard_rs::key::Key;
 use zeroize::{Zeroize as _, Zeroizing};
 
 /// Bytes in a key.
@@ -43,6 +44,11 @@ impl PrivateKey {
     /// The bytes, for the kernel's eyes.
     pub const fn expose(&self) -> &[u8; KEY_LEN] {
         &self.0
+    }
+
+    /// Its public half.
+    pub fn public(&self) -> PublicKey {
+        PublicKey(Key::new(self.0).public_key().as_array())
     }
 
     /// A key of given bytes.

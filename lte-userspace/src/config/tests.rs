@@ -344,6 +344,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "17:14: public_key is no key: it decodes to 3 bytes where a key has 32: 44 characters, as `wg genkey` and `wg pubkey` print it",
     ),
     (
+        "q/R8Fy0uFHLZyLUGkhr1E2X2DVYBbU1bvs6EmyXdPlM=",
+        "Y2FD6uTgrq+/bbBAXCNOtE+PGk8Papoh7qaWBpQUXn0=",
+        "17:14: this public_key is the router's own, that of private_key_file: give the server's",
+    ),
+    (
         "203.0.113.10:51820",
         "203.0.113.10",
         "18:12: endpoint `203.0.113.10`: the port is missing: write it as in 203.0.113.10:51820 or vps.example.org:51820",

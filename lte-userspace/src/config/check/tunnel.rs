@@ -66,6 +66,9 @@ pub(super) fn tunnel(
         problems.add(span, "the tunnel has no peer: add a [[tunnel.peer]]");
     }
     let peers = peers(&raw.peer, modem, problems);
+    if let Some(key) = &private_key {
+        not_itself(key, &raw.peer, problems);
+    }
     Some(Tunnel {
         interface: interface?,
         addresses: addresses?.into_iter().map(|(address, _)| address).collect(),
@@ -76,6 +79,21 @@ pub(super) fn tunnel(
         handshake_pause: handshake_pause?,
         peers: peers?,
     })
+}
+
+/// The kernel leaves a peer with the interface's own key out, without a word (`set_peer` in
+/// drivers/net/wireguard/netlink.c).
+fn not_itself(key: &PrivateKey, peers: &[Spanned<RawPeer>], problems: &mut Problems<'_>) {
+    let own = key.public();
+    for peer in peers {
+        let theirs = &peer.get_ref().public_key;
+        if theirs.get_ref().parse() == Ok(own) {
+            problems.add(
+                theirs.span(),
+                "this public_key is the router's own, that of private_key_file: give the server's",
+            );
+        }
+    }
 }
 
 fn private_key(
