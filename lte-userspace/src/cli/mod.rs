@@ -11,7 +11,9 @@ use crate::state::Dirs;
 
 mod agent;
 mod check;
+mod doctor;
 mod down;
+mod look;
 mod machine;
 mod plan;
 mod status;
@@ -75,6 +77,7 @@ enum Command {
     Plan(plan::Plan),
     Down(down::Down),
     Status(status::Status),
+    Doctor(doctor::Doctor),
 }
 
 /// What every command may need of the command line.
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Some(Command::Plan(plan)) => plan.run(&common),
         Some(Command::Down(_)) => down::Down::run(&common),
         Some(Command::Status(status)) => status.run(&common),
+        Some(Command::Doctor(doctor)) => doctor.run(&common),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

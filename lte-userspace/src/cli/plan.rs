@@ -1,17 +1,11 @@
 //! `plan`: what would be done?
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::{Common, block_on, machine};
+use super::{Common, look, machine};
 use crate::backend::select;
-use crate::config::{Config, Endpoint};
-use crate::kernel::Kernel;
-use crate::reconcile::{Inputs, View};
-use crate::state::{Before, Memory, free_port};
+use crate::config::Config;
 
 /// Print what the agent would do now, and change nothing
 ///
@@ -32,45 +26,7 @@ impl Plan {
         let mut backends = vec![machine::backend(&config, common.backend)?];
         let kind = backends[0].kind();
         backends.extend(select::others(Some(kind)));
-        let memory = Memory::new(&common.dirs.state);
-        let before = Before::load(&common.dirs.run)?;
-        let mut notes = Vec::new();
-        let listen_port = match config.tunnel.listen_port {
-            Some(port) => port,
-            None => {
-                if let Some(port) = memory.listen_port()? {
-                    port
-                } else {
-                    let port = free_port().context("looking for a free UDP port")?;
-                    notes.push(format!(
-                        "tunnel.listen_port is left out: the kernel chooses one at the first start, {port} stands for it here"
-                    ));
-                    port
-                }
-            }
-        };
-        let known = memory.endpoints()?;
-        let resolved: BTreeMap<Endpoint, _> = config
-            .tunnel
-            .peers
-            .iter()
-            .filter_map(|peer| {
-                Some((
-                    peer.endpoint.clone(),
-                    *known.get(&peer.endpoint.to_string())?,
-                ))
-            })
-            .collect();
-        let view = block_on(async {
-            let inputs = Inputs {
-                config: &config,
-                record: &before.record,
-                listen_port,
-                resolved: &resolved,
-                resting: BTreeSet::new(),
-            };
-            Ok(View::new(&Kernel::open()?, &mut backends, inputs).await?)
-        })?;
+        let look::Look { view, mut notes } = look::look(&config, common, &mut backends)?;
         if view.facts.modem.is_none() {
             notes.push(format!(
                 "modem {}: there is no such interface now; what needs it is done when it is there",

@@ -1,0 +1,107 @@
+//! `doctor`: what keeps the tunnel from working, or will on the day it is needed?
+
+mod datapath;
+mod finding;
+mod peers;
+mod platform;
+
+use std::io::IsTerminal as _;
+
+use anyhow::bail;
+use clap::Args;
+use serde_json::json;
+
+use super::{Common, look, machine};
+use crate::backend::select;
+use crate::config::Config;
+use crate::state::Lock;
+use finding::{Finding, Grade};
+
+/// Look for what keeps the tunnel from working, or will when it is needed, and change nothing
+///
+/// Each line says what was found and what to do about it: a fault keeps the tunnel from working, a
+/// warning is a weakness. With a fault the exit status is 1.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  sudo lte-userspace doctor --json | jq '.findings[] | select(.grade != \"ok\")'"
+)]
+pub(super) struct Doctor {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
+        let findings = examine(common);
+        if self.json {
+            println!("{:#}", json!({ "findings": findings }));
+        } else {
+            let coloured =
+                std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+            for finding in &findings {
+                println!("{}", finding.line(coloured));
+            }
+        }
+        match count(&findings, Grade::Fault) {
+            0 => Ok(()),
+            1 => bail!("1 fault: the line above that begins with `fault` says what to do"),
+            more => bail!("{more} faults: the lines that begin with `fault` say what to do"),
+        }
+    }
+}
+
+fn count(findings: &[Finding], grade: Grade) -> usize {
+    findings.iter().filter(|one| one.grade == grade).count()
+}
+
+/// Everything that can be found out: what cannot be asked without the config or without rights is left out,
+/// and that is a fault then.
+fn examine(common: &Common) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let config = match Config::load(&common.config) {
+        Ok(config) => {
+            let path = common.config.display();
+            findings.push(Finding::ok("config", format!("{path} is right")));
+            Some(config)
+        }
+        Err(error) => {
+            findings.push(Finding::fault("config", error.to_string()));
+            None
+        }
+    };
+    if let Err(error) = machine::require_net_admin() {
+        findings.push(Finding::fault("rights", error.to_string()));
+        return findings;
+    }
+    let running = Lock::holder(&common.dirs.run).is_some();
+    findings.push(if running {
+        Finding::ok("agent", "it is running")
+    } else {
+        Finding::warning(
+            "agent",
+            "it is not running: what others undo is not put back; start it (sudo systemctl start lte-backup)",
+        )
+    });
+    findings.push(platform::wireguard());
+    findings.extend(platform::second_net());
+    findings.push(platform::clock());
+    let choice = common
+        .backend
+        .or_else(|| config.as_ref().map(|config| config.backend));
+    let (keeper, found) = platform::backend(choice.unwrap_or_default());
+    findings.extend(found);
+    if let (Some(config), Some(keeper)) = (config, keeper) {
+        let kind = keeper.kind();
+        let mut backends = vec![keeper];
+        backends.extend(select::others(Some(kind)));
+        match look::look(&config, common, &mut backends) {
+            Ok(look) => {
+                findings.extend(datapath::findings(&config, &look, running));
+                findings.extend(peers::findings(&config, &look.view));
+            }
+            Err(error) => findings.push(Finding::fault("datapath", format!("{error:#}"))),
+        }
+    }
+    findings
+}

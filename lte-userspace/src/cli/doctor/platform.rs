@@ -1,0 +1,106 @@
+//! What the machine offers.
+
+use std::fs;
+use std::path::Path;
+
+use super::finding::Finding;
+use crate::backend::Backend;
+use crate::backend::select::select;
+use crate::cli::machine;
+use crate::config::BackendChoice;
+
+/// What the second net is made of.
+const SECOND_NET: [&str; 3] = ["sch_drr", "cls_fw", "cls_matchall"];
+
+pub(super) fn wireguard() -> Finding {
+    match machine::require_wireguard() {
+        Ok(()) => Finding::ok("kernel", "it has WireGuard"),
+        Err(error) => Finding::fault("kernel", error.to_string()),
+    }
+}
+
+/// The backend that is to keep the guard, and what there is to be said of it.
+pub(super) fn backend(choice: BackendChoice) -> (Option<Box<dyn Backend>>, Vec<Finding>) {
+    let selected = match select(choice) {
+        Ok(selected) => selected,
+        Err(error) => return (None, vec![Finding::fault("backend", error.to_string())]),
+    };
+    let mut backend = selected.backend;
+    let kind = backend.kind();
+    let mut findings = vec![match selected.why_not_ebpf {
+        None => Finding::ok("backend", kind.to_string()),
+        Some(why) => Finding::ok(
+            "backend",
+            format!("{kind}, since ebpf cannot run here: {why}"),
+        ),
+    }];
+    match backend.unguarded() {
+        Ok(lines) => {
+            let lines = lines.into_iter();
+            findings.extend(lines.map(|line| Finding::warning("backend", line)));
+        }
+        Err(error) => findings.push(Finding::fault("backend", error.to_string())),
+    }
+    (Some(backend), findings)
+}
+
+/// Whether the modules are there that the second net needs, where the running kernel's are listed.
+pub(super) fn second_net() -> Option<Finding> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
+    let modules = Path::new("/lib/modules").join(release.trim());
+    let list = |name: &str| fs::read_to_string(modules.join(name));
+    let (loadable, built_in) = (list("modules.dep").ok()?, list("modules.builtin").ok()?);
+    let missing = missing(&SECOND_NET, &format!("{loadable}\n{built_in}"));
+    Some(if missing.is_empty() {
+        Finding::ok("kernel", "it has what the second net is made of")
+    } else {
+        let missing = missing.join(", ");
+        Finding::warning(
+            "kernel",
+            format!(
+                "it lacks {missing}: there is no second net while somebody has taken the guard away; install the package with this kernel's further modules, if there is one"
+            ),
+        )
+    })
+}
+
+/// Which of these modules are not in the lists (lines of `path/name.ko[.xz]:` or `path/name.ko`).
+fn missing(wanted: &[&'static str], lists: &str) -> Vec<&'static str> {
+    let there = |wanted: &str| {
+        lists.lines().any(|line| {
+            let path = line.split(':').next().unwrap_or_default();
+            let file = path.rsplit('/').next().unwrap_or_default();
+            let name = file.split(".ko").next().unwrap_or_default();
+            name.replace('-', "_") == wanted
+        })
+    };
+    let mut missing = wanted.to_vec();
+    missing.retain(|name| !there(name));
+    missing
+}
+
+/// A handshake bears the time, and a peer refuses one that is not later than the last it has had
+/// (WireGuard's paper, 5.1): after a power cut without an uplink nobody sets a clock that has stopped.
+pub(super) fn clock() -> Finding {
+    let mut clocks = fs::read_dir("/sys/class/rtc").into_iter().flatten();
+    if clocks.next().is_some() {
+        Finding::ok("clock", "it goes on while the power is off")
+    } else {
+        Finding::warning(
+            "clock",
+            "there is no hardware clock: after a power cut without an uplink the time may lie before the last handshake, and the peer then refuses the tunnel; save the time often (fake-hwclock, systemd-timesyncd) or add a clock",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_are_found_under_all_their_names() {
+        let lists = "kernel/net/sched/sch_drr.ko.xz:\nkernel/net/sched/cls-fw.ko: kernel/x/cls_matchall.ko\nkernel/net/ipv4/built_in.ko";
+        assert_eq!(missing(&SECOND_NET, lists), ["cls_matchall"]);
+        assert!(missing(&["built_in", "sch_drr"], lists).is_empty());
+    }
+}
