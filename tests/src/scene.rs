@@ -129,11 +129,16 @@ impl Scene {
 
     /// No outer packet went by the uplink, and nothing but the tunnel by the modem.
     pub fn nothing_leaked(&self) -> Result<()> {
-        self.nothing_leaked_but(|_| false)
+        self.nothing_leaked_but(|_| false, |_| false)
     }
 
-    /// The same, where others send by the uplink what looks like an outer packet.
-    pub fn nothing_leaked_but(&self, others: impl Fn(&Seen) -> bool) -> Result<()> {
+    /// The same, where others send by the uplink what looks like an outer packet, and the tunnel is not
+    /// always told by its port.
+    pub fn nothing_leaked_but(
+        &self,
+        others: impl Fn(&Seen) -> bool,
+        tunnel: impl Fn(&Seen) -> bool,
+    ) -> Result<()> {
         self.at_isp.none("outer packets on the uplink", |seen| {
             seen.packet.is_wireguard() && !others(seen)
         })?;
@@ -144,14 +149,18 @@ impl Scene {
                     && !others(seen)
                     && (source == Some(UPLINK.into()) || source == Some(UPLINK6.into()))
             })?;
-        self.nothing_foreign()
+        self.nothing_foreign_but(tunnel)
     }
 
     /// Nothing came out of the modem but the tunnel, and what finds its neighbours.
     pub fn nothing_foreign(&self) -> Result<()> {
+        self.nothing_foreign_but(|_| false)
+    }
+
+    fn nothing_foreign_but(&self, tunnel: impl Fn(&Seen) -> bool) -> Result<()> {
         self.at_carrier
             .none("foreign packets on the modem", |seen| {
-                foreign(seen) && !(self.lab.ipv6 && is_neighbour_discovery(seen))
+                foreign(seen) && !tunnel(seen) && !(self.lab.ipv6 && is_neighbour_discovery(seen))
             })
     }
 
@@ -236,6 +245,12 @@ pub fn from_wan(seen: &Seen) -> bool {
 
 /// An outer packet on its proper way out.
 pub fn tunnel_out(seen: &Seen) -> bool {
+    steered(seen) && seen.packet.ports == Some((LISTEN_PORT, PEER_PORT))
+}
+
+/// What a guard on an uplink may take for an outer packet and steer to the modem: from whatever port, it
+/// goes to where the tunnel's go.
+pub fn steered(seen: &Seen) -> bool {
     from_modem(seen)
         && seen.packet.is_wireguard()
         && [
@@ -243,7 +258,7 @@ pub fn tunnel_out(seen: &Seen) -> bool {
             Some((MODEM6.into(), PEER6.into())),
         ]
         .contains(&seen.packet.addresses)
-        && seen.packet.ports == Some((LISTEN_PORT, PEER_PORT))
+        && seen.packet.ports.is_some_and(|(_, to)| to == PEER_PORT)
 }
 
 /// What came out of the modem and may not: neither the tunnel's nor ARP.

@@ -37,16 +37,12 @@ pub(crate) fn chaos(backend: Backend) -> Result<()> {
         // The two nets are not cut at the same time.
         let of_the_guard = chance.below(guards.len() + others.len()) < guards.len();
         let deck = if of_the_guard { &guards } else { &others };
-        let cuts_the_guard = |damage: &Damage| matches!(damage.cuts, Cuts::Guard | Cuts::Part);
         let burst: Vec<&Damage> = (0..=chance.below(BURST))
             .map(|_| chance.pick(deck))
-            .filter(|damage| cuts_the_guard(damage) == of_the_guard)
+            .filter(|damage| (damage.cuts == Cuts::Guard) == of_the_guard)
             .collect();
         if of_the_guard {
             longest = longest.max(house.all_in_place(LIMIT)?);
-        }
-        if burst.iter().any(|damage| damage.cuts == Cuts::Part) {
-            house.lead_to_the_uplink()?;
         }
         for damage in burst {
             done += 1;

@@ -7,6 +7,7 @@
 
 mod chaos;
 mod damage;
+mod deaf;
 mod each;
 mod eyes;
 mod fight;
@@ -28,6 +29,7 @@ for_each_backend!(
     each_alone_of_the_guard,
     modem_under_another_name,
     uplinks,
+    full_buffer,
     chaos,
 );
 
@@ -53,6 +55,10 @@ fn modem_under_another_name(backend: Backend) -> Result<()> {
 
 fn uplinks(backend: Backend) -> Result<()> {
     uplinks::come_and_go(backend)
+}
+
+fn full_buffer(backend: Backend) -> Result<()> {
+    deaf::full_buffer(backend)
 }
 
 #[test]

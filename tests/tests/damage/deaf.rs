@@ -1,0 +1,42 @@
+//! Damages of which the agent hears nothing, for its netlink buffer is full.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lte_tests::backend::Backend;
+use nix::sys::signal::Signal;
+
+use crate::house::House;
+
+/// Events in a storm. A socket's buffer (`net.core.rmem_default`) holds some hundred.
+const STORM: u32 = 2000;
+/// How often, and how soon all has to be back: sooner than the agent looks without a reason, which
+/// is once a minute, so that not every one of these can be that.
+const TIMES: usize = 3;
+const SOON: Duration = Duration::from_secs(15);
+
+/// Somebody's routes are none of the agent's business: what makes it look is that it has lost something.
+pub(crate) fn full_buffer(backend: Backend) -> Result<()> {
+    let house = House::open(backend)?;
+    let router = &house.scene.lab.router;
+    let mut storm = String::new();
+    for number in 0..STORM {
+        let (high, low) = (number / 256, number % 256);
+        writeln!(storm, "route add 10.50.{high}.{low}/32 dev lo table 99")?;
+    }
+    for _ in 0..TIMES {
+        house.agent.signal(Signal::SIGSTOP)?;
+        router.ip(&storm)?;
+        router.ip("rule del priority 1230\nrule del priority 1231\nroute flush table 123\n")?;
+        router.ip("route flush table 99\n")?;
+        house.agent.signal(Signal::SIGCONT)?;
+        house.all_in_place(SOON)?;
+    }
+    let log = house.agent.log();
+    ensure!(
+        log.iter().any(|line| line.contains("buffer full")),
+        "its buffer was never full: {log:#?}"
+    );
+    house.close()
+}
