@@ -118,12 +118,45 @@ fn judge(path: &Path, text: &str) -> Vec<String> {
             ));
         }
     }
+    found.extend(examples(path, text));
+    found
+}
+
+/// Code in a doc comment, which nobody runs: to build the packages once more for doctests costs half a
+/// minute, and there are none.
+fn examples(path: &Path, text: &str) -> Vec<String> {
+    let mut open = false;
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let doc = line.strip_prefix("///").or(line.strip_prefix("//!"));
+        let Some(kind) = doc.and_then(|doc| doc.trim().strip_prefix("```")) else {
+            continue;
+        };
+        if !open && kind != "text" {
+            found.push(format!(
+                "{}:{}: an example that is not run: make a test of it, or ```text",
+                path.display(),
+                number + 1
+            ));
+        }
+        open = !open;
+    }
     found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_are_text() {
+        let path = Path::new("a.rs");
+        assert!(judge(path, "/// ```text\n/// a b\n/// ```\n").is_empty());
+        let found = judge(path, "fn a() {}\n    //! ```\n    //! a();\n    //! ```\n");
+        assert_eq!(found.len(), 1);
+        assert!(found[0].starts_with("a.rs:2: "), "{found:?}");
+    }
 
     #[test]
     fn long_and_unfinished_files_are_found() {

@@ -28,7 +28,7 @@ use crate::vm::{Image, Run, Size};
 /// A machine that breaks is booted again for the tests that are left, so many times.
 const BOOTS: usize = 3;
 /// At most so many tests for one machine.
-const SHARE: usize = 50;
+const SHARE: usize = 36;
 /// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
 const ROOM: usize = 2560;
 

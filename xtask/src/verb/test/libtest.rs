@@ -8,7 +8,7 @@ pub(crate) struct Summary {
     pub(crate) ignored: usize,
 }
 
-/// The sum of all summaries in a text (doctests come with several); `None` where there is none, as
+/// The sum of all summaries in a text; `None` where there is none, as
 /// when a test takes the whole harness down with it.
 pub(crate) fn summary(text: &str) -> Option<Summary> {
     let mut found: Option<Summary> = None;

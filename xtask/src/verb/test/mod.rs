@@ -88,10 +88,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut report = Report::new(&kernels);
     // What stops the tests from running is a failure like any other, and must not hide the rest.
     match prepare() {
-        Ok((cache, toolchain, built)) => {
+        Ok((cache, built)) => {
             if args.on_host() {
                 note(&mut report, "unit tests", |report| {
-                    host::run(&toolchain, &built, filter, report)
+                    host::run(&built, filter, report)
                 });
             }
             if !kernels.is_empty() {
@@ -115,11 +115,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-fn prepare() -> Result<(Cache, Toolchain, host::Built)> {
+fn prepare() -> Result<(Cache, host::Built)> {
     let cache = Cache::open()?;
     let toolchain = Toolchain::ready(&cache)?;
     let built = host::build(&toolchain)?;
-    Ok((cache, toolchain, built))
+    Ok((cache, built))
 }
 
 fn note(report: &mut Report, what: &str, run: impl FnOnce(&mut Report) -> Result<()>) {

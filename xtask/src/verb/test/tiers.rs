@@ -8,7 +8,7 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 2] = ["ipv6::tunnel::", "nft_ruleset::"];
+const ON_THE_ENDS: [&str; 3] = ["doctor::", "ipv6::tunnel::", "nft_ruleset::"];
 
 /// What runs on the oldest kernel only, where programs know least of devices and packets.
 const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
@@ -77,10 +77,10 @@ impl Tier {
     /// In the order in which they are begun: the longest first.
     pub(super) const ALL: [Self; 6] = [
         Self::Whole,
-        Self::Newest,
-        Self::Oldest,
         Self::LastBetween,
         Self::Between,
+        Self::Newest,
+        Self::Oldest,
         Self::Common,
     ];
 
