@@ -357,13 +357,6 @@ pub(crate) const ROWS: &[Row] = &[
         side: Nft,
         hook: ModemOut,
         kind: Books,
-        why: Why::Masquerade,
-        names: &["steered here with a masqueraded port, not WireGuard"],
-    },
-    Row {
-        side: Nft,
-        hook: ModemOut,
-        kind: Books,
         why: Why::NotForwarded,
         names: &["neighbour solicitation, forwarded"],
     },
@@ -446,9 +439,12 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         side: Nft,
         hook: ModemOut,
-        kind: Refuses,
-        why: Why::Masquerade,
-        names: &["data, steered here with a masqueraded port"],
+        kind: LetsPass,
+        why: Why::Marked,
+        names: &[
+            "data with another port than the masquerade's",
+            "marked, from port 0, to a remote without a masquerade",
+        ],
     },
     Row {
         side: Nft,
@@ -485,12 +481,8 @@ pub(crate) const ROWS: &[Row] = &[
         kind: LetsPass,
         why: Why::Masquerade,
         names: &[
-            "data with a masqueraded port, remote known",
             "data with a masqueraded port, remote from the config",
             "initiation with a masqueraded port, remote long not sent to",
-            "NAT keepalive with a masqueraded port",
-            "data with a masqueraded port, again",
-            "data over IPv6 with a masqueraded port, remote known",
             "data with a masqueraded port, modem gone",
         ],
     },

@@ -1,6 +1,6 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::{came_not_by, is_of, leaves_by, leaves_not_by, remote};
+use super::{came_not_by, is_of, leaves_by, leaves_not_by, remote, to_far_ends};
 use crate::backend::Modem;
 use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
 use crate::backend::nft::permits;
@@ -47,6 +47,11 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
         table.rule(chain, [is_of(family), closed, drop()]);
     }
     table.rule(chain, [terms.of_port(), goto("tunnel_out")]);
+    for far in to_far_ends(terms) {
+        // `steer` has told it by its far end and its shape.
+        let marked = std::iter::once(terms.is_marked(meta(MetaKey::Mark)));
+        table.rule(chain, marked.chain(far).chain([goto("tunnel_out")]));
+    }
     for (family, place) in terms.places() {
         for permitted in permits::out(family) {
             table.rule(chain, pass(permitted, Class::Permit, terms));
