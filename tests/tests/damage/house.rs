@@ -106,6 +106,12 @@ impl House {
         self.scene.lab.router.ip(&route).map(drop)
     }
 
+    /// As it usually is: nobody is led to the modem.
+    pub(crate) fn lead_to_the_uplink(&self) -> Result<()> {
+        let router = &self.scene.lab.router;
+        router.ip("route del default metric 1\n").map(drop)
+    }
+
     /// What differs from what is to be there. To be called inside the router.
     fn amiss(&self, aspects: &[Aspect]) -> Result<Vec<String>> {
         let mut amiss = Vec::new();

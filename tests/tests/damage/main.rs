@@ -30,6 +30,7 @@ for_each_backend!(
     modem_under_another_name,
     uplinks,
     full_buffer,
+    another_port_by_the_uplink,
     chaos,
 );
 
@@ -55,6 +56,10 @@ fn modem_under_another_name(backend: Backend) -> Result<()> {
 
 fn uplinks(backend: Backend) -> Result<()> {
     uplinks::come_and_go(backend)
+}
+
+fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
+    wireguard::another_port_by_the_uplink(backend)
 }
 
 fn full_buffer(backend: Backend) -> Result<()> {

@@ -7,6 +7,9 @@ use crate::damage::{Cuts, Damage, Harm, Notice};
 use crate::eyes::Aspect;
 use crate::house::House;
 
+/// The damage that a loosened reverse-path filter is.
+pub(crate) const LOOSENED: &str = "rp_filter loosened";
+
 const RULES: &[Aspect] = &[Aspect::Rules];
 const ROUTES: &[Aspect] = &[Aspect::Routes];
 const ALL_OF_THE_WAY: &[Aspect] = &[Aspect::Rules, Aspect::Routes, Aspect::Modem, Aspect::Tunnel];
@@ -97,7 +100,7 @@ pub(crate) fn of_the_modem() -> Vec<Damage> {
             "0",
         ),
         sysctl("accept_ra set", "ipv6/conf/modem/accept_ra", "2"),
-        sysctl("rp_filter loosened", "ipv4/conf/modem/rp_filter", "2"),
+        sysctl(LOOSENED, "ipv4/conf/modem/rp_filter", "2"),
     ]
 }
 

@@ -2,11 +2,16 @@
 
 use anyhow::Result;
 use lte_tests::addresses::TUNNEL;
+use lte_tests::backend::Backend;
 use lte_tests::keys;
+use lte_tests::wait::PATIENCE;
 
 use crate::damage::{Cuts, Damage, Harm, Notice};
 use crate::eyes::Aspect;
 use crate::house::House;
+
+/// How often the port is changed.
+const TIMES: usize = 3;
 
 const TUNNEL_ITSELF: &[Aspect] = &[Aspect::Tunnel];
 const SETTINGS: &[Aspect] = &[Aspect::Settings];
@@ -30,8 +35,7 @@ pub(crate) fn damages() -> Vec<Damage> {
             "addr del 10.88.88.1/24 dev wg-lte\n",
         ),
         told("tunnel deleted", BOTH, "link del wg-lte\n"),
-        // What bears another port finds no rule: only the guard knows it, by where it goes.
-        set("listen port changed", Cuts::Way, &["listen-port", "50000"]),
+        another_port(),
         // The same for a packet with a mark of somebody's.
         set("mark set", Cuts::Neither, &["fwmark", "0x99"]),
         of_a_peer("peer removed", remove_peer),
@@ -39,6 +43,30 @@ pub(crate) fn damages() -> Vec<Damage> {
         of_a_peer("allowed addresses changed", change_allowed),
         of_a_peer("private key changed", change_key),
     ]
+}
+
+/// What bears another port finds no rule: only the guard knows it, by where it goes.
+fn another_port() -> Damage {
+    let words = ["set", TUNNEL, "listen-port", "50000"];
+    let harm = Harm::Wg(words.map(str::to_owned).to_vec());
+    Damage::new(
+        "listen port changed",
+        Cuts::Way,
+        Notice::Looks,
+        SETTINGS,
+        harm,
+    )
+}
+
+/// The main table leads to the uplink, as it mostly does: not one of these packets leaves by it.
+pub(crate) fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
+    let house = House::open(backend)?;
+    house.lead_to_the_uplink()?;
+    for _ in 0..TIMES {
+        house.repair(&another_port())?;
+        house.all_in_place(PATIENCE)?;
+    }
+    house.close()
 }
 
 fn of_a_peer(name: &'static str, what: fn(&House) -> Result<()>) -> Damage {
