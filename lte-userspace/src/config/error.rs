@@ -73,7 +73,7 @@ impl<'a> Problems<'a> {
             Problem {
                 line,
                 column,
-                message: message.to_string(),
+                message: printable(&message.to_string()),
             },
         ));
     }
@@ -93,6 +93,19 @@ impl<'a> Problems<'a> {
         self.found.sort_by_key(|(start, _)| *start);
         self.found.into_iter().map(|(_, problem)| problem).collect()
     }
+}
+
+/// A message quotes what stands in the file. A line end in it would make two lines of one, and an
+/// escape sequence would be for the terminal: TOML's own escapes put both into a value.
+fn printable(message: &str) -> String {
+    message
+        .chars()
+        .flat_map(|char| {
+            let escaped = char.is_control().then(|| char.escape_default());
+            let plain = escaped.is_none().then_some(char);
+            escaped.into_iter().flatten().chain(plain)
+        })
+        .collect()
 }
 
 /// Line and column, both from 1, of a byte offset.

@@ -305,6 +305,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     (
         "[\"10.88.88.1/24\"]",
+        "[\"10.88\\n\\u001b[31m.88/24\"]",
+        "11:12: `10.88\\n\\u{1b}[31m.88/24`: no IP address stands before the `/`: write it as in 192.168.0.2/24",
+    ),
+    (
+        "[\"10.88.88.1/24\"]",
         "[]",
         "11:11: the tunnel needs an address as in \"10.88.88.1/24\"",
     ),
