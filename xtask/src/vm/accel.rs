@@ -39,6 +39,16 @@ impl Accel {
         }
     }
 
+    /// What the guest's kernel is told because of it.
+    pub(crate) fn kernel_options(self) -> &'static str {
+        match self {
+            Self::Kvm(_) => "",
+            // Emulated code is translated per address: a program at a random one is translated
+            // anew at each start, which was a third of all the time.
+            Self::Tcg => "norandmaps",
+        }
+    }
+
     /// How long until the guest says hello, before we take it that it never will.
     pub(crate) fn patience(self) -> Duration {
         match self {

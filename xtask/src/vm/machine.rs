@@ -208,7 +208,8 @@ impl Qemu {
         command.arg("-initrd").arg(machine.initramfs);
         command.arg("-append");
         command.arg(format!(
-            "{COMMAND_LINE} {FIRST_JOB}={}",
+            "{COMMAND_LINE} {} {FIRST_JOB}={}",
+            machine.accel.kernel_options(),
             machine.run.first_job
         ));
         command.arg("-serial");
