@@ -4,6 +4,7 @@
 mod guard;
 mod plot;
 mod programs;
+mod repair;
 mod report;
 mod tunnel;
 mod veth;
@@ -59,6 +60,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::of_this_machine()?;
     report.chapters.push(programs::measure(arguments.rounds)?);
     report.chapters.extend(veth::measure(arguments.rounds)?);
+    report.chapters.push(repair::measure(arguments.rounds)?);
     if let Some(file) = &arguments.also {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
         let chapter = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;

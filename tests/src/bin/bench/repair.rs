@@ -1,0 +1,115 @@
+//! How long a backend takes to find its guard gone and to put it back: what remains of a repair when the
+//! news of the damage has come.
+
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use lte_tests::bpf::AGENTS_PINS;
+use lte_tests::netns::Netns;
+use lte_userspace::backend::{Backend, Guard};
+use nix::net::if_::if_nametoindex;
+
+use crate::guard::guard;
+use crate::report::{Chapter, Goal, Row, progress};
+use crate::ways::{Built, Way};
+
+/// More than a look, milliseconds.
+const GOAL: f64 = 100.0;
+
+/// Somebody's hand, inside the router.
+type Hand = fn(&Netns) -> Result<()>;
+
+/// All damages of both backends, each in every round.
+pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
+    let mut rows = Vec::new();
+    let damages: [(&str, Way, Hand); 4] = [
+        ("eBPF: all programs off the hooks", Way::Ebpf, |_| {
+            off_the_hooks()
+        }),
+        ("nft: ruleset flushed", Way::Nft, |router| {
+            nft(router, &["flush", "ruleset"])
+        }),
+        ("nft: table inet deleted", Way::Nft, |router| {
+            nft(router, &["delete", "table", "inet", "lte_backup"])
+        }),
+        ("nft: chain flushed", Way::Nft, |router| {
+            nft(router, &["flush", "chain", "inet", "lte_backup", "forward"])
+        }),
+    ];
+    for way in [Way::Ebpf, Way::Nft] {
+        let mut built = Built::new(way)?;
+        let of_this = damages.iter().filter(|(_, of, _)| *of == way);
+        for (name, _, hand) in of_this {
+            let (mut whole, mut more) = (Vec::new(), Vec::new());
+            for round in 0..rounds {
+                progress(name, round, rounds);
+                let (look, repair) = once(&mut built, *hand).with_context(|| (*name).to_owned())?;
+                whole.push(repair);
+                more.push(repair - look);
+            }
+            rows.push(Row::new(*name, &whole, &more, Some(Goal::AtMost(GOAL))));
+        }
+    }
+    Ok(Chapter {
+        title: "A guard put back, from the look that finds it gone".to_owned(),
+        unit: "ms".to_owned(),
+        compared: "milliseconds more than a look that finds nothing".to_owned(),
+        rows,
+    })
+}
+
+/// Milliseconds of a look at a guard that is in place, and of look and repair after a damage.
+fn once(built: &mut Built, hand: Hand) -> Result<(f64, f64)> {
+    let router = built.router.clone();
+    let backend = built.backend.as_mut().context("a way without a guard")?;
+    router.run(|| {
+        let guard = guard(if_nametoindex("modem")?, Some(if_nametoindex("wan")?));
+        let begun = Instant::now();
+        in_place(backend.as_mut(), &guard)?;
+        let look = begun.elapsed();
+        hand(&router)?;
+        let begun = Instant::now();
+        ensure!(!backend.observe(&guard)?.is_empty(), "no damage was done");
+        backend.apply(&guard)?;
+        let repair = begun.elapsed();
+        in_place(backend.as_mut(), &guard)?;
+        Ok((look.as_secs_f64() * 1e3, repair.as_secs_f64() * 1e3))
+    })
+}
+
+fn in_place(backend: &mut dyn Backend, guard: &Guard) -> Result<()> {
+    let differences = backend.observe(guard)?;
+    ensure!(differences.is_empty(), "not in place: {differences:?}");
+    Ok(())
+}
+
+/// Where programs hang by links, their pins go; elsewhere, the qdiscs that they hang on.
+fn off_the_hooks() -> Result<()> {
+    let mut found = false;
+    for layout in fs::read_dir(AGENTS_PINS).context(AGENTS_PINS)? {
+        for pin in fs::read_dir(layout?.path())? {
+            let pin = pin?.path();
+            if is_link(&pin) {
+                fs::remove_file(&pin).with_context(|| pin.display().to_string())?;
+                found = true;
+            }
+        }
+    }
+    if !found {
+        for device in ["modem", "wan"] {
+            lte_tests::process::tool("tc", &["qdisc", "del", "dev", device, "clsact"], "")?;
+        }
+    }
+    Ok(())
+}
+
+fn is_link(pin: &Path) -> bool {
+    pin.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("link-"))
+}
+
+fn nft(router: &Netns, words: &[&str]) -> Result<()> {
+    router.tool("nft", words).map(drop)
+}
