@@ -3,8 +3,11 @@
 //! Programs, maps and links have no namespace: on a machine where something else loads traffic
 //! control programs at the same time, this list moves.
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -58,6 +61,39 @@ fn pins(directory: &Path, found: &mut Vec<String>) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Takes a pinned link's program off its interface; the pin stays, with nothing behind it.
+pub fn sever(pin: &Path) -> Result<()> {
+    /// `union bpf_attr` for `BPF_OBJ_GET`.
+    #[repr(C)]
+    struct Get {
+        path: u64,
+        fd: u32,
+        flags: u32,
+    }
+    /// `union bpf_attr` for `BPF_LINK_DETACH`.
+    #[repr(C)]
+    struct Detach {
+        fd: u32,
+    }
+    const OBJ_GET: u32 = 7;
+    const LINK_DETACH: u32 = 34;
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    let get = Get {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    };
+    let fd = bpf(OBJ_GET, &get).with_context(|| pin.display().to_string())?;
+    // SAFETY: the kernel has just given it, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let detach = Detach {
+        fd: fd.as_raw_fd().cast_unsigned(),
+    };
+    bpf(LINK_DETACH, &detach)
+        .with_context(|| format!("severing {}", pin.display()))
+        .map(drop)
 }
 
 /// The system call, with a command's part of `union bpf_attr`.

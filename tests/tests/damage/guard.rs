@@ -1,6 +1,7 @@
 //! Damages to the guard.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use lte_tests::backend::Backend;
@@ -112,23 +113,31 @@ fn links() -> Vec<Damage> {
         looks("link into the modem removed", |_| remove_pins("-modem-in")),
         looks("link on the uplink removed", |_| remove_pins("-uplink-out")),
         looks("all links removed", |_| remove_pins("")),
+        looks("link out of the modem severed", |_| {
+            each_pin("-modem-out", bpf::sever)
+        }),
+        looks("all links severed", |_| each_pin("", bpf::sever)),
     ]
 }
 
 /// The last reference to a link is its pin.
 fn remove_pins(hook: &str) -> Result<()> {
-    let mut removed = 0;
+    each_pin(hook, |pin| Ok(fs::remove_file(pin)?))
+}
+
+fn each_pin(hook: &str, what: impl Fn(&Path) -> Result<()>) -> Result<()> {
+    let mut found = 0;
     for layout in fs::read_dir(bpf::AGENTS_PINS).context(bpf::AGENTS_PINS)? {
         for pin in fs::read_dir(layout?.path())? {
             let pin = pin?;
             let name = pin.file_name().to_string_lossy().into_owned();
             if name.starts_with("link-") && name.ends_with(hook) {
-                fs::remove_file(pin.path())?;
-                removed += 1;
+                what(&pin.path())?;
+                found += 1;
             }
         }
     }
-    ensure!(removed > 0, "no link is pinned");
+    ensure!(found > 0, "no link is pinned");
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 mod attach;
 mod clsact;
 mod events;
+mod link;
 mod maps;
 mod object;
 mod permits;

@@ -88,21 +88,25 @@ pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
     Ok(())
 }
 
-/// Takes a pin away, whichever layout's directory it is in.
-pub(super) fn unpin(name: &str) -> Result<(), BackendError> {
-    for dir in others().into_iter().chain([dir()]) {
-        let path = dir.join(name);
-        match fs::remove_file(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                return Err(BackendError::failed(
-                    format!("remove {}", path.display()),
-                    e,
-                ));
-            }
-            _ => {}
-        }
+/// The pins of a name, whichever layout's directory they are in.
+pub(super) fn named(name: &str) -> Vec<PathBuf> {
+    others()
+        .into_iter()
+        .chain([dir()])
+        .map(|dir| dir.join(name))
+        .filter(|path| path.exists())
+        .collect()
+}
+
+/// Takes a pin away.
+pub(super) fn unpin(path: &Path) -> Result<(), BackendError> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(BackendError::failed(
+            format!("remove {}", path.display()),
+            e,
+        )),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Takes away what other layouts have left; what goes wrong is returned.

@@ -1,15 +1,14 @@
 //! TCX links (kernel 6.6), pinned: they stay when the agent goes.
 
-use std::fs;
 use std::io;
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::tc::{SchedClassifierLink, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramInfo, SchedClassifier};
+use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions};
+use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier};
 use lte_common::policy::Hook;
 
 use super::attach::{Attachment, direction};
-use super::{object, pins};
+use super::{link, object, pins};
 use crate::backend::{BackendError, LinkHeader};
 
 pub(super) const PREFIX: &str = "link-";
@@ -51,19 +50,14 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
                     return Ok(());
                 }
             }
-            fs::remove_file(&path)
-                .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))?;
+            pins::unpin(&path)?;
         }
         Err(LinkError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(BackendError::failed(fail("open the pinned link of"), e)),
     }
-    let id = program
-        .attach_with_options(
-            &at.name,
-            direction(at.hook),
-            TcAttachOptions::TcxOrder(LinkOrder::first()),
-        )
-        .map_err(|e| BackendError::failed(fail("attach"), e))?;
+    let Some(id) = attach(at, program)? else {
+        return Ok(());
+    };
     let link = program
         .take_link(id)
         .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
@@ -73,6 +67,43 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
     link.pin(&path)
         .map_err(|e| BackendError::failed(fail("pin the link of"), e))?;
     Ok(())
+}
+
+/// A new link; `None`: an old one is there still, and is pinned again.
+fn attach(
+    at: &Attachment,
+    program: &mut SchedClassifier,
+) -> Result<Option<SchedClassifierLinkId>, BackendError> {
+    let mut again = true;
+    loop {
+        let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+        match program.attach_with_options(&at.name, direction(at.hook), order) {
+            Ok(id) => return Ok(Some(id)),
+            // A program is at a hook once (`bpf_mprog_attach`), and this one is.
+            Err(ProgramError::SyscallError(e))
+                if again && e.io_error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                if pin_again(at, program)? {
+                    return Ok(None);
+                }
+                // Freed in between.
+                again = false;
+            }
+            Err(e) => return Err(BackendError::failed(format!("attach {at}"), e)),
+        }
+    }
+}
+
+/// Takes up a link that is no longer pinned and not yet freed. Says whether there was one.
+fn pin_again(at: &Attachment, program: &SchedClassifier) -> Result<bool, BackendError> {
+    let fail = || format!("pin the link of {at} again");
+    let id = program
+        .info()
+        .map_err(|e| BackendError::failed(fail(), e))?
+        .id();
+    let path = pins::path(&pin_name(at.index, at.hook));
+    link::pin_again(id, at.index, direction(at.hook), &path)
+        .map_err(|e| BackendError::failed(fail(), e))
 }
 
 /// All places with a pinned link. The header is not known, and not needed to take one away.
@@ -92,5 +123,9 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
 }
 
 pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
-    pins::unpin(&pin_name(at.index, at.hook))
+    for pin in pins::named(&pin_name(at.index, at.hook)) {
+        link::detach(&pin).map_err(|e| BackendError::failed(format!("detach {at}"), e))?;
+        pins::unpin(&pin)?;
+    }
+    Ok(())
 }

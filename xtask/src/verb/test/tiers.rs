@@ -2,7 +2,7 @@
 //!
 //! On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that every
 //! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
-//! names, a change of backend. The others run on two kernels, on one of each way of attaching
+//! names, a change of backend, and every damage. The others run on two kernels, on one of each way of attaching
 //! programs and of each series of nft, or on one where it makes no difference.
 
 use super::length::Length;
@@ -28,24 +28,13 @@ const ON_THE_NEWEST: [&str; 9] = [
 ];
 
 /// What runs on the kernels in between only.
-const IN_BETWEEN: [&str; 4] = [
-    "damage::ebpf::",
-    "damage::fight",
-    "killed::ebpf::",
-    "upgrade::",
-];
+const IN_BETWEEN: [&str; 3] = ["damage::fight", "killed::ebpf::", "upgrade::"];
 
 /// What runs on the oldest of these only.
 const ON_THE_FIRST_BETWEEN: [&str; 2] = ["beside_others::", "conformance::"];
 
 /// What runs on the newest of these only.
-const ON_THE_LAST_BETWEEN: [&str; 5] = [
-    "damage::nft::",
-    "growth::",
-    "ipv6::guard::",
-    "killed::nft::",
-    "reload::",
-];
+const ON_THE_LAST_BETWEEN: [&str; 4] = ["growth::", "ipv6::guard::", "killed::nft::", "reload::"];
 
 /// What runs with `--long` only: minutes of waiting, and what shows after many turns alone.
 const LONG: [&str; 5] = [
@@ -149,11 +138,12 @@ mod tests {
         assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
         assert_eq!(kernels("kinds::any::nft::x"), [3]);
         assert_eq!(kernels("bad_input::x"), [3]);
-        assert_eq!(kernels("damage::ebpf::x"), [1, 2]);
+        assert_eq!(kernels("damage::ebpf::x"), [0, 1, 2, 3]);
+        assert_eq!(kernels("damage::fight::x"), [1, 2]);
         assert_eq!(kernels("conformance::x"), [1]);
-        assert_eq!(kernels("damage::nft::x"), [2]);
+        assert_eq!(kernels("killed::nft::x"), [2]);
         assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::y::nft::x"));
-        assert!(Tier::Whole.has("damage::nft::x"));
+        assert!(Tier::Whole.has("killed::nft::x"));
     }
 
     #[test]

@@ -1,0 +1,193 @@
+//! What aya has no call for: taking a link off its interface at once, and finding one that has lost
+//! its pin. The numbers and layouts are those of `enum bpf_cmd` and `union bpf_attr` in `linux/bpf.h`.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use aya::programs::TcAttachType;
+
+/// A command of bpf(2), with what it reads and writes.
+///
+/// # Safety
+/// `COMMAND` reads the attributes as they are laid out here, and writes no more than is in them or
+/// behind a pointer that is valid for it.
+unsafe trait Attributes {
+    const COMMAND: libc::c_long;
+}
+
+fn bpf<T: Attributes>(attributes: &mut T) -> io::Result<libc::c_long> {
+    // SAFETY: what the trait asks for; the kernel takes what it knows behind size_of::<T>() for zero.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            T::COMMAND,
+            std::ptr::from_mut(attributes),
+            size_of::<T>(),
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(result)
+}
+
+fn descriptor<T: Attributes>(attributes: &mut T) -> io::Result<OwnedFd> {
+    let fd = i32::try_from(bpf(attributes)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `BPF_OBJ_PIN` and `BPF_OBJ_GET`.
+#[repr(C)]
+struct Object<const COMMAND: libc::c_long> {
+    /// Address of a path that ends with a zero byte.
+    path: u64,
+    fd: u32,
+    flags: u32,
+}
+const OBJ_PIN: libc::c_long = 6;
+const OBJ_GET: libc::c_long = 7;
+
+// SAFETY: the path is only read, and its makers below keep it.
+unsafe impl<const COMMAND: libc::c_long> Attributes for Object<COMMAND> {
+    const COMMAND: libc::c_long = COMMAND;
+}
+
+fn pinned(pin: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    descriptor(&mut Object::<OBJ_GET> {
+        path: path.as_ptr() as u64,
+        fd: 0,
+        flags: 0,
+    })
+}
+
+fn pin(link: &OwnedFd, pin: &Path) -> io::Result<()> {
+    let path = CString::new(pin.as_os_str().as_bytes())?;
+    bpf(&mut Object::<OBJ_PIN> {
+        path: path.as_ptr() as u64,
+        fd: link.as_raw_fd().unsigned_abs(),
+        flags: 0,
+    })
+    .map(drop)
+}
+
+/// `BPF_LINK_DETACH` (kernel 5.8).
+#[repr(C)]
+struct Detach {
+    fd: u32,
+}
+
+// SAFETY: nothing is written.
+unsafe impl Attributes for Detach {
+    const COMMAND: libc::c_long = 34;
+}
+
+/// Takes the program of a pinned link off its interface; the pin stays, and holds a severed link.
+///
+/// Removing the pin alone leaves the program in place until the kernel frees the pin's inode, a grace
+/// period of RCU later.
+pub(super) fn detach(pin: &Path) -> io::Result<()> {
+    let link = pinned(pin)?;
+    let fd = link.as_raw_fd().unsigned_abs();
+    bpf(&mut Detach { fd }).map(drop)
+}
+
+/// `BPF_LINK_GET_NEXT_ID` and `BPF_LINK_GET_FD_BY_ID`.
+#[repr(C)]
+struct Numbered<const COMMAND: libc::c_long> {
+    number: u32,
+    next: u32,
+    flags: u32,
+}
+const LINK_GET_FD_BY_ID: libc::c_long = 30;
+const LINK_GET_NEXT_ID: libc::c_long = 31;
+
+// SAFETY: only `next` is written.
+unsafe impl<const COMMAND: libc::c_long> Attributes for Numbered<COMMAND> {
+    const COMMAND: libc::c_long = COMMAND;
+}
+
+/// The beginning of `struct bpf_link_info`, as it is for a TCX link.
+#[repr(C)]
+#[derive(Default)]
+struct Info {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    interface: u32,
+    attach_type: u32,
+}
+
+/// `BPF_LINK_TYPE_TCX`.
+const TCX: u32 = 11;
+
+/// `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct GetInfo {
+    fd: u32,
+    /// How many bytes of it are wanted.
+    length: u32,
+    info: u64,
+}
+
+// SAFETY: no more than `length` bytes are written to `info`, which its one maker below has there.
+unsafe impl Attributes for GetInfo {
+    const COMMAND: libc::c_long = 15;
+}
+
+impl Info {
+    fn of(link: &OwnedFd) -> io::Result<Self> {
+        let mut info = Self::default();
+        bpf(&mut GetInfo {
+            fd: link.as_raw_fd().unsigned_abs(),
+            length: size_of::<Self>() as u32,
+            info: std::ptr::from_mut(&mut info) as u64,
+        })?;
+        Ok(info)
+    }
+}
+
+/// Pins the link that has a program at a place, if there is one: somebody took its pin away, and the
+/// kernel has not come to freeing it yet. Says whether there was one.
+pub(super) fn pin_again(
+    program: u32,
+    interface: u32,
+    direction: TcAttachType,
+    path: &Path,
+) -> io::Result<bool> {
+    let attach_type = match direction {
+        // `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`; custom parents have no TCX.
+        TcAttachType::Ingress => 46,
+        TcAttachType::Egress | TcAttachType::Custom(_) => 47,
+    };
+    let mut at = Numbered::<LINK_GET_NEXT_ID> {
+        number: 0,
+        next: 0,
+        flags: 0,
+    };
+    // Ends with ENOENT.
+    while bpf(&mut at).is_ok() {
+        at.number = at.next;
+        let mut numbered = Numbered::<LINK_GET_FD_BY_ID> {
+            number: at.number,
+            next: 0,
+            flags: 0,
+        };
+        // It may have gone between the two.
+        let Ok(link) = descriptor(&mut numbered) else {
+            continue;
+        };
+        let info = Info::of(&link)?;
+        if (info.kind, info.program) == (TCX, program)
+            && (info.interface, info.attach_type) == (interface, attach_type)
+        {
+            return pin(&link, path).map(|()| true);
+        }
+    }
+    Ok(false)
+}
