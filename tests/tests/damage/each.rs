@@ -7,13 +7,17 @@ use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::figure::figure;
 
-use crate::damage::Damage;
+use crate::damage::{Cuts, Damage};
 use crate::house::{House, Repair};
 
 /// How often each is done.
 const TIMES: usize = 3;
 /// Between two of them, so that the agent is at rest.
 const REST: Duration = Duration::from_millis(200);
+/// The agent repairs one thing ten times in ten seconds and then ever more slowly, and the guard is
+/// one thing: so many damages to it, and it is left in peace.
+const IN_A_ROW: usize = 3;
+const PEACE: Duration = Duration::from_secs(11);
 
 /// All of a list, in one house.
 pub(crate) fn alone(backend: Backend, damages: &[Damage]) -> Result<()> {
@@ -23,7 +27,15 @@ pub(crate) fn alone(backend: Backend, damages: &[Damage]) -> Result<()> {
 }
 
 pub(crate) fn in_house(house: &House, damages: &[Damage]) -> Result<()> {
+    let mut to_the_guard = 0;
     for damage in damages {
+        if damage.cuts == Cuts::Guard {
+            if to_the_guard == IN_A_ROW {
+                thread::sleep(PEACE);
+                to_the_guard = 0;
+            }
+            to_the_guard += 1;
+        }
         let mut repairs = Vec::new();
         for _ in 0..TIMES {
             repairs.push(once(house, damage)?);
