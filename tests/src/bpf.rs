@@ -63,8 +63,8 @@ fn pins(directory: &Path, found: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// Takes a pinned link's program off its interface; the pin stays, with nothing behind it.
-pub fn sever(pin: &Path) -> Result<()> {
+/// Takes hold of what is pinned: it lives as long as the descriptor, though the pin goes.
+pub fn hold(pin: &Path) -> Result<OwnedFd> {
     /// `union bpf_attr` for `BPF_OBJ_GET`.
     #[repr(C)]
     struct Get {
@@ -72,13 +72,7 @@ pub fn sever(pin: &Path) -> Result<()> {
         fd: u32,
         flags: u32,
     }
-    /// `union bpf_attr` for `BPF_LINK_DETACH`.
-    #[repr(C)]
-    struct Detach {
-        fd: u32,
-    }
     const OBJ_GET: u32 = 7;
-    const LINK_DETACH: u32 = 34;
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let get = Get {
         path: path.as_ptr() as u64,
@@ -87,9 +81,20 @@ pub fn sever(pin: &Path) -> Result<()> {
     };
     let fd = bpf(OBJ_GET, &get).with_context(|| pin.display().to_string())?;
     // SAFETY: the kernel has just given it, and nobody else has it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Takes a pinned link's program off its interface; the pin stays, with nothing behind it.
+pub fn sever(pin: &Path) -> Result<()> {
+    /// `union bpf_attr` for `BPF_LINK_DETACH`.
+    #[repr(C)]
+    struct Detach {
+        fd: u32,
+    }
+    const LINK_DETACH: u32 = 34;
+    let link = hold(pin)?;
     let detach = Detach {
-        fd: fd.as_raw_fd().cast_unsigned(),
+        fd: link.as_raw_fd().cast_unsigned(),
     };
     bpf(LINK_DETACH, &detach)
         .with_context(|| format!("severing {}", pin.display()))

@@ -20,11 +20,16 @@ fn damage(name: &'static str, notice: Notice, harm: Harm) -> Damage {
     Damage::new(name, Cuts::Guard, notice, GUARD, harm)
 }
 
+/// Whether programs hang on their hooks by links, which pins hold.
+fn has_links(backend: Backend) -> Result<bool> {
+    Ok(backend == Backend::Ebpf && kernel_version::running()? >= (6, 6))
+}
+
 /// Those that a backend on this kernel can suffer.
 pub(crate) fn damages(backend: Backend) -> Result<Vec<Damage>> {
     Ok(match backend {
         Backend::Nft => nft(),
-        Backend::Ebpf if kernel_version::running()? >= (6, 6) => links(),
+        Backend::Ebpf if has_links(backend)? => links(),
         Backend::Ebpf => filters(),
     })
 }
@@ -125,7 +130,7 @@ fn remove_pins(hook: &str) -> Result<()> {
     each_pin(hook, |pin| Ok(fs::remove_file(pin)?))
 }
 
-fn each_pin(hook: &str, what: impl Fn(&Path) -> Result<()>) -> Result<()> {
+fn each_pin(hook: &str, mut what: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let mut found = 0;
     for layout in fs::read_dir(bpf::AGENTS_PINS).context(bpf::AGENTS_PINS)? {
         for pin in fs::read_dir(layout?.path())? {
@@ -141,12 +146,28 @@ fn each_pin(hook: &str, what: impl Fn(&Path) -> Result<()>) -> Result<()> {
     Ok(())
 }
 
+/// While somebody else holds a link, its program is on its hook though the pin is gone, and cannot be
+/// put there a second time: it has to be found and pinned again.
+fn held_by_another(house: &House) -> Result<()> {
+    let mut held = Vec::new();
+    each_pin("", |pin| {
+        held.push(bpf::hold(pin)?);
+        Ok(fs::remove_file(pin)?)
+    })?;
+    house.all_in_place(Notice::Looks.limit())?;
+    drop(held);
+    Ok(())
+}
+
 /// Of each not one packet leaves by the modem.
 pub(crate) fn each_alone(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
     let damages = damages(backend)?;
     let before = house.scene.lab.snapshot()?;
     each::in_house(&house, &damages)?;
+    if has_links(backend)? {
+        held_by_another(&house)?;
+    }
     house.nothing_leaked()?;
     house.all_in_place(damages[0].notice.limit())?;
     house.lead_to_the_modem("modem")?;
