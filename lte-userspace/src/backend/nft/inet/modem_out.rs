@@ -25,6 +25,12 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     }
     let elsewhere = [leaves_not_by("lo"), terms.of_port(), goto("uplink_out")];
     table.rule(chain, elsewhere);
+    for far in to_far_ends(terms) {
+        // Of another port: `steer` has marked it, and the mark has found no way to the modem.
+        let marked = [leaves_not_by("lo"), terms.is_marked(meta(MetaKey::Mark))];
+        let rule = marked.into_iter().chain(far);
+        table.rule(chain, rule.chain([goto("uplink_out")]));
+    }
 }
 
 fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
