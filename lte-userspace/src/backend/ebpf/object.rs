@@ -32,10 +32,16 @@ pub(super) struct Raw<T>(pub(super) T);
 unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
 
 /// Tells this build of the programs from another: of the object's bytes and the options.
+///
+/// Programs that log are one process's own: what they write can be read by nobody who has not loaded
+/// them.
 pub(super) fn build_id(options: Options) -> u64 {
     let mut hasher = DefaultHasher::new();
     OBJECT.hash(&mut hasher);
     options.hash(&mut hasher);
+    if options.packet_log {
+        std::process::id().hash(&mut hasher);
+    }
     hasher.finish()
 }
 

@@ -1,0 +1,79 @@
+//! What `-vv` adds: a line for each packet that the programs drop. They are loaded with other
+//! constants then, so it is the verifier of every kernel that is asked again.
+
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use lte_tests::addresses::ELSEWHERE;
+use lte_tests::agent::Agent;
+use lte_tests::backend::Backend;
+use lte_tests::installation::Installation;
+use lte_tests::keys;
+use lte_tests::scene::Scene;
+use lte_tests::topology::Options;
+use lte_tests::traffic;
+use lte_tests::wait::PATIENCE;
+
+/// A length that nothing else in the lab has; 28 bytes of headers come to it.
+const PAYLOAD: usize = 613;
+
+#[test]
+fn names_each_dropped_packet() -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let installation = scene.installation()?;
+    let agent = talkative(&installation)?;
+    scene.handshake_after(agent.started())?;
+    scene.lab.default_route_on_modem()?;
+    says_what_it_drops(&scene, &agent, PAYLOAD)?;
+    agent.kill()?;
+
+    // The programs go on, and nobody reads what they say, until the next agent that wants to.
+    let next = talkative(&installation)?;
+    says_what_it_drops(&scene, &next, PAYLOAD + 1)?;
+    next.terminate()?;
+
+    // One that wants no lines has programs that write none.
+    let silent = installation.start(Backend::Ebpf)?;
+    let pings = scene.ping_tunnel()?;
+    pings.wait_for_more(3)?;
+    ensure!(pings.stop()?.lost() == 0, "the session was not kept");
+    send(&scene, PAYLOAD)?;
+    // Longer than the others took to say it.
+    std::thread::sleep(Duration::from_secs(1));
+    let lines = silent.log();
+    ensure!(
+        !lines.iter().any(|line| line.contains("modem-out")),
+        "it was not asked for: {lines:?}"
+    );
+    silent.interrupt()
+}
+
+/// An agent with `-vv`, ready.
+fn talkative(installation: &Installation) -> Result<Agent> {
+    installation
+        .launch_prepared(Some(Backend::Ebpf), |command| {
+            command.arg("-vv");
+        })?
+        .wait_ready(PATIENCE)
+}
+
+/// A LAN host tries the modem; the guard drops it and the agent says so, and no secret with it.
+fn says_what_it_drops(scene: &Scene, agent: &Agent, payload: usize) -> Result<()> {
+    send(scene, payload)?;
+    let line = agent.wait_said(&format!(": {} bytes", payload + 28))?;
+    ensure!(line.contains("modem-out"), "of another hook: {line}");
+    let log = agent.log().join("\n");
+    ensure!(
+        !log.contains(keys::ROUTER.private().trim()),
+        "the private key is in the log"
+    );
+    Ok(())
+}
+
+fn send(scene: &Scene, payload: usize) -> Result<()> {
+    let to = [SocketAddrV4::new(ELSEWHERE, 9)];
+    let sent = traffic::send_udp(&scene.lab.lan, 40000, &to, &[vec![0x5a; payload]])?;
+    ensure!(sent == 1, "the LAN host could not send");
+    Ok(())
+}
