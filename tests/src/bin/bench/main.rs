@@ -2,6 +2,7 @@
 //! to a baseline. Needs root; all its traffic stays in network namespaces of its own.
 
 mod guard;
+mod in_traffic;
 mod plot;
 mod programs;
 mod repair;
@@ -60,6 +61,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let mut report = Report::of_this_machine()?;
     report.chapters.push(programs::measure(arguments.rounds)?);
     report.chapters.extend(veth::measure(arguments.rounds)?);
+    report.chapters.push(in_traffic::measure(arguments.rounds)?);
     report.chapters.push(repair::measure(arguments.rounds)?);
     if let Some(file) = &arguments.also {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;

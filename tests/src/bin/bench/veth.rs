@@ -21,22 +21,35 @@ const TIME: Duration = Duration::from_millis(100);
 /// Packets handed to the kernel in one call.
 const BATCH: u8 = 64;
 /// WireGuard's data in a full packet and in an empty one (a keepalive), and the IP packets' sizes.
-const SIZES: [(usize, usize); 2] = [(1376, 1404), (32, 60)];
+pub(crate) const SIZES: [(usize, usize); 2] = [(1376, 1404), (32, 60)];
 /// Of the rate without the guard, or by the usual recipe.
 const GOAL: f64 = 0.98;
 
+/// Which way packets go, seen from the router.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Direction {
+pub(crate) enum Direction {
     Out,
     In,
 }
 
-/// Rates by way, direction and size: one chapter for each of the two baselines.
-pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
-    // Sender, receiver and guard on one processor: nothing moves between two of them.
+/// Sender, receiver and guard on one processor: nothing moves between two of them.
+pub(crate) fn on_one_processor() -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(sched_getcpu()?)?;
-    sched_setaffinity(Pid::from_raw(0), &cpus)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &cpus)?)
+}
+
+/// Neighbours are found, queues filled, and the peer has been sent to.
+pub(crate) fn warm_up(built: &mut Built) -> Result<()> {
+    for direction in [Direction::Out, Direction::In] {
+        once(built, direction, SIZES[1].0)?;
+    }
+    Ok(())
+}
+
+/// Rates by way, direction and size: one chapter for each of the two baselines.
+pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
+    on_one_processor()?;
     let mut built = Way::ALL
         .iter()
         .map(|way| Built::new(*way))
@@ -47,9 +60,7 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
         .collect();
     let mut rates = vec![vec![Vec::new(); kinds.len()]; built.len()];
     for built in &mut built {
-        // Neighbours are found, queues filled, and the peer has been sent to.
-        once(built, Direction::Out, SIZES[1].0)?;
-        once(built, Direction::In, SIZES[1].0)?;
+        warm_up(built)?;
     }
     for round in 0..rounds {
         progress("veth", round, rounds);
@@ -104,7 +115,7 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
 }
 
 /// Packets a second. That all of them arrive, and that the guard has booked each, is made sure of.
-fn once(built: &mut Built, direction: Direction, payload: usize) -> Result<f64> {
+pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> Result<f64> {
     let booked = built.booked()?;
     let receiver = match direction {
         Direction::Out => built.carrier.clone(),
