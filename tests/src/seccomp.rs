@@ -82,15 +82,36 @@ fn filtered<const N: usize>(
 /// The process, once started, finds something else mounted over a path: nothing of what was there.
 pub fn hidden(command: &mut Command, path: &'static CStr, behind: &'static CStr) {
     let hide = move || {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let none: Option<&CStr> = None;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(none, c"/", none, private, none)?;
-        mount(Some(behind), path, none, MsFlags::MS_BIND, none)?;
+        own_mounts()?;
+        mount(Some(behind), path, NONE, MsFlags::MS_BIND, NONE)?;
         Ok(())
     };
     // SAFETY: between fork and exec the closure allocates nothing and makes system calls alone.
     unsafe {
         command.pre_exec(hide);
     }
+}
+
+/// The process, once started, can read a file and not write it.
+pub fn read_only(command: &mut Command, path: &'static CStr) {
+    let protect = move || {
+        own_mounts()?;
+        mount(Some(path), path, NONE, MsFlags::MS_BIND, NONE)?;
+        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(NONE, path, NONE, read_only, NONE)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure allocates nothing and makes system calls alone.
+    unsafe {
+        command.pre_exec(protect);
+    }
+}
+
+const NONE: Option<&CStr> = None;
+
+/// What the process mounts from now on, nobody else sees.
+fn own_mounts() -> std::io::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    Ok(mount(NONE, c"/", NONE, private, NONE)?)
 }

@@ -9,6 +9,7 @@ mod observe;
 mod patience;
 mod permits;
 mod plan;
+mod redirects;
 mod repairs;
 mod resolve;
 mod reverse_path;

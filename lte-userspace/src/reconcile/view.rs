@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
-use super::reverse_path;
+use super::{redirects, reverse_path};
 use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, Object};
@@ -91,6 +91,7 @@ impl View {
         let mut want = desired::desired(config, &facts);
         let restored = plan::restore(&observed, record, modem, &want);
         want.extend(restored);
+        want.extend(redirects::keep(record));
         want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::plan::{Step, sysctl_name};
+use super::redirects;
 use super::view::View;
 use crate::backend::Kind;
 use crate::config::{Config, Uplinks};
@@ -42,6 +43,12 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
                 added: Vec::new(),
             });
     }
+    redirects::note(
+        record,
+        &config.tunnel.interface,
+        &view.plan.steps,
+        &view.observed,
+    );
     for step in &view.plan.steps {
         match step {
             Step::Guard(..) => {

@@ -8,7 +8,7 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 3] = ["doctor::", "ipv6::tunnel::", "nft_ruleset::"];
+const ON_THE_ENDS: [&str; 4] = ["doctor::", "ipv6::tunnel::", "nft_ruleset::", "redirects::"];
 
 /// What runs on the oldest kernel only, where programs know least of devices and packets.
 const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
