@@ -46,5 +46,10 @@ fn the_next_agent_gives_them_back() -> Result<()> {
         "it fights the owner"
     );
     last.interrupt()?;
+    ensure!(
+        sysctl::get(router, REDIRECTS)? == "0",
+        "it undoes what the owner did"
+    );
+    sysctl::set(router, &[(REDIRECTS, "1")])?;
     before.assert_same(router)
 }

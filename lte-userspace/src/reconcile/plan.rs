@@ -6,6 +6,7 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 
 use super::observe::Observed;
+use super::redirects;
 use crate::backend::{Difference, Kind};
 use crate::config::{Cidr, PublicKey};
 use crate::desired::{Admin, Object, Sysctl, SysctlKey};
@@ -164,13 +165,7 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
 /// first and the guard last, so nothing ever passes unguarded.
 pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
     let mut restored = restore(have, record, None, &[]);
-    restored.extend(record.send_redirects.iter().map(|value| {
-        Object::Sysctl(Sysctl {
-            interface: "all".to_owned(),
-            key: SysctlKey::SendRedirects,
-            value: value.clone(),
-        })
-    }));
+    restored.extend(redirects::keep(record));
     let (links, others): (Vec<Removal>, Vec<Removal>) = removals(&[], have, record)
         .into_iter()
         .partition(|removal| !matches!(removal, Removal::Address { .. }));

@@ -183,7 +183,6 @@ fn found_peer() -> wireguard::FoundPeer {
 fn record() -> Record {
     let mut record = Record::default();
     record.tunnel = Some("wg-lte".to_owned());
-    record.send_redirects = Some("1".to_owned());
     record.interfaces.insert(
         MODEM,
         InterfaceBefore {
@@ -351,7 +350,10 @@ fn an_interface_of_somebody_elses_is_left_alone() {
 
 #[test]
 fn down_goes_the_other_way_round_and_the_guard_goes_last() {
-    let plan = down(&complete(), &record(), &[Kind::Ebpf]);
+    let mut record = record();
+    // The agent was killed before it had given them back.
+    record.send_redirects = Some("1".to_owned());
+    let plan = down(&complete(), &record, &[Kind::Ebpf]);
     assert_eq!(
         text(&plan),
         "\
@@ -366,7 +368,7 @@ set sysctl net.ipv4.conf.all.send_redirects = 1
 remove guard (ebpf)
 "
     );
-    assert_eq!(text(&down(&bare(), &record(), &[])), "");
+    assert_eq!(text(&down(&bare(), &record, &[])), "");
 }
 
 #[test]
@@ -376,7 +378,6 @@ fn down_leaves_what_was_there_before() {
     before.up = true;
     before.addresses = vec!["192.168.0.2/24".to_owned()];
     before.sysctls.clear();
-    record.send_redirects = Some("0".to_owned());
     assert_eq!(
         text(&down(&complete(), &record, &[])),
         "\

@@ -19,17 +19,17 @@ pub(super) fn note(record: &mut Record, tunnel: &str, steps: &[Step], have: &Obs
         .any(|step| matches!(step, Step::Put(object) if is_ours(object)));
     if is_set_up {
         // What is on record already is older, and was not put back since.
-        if record.redirects_at_risk.is_none() {
-            record.redirects_at_risk.clone_from(&have.send_redirects);
+        if record.send_redirects.is_none() {
+            record.send_redirects.clone_from(&have.send_redirects);
         }
     } else if !is_put_back {
-        record.redirects_at_risk = None;
+        record.send_redirects = None;
     }
 }
 
 /// What the setting is to be, where it is not known to have been put back.
 pub(super) fn keep(record: &Record) -> Option<Object> {
-    record.redirects_at_risk.clone().map(|value| {
+    record.send_redirects.clone().map(|value| {
         Object::Sysctl(Sysctl {
             interface: "all".to_owned(),
             key: SysctlKey::SendRedirects,

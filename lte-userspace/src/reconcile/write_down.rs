@@ -55,11 +55,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
                 record.guards.insert(keeper);
             }
             Step::Put(Object::Link(link)) => {
-                let known = record.tunnel.replace(link.name.clone());
-                if known.is_none() {
-                    let now = &view.observed.send_redirects;
-                    record.send_redirects.clone_from(now);
-                }
+                record.tunnel = Some(link.name.clone());
             }
             Step::Put(Object::Address(address)) => {
                 let index = view

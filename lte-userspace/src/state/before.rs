@@ -27,11 +27,9 @@ pub struct Record {
     world: String,
     /// The WireGuard interface that we have made or are about to make.
     pub tunnel: Option<String>,
-    /// `net.ipv4.conf.all.send_redirects` before the WireGuard interface, which turns it off.
+    /// `net.ipv4.conf.all.send_redirects` before the WireGuard interface goes up, which turns it off;
+    /// forgotten once it is seen to be so again.
     pub send_redirects: Option<String>,
-    /// The same setting as it is to be once the WireGuard interface is up, until it is seen to be so.
-    #[serde(default)]
-    pub redirects_at_risk: Option<String>,
     /// Backends that have put a guard in place.
     pub guards: BTreeSet<Kind>,
     /// Interfaces that we have changed or are about to change, by index.
