@@ -37,6 +37,7 @@ pub mod ping;
 pub mod process;
 pub mod properties;
 pub mod recipe;
+pub mod ruleset;
 pub mod scene;
 pub mod seccomp;
 pub mod snapshot;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value};
 
 use crate::netns::Netns;
-use crate::{bpf, sysctl, wait};
+use crate::{bpf, ruleset, sysctl, wait};
 
 /// Fields that change by themselves.
 const MOVING: &[&str] = &[
@@ -99,11 +99,9 @@ impl Snapshot {
         let ipv6 = netns.tool("ip", &["-6", "-json", "rule", "show"])?;
         self.add_ip("ipv6", &ipv6)?;
         self.add_traffic_control(netns)?;
-        for line in netns
-            .tool("nft", &["--stateless", "list", "ruleset"])?
-            .lines()
-        {
-            self.add(format!("nft {}", line.trim_end()));
+        let rules = netns.tool("nft", &["--stateless", "list", "ruleset"])?;
+        for line in ruleset::lines(&rules) {
+            self.add(format!("nft {line}"));
         }
         for line in netns.tool("wg", &["show", "all", "dump"])?.lines() {
             self.add(format!("wireguard {}", configuration(line)));
