@@ -88,7 +88,8 @@ fn first_job() -> Result<usize> {
 }
 
 fn mount_all() -> Result<()> {
-    // The last ones are not on every kernel, and only for diagnosis.
+    // The last ones are not on every kernel, and only for diagnosis. Nothing is mounted at /tmp: the
+    // root is in memory anyway, and the workspace, whose paths the guest has too, may lie below it.
     for (kind, at, options, needed) in [
         ("proc", "/proc", "", true),
         ("sysfs", "/sys", "", true),
@@ -96,7 +97,6 @@ fn mount_all() -> Result<()> {
         ("devpts", "/dev/pts", "mode=0620,ptmxmode=0666", true),
         ("tmpfs", "/dev/shm", "mode=1777", true),
         ("tmpfs", "/run", "mode=0755", true),
-        ("tmpfs", "/tmp", "mode=1777", true),
         ("bpf", "/sys/fs/bpf", "mode=0700", true),
         ("cgroup2", "/sys/fs/cgroup", "", true),
         ("tracefs", "/sys/kernel/tracing", "", false),
