@@ -30,6 +30,7 @@ pub mod long;
 pub mod name_server;
 pub mod netlink;
 pub mod netns;
+pub mod networkd;
 pub mod notify;
 pub mod offload;
 pub mod packet;

@@ -1,6 +1,6 @@
 //! Processes that lack something of the machine: a system call, a protocol, a file.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -89,6 +89,19 @@ pub fn hidden(command: &mut Command, path: &'static CStr, behind: &'static CStr)
     // SAFETY: between fork and exec the closure allocates nothing and makes system calls alone.
     unsafe {
         command.pre_exec(hide);
+    }
+}
+
+/// The process, once started, finds a file of the test's in the place of another.
+pub fn in_place_of(command: &mut Command, path: &'static CStr, file: CString) {
+    let put = move || {
+        own_mounts()?;
+        mount(Some(&*file), path, NONE, MsFlags::MS_BIND, NONE)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure allocates nothing and makes system calls alone.
+    unsafe {
+        command.pre_exec(put);
     }
 }
 

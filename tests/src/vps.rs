@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use crate::addresses::{PEER_PORT, TUNNEL_PEER, TUNNEL_PEER6, TUNNEL_ROUTER, TUNNEL_ROUTER6};
 use crate::keys;
 use crate::netns::Netns;
+use crate::process;
 use crate::tempdir::TempDir;
 
 /// The server's namespace. Towards the uplink's provider it has `isp0`, towards the carrier
@@ -47,6 +48,31 @@ impl Vps {
             )?;
         }
         Ok(Self { netns })
+    }
+
+    /// A second tunnel to the router, of a key and at a port of its own. Nothing but keepalives is to go
+    /// through it. Returns its public key.
+    pub fn second_tunnel(&self, port: u16) -> Result<String> {
+        let private = process::tool("wg", &["genkey"], "")?;
+        let public = process::tool("wg", &["pubkey"], &private)?;
+        let files = TempDir::new()?;
+        let key = files.write("key", 0o600, &private)?;
+        self.netns
+            .ip("link add wg1 type wireguard\nlink set wg1 up\n")?;
+        self.netns.tool(
+            "wg",
+            &[
+                "set",
+                "wg1",
+                "listen-port",
+                &port.to_string(),
+                "private-key",
+                &key.to_string_lossy(),
+                "peer",
+                keys::ROUTER.public,
+            ],
+        )?;
+        Ok(public.trim().to_owned())
     }
 
     /// Where the server sees the router: the source of its last authenticated packet.

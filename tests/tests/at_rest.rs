@@ -1,16 +1,18 @@
-//! An agent that has nothing to do costs next to nothing.
+//! What an agent costs that has nothing to do, and while others change a lot that is not its own.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
 use lte_tests::figure::figure;
 use lte_tests::for_each_backend;
-use lte_tests::scene::Scene;
+use lte_tests::scene::{Scene, flush_rules, rules, rules_back};
 use lte_tests::topology::Options;
+use lte_tests::wait::PATIENCE;
 
-for_each_backend!(costs_next_to_nothing);
+for_each_backend!(costs_next_to_nothing, looks_now_and_then_through_a_storm);
 
 const WATCHED: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,67 @@ fn costs_next_to_nothing(backend: Backend) -> Result<()> {
     );
     ensure!(share < 0.25, "{used:?} of {WATCHED:?}");
     agent.interrupt()
+}
+
+/// Changes of a kind that could be the agent's matter.
+const STORM: usize = 6000;
+/// For each look at least so many of them.
+const FOR_A_LOOK: usize = 20;
+
+/// Each change causes an event, and not a look; and what is the agent's is put back meanwhile.
+fn looks_now_and_then_through_a_storm(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let agent = scene
+        .installation()?
+        .launch_prepared(Some(backend), |command| {
+            command.arg("--verbose");
+        })?
+        .wait_ready(PATIENCE)?;
+    scene.handshake_after(agent.started())?;
+    std::thread::sleep(Duration::from_secs(2));
+    let router = &scene.lab.router;
+    let count = rules(router)?;
+    let before = looks(&agent);
+    let storm = "addr add 10.77.0.1/32 dev lo\naddr del 10.77.0.1/32 dev lo\n".repeat(STORM / 2);
+    let begun = Instant::now();
+    let repaired = std::thread::scope(|scope| -> Result<Duration> {
+        let storm = scope.spawn(|| router.ip(&storm));
+        std::thread::sleep(Duration::from_millis(100));
+        let struck = Instant::now();
+        flush_rules(router)?;
+        rules_back(router, count)?;
+        let repaired = struck.elapsed();
+        storm
+            .join()
+            .map_err(|_| anyhow::anyhow!("the storm panicked"))??;
+        Ok(repaired)
+    })?;
+    let lasted = begun.elapsed();
+    // What is queued by then is looked at, too.
+    std::thread::sleep(Duration::from_secs(3));
+    let looked = looks(&agent) - before;
+    figure(
+        "a storm of events",
+        &format!("{backend}: events, ms, looks, ms until rules were back"),
+        format!(
+            "{STORM}, {}, {looked}, {}",
+            lasted.as_millis(),
+            repaired.as_millis()
+        ),
+    );
+    ensure!(
+        (1..=STORM / FOR_A_LOOK).contains(&looked),
+        "{looked} looks at {STORM} events in {lasted:?}"
+    );
+    agent.interrupt()
+}
+
+/// How often the agent has looked at the kernel's objects.
+fn looks(agent: &Agent) -> usize {
+    let log = agent.log();
+    log.iter()
+        .filter(|line| line.contains("saw the kernel's objects"))
+        .count()
 }
 
 /// What a process has used so far, in user space and in the kernel.

@@ -1,28 +1,41 @@
 //! An endpoint by name, in the hour when the system cannot resolve it: the agent asks over the modem,
 //! for as long as it must, and nobody else gets through beside it.
 
-use std::net::{SocketAddrV4, UdpSocket};
+use std::ffi::CString;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::unix::ffi::OsStrExt;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use lte_tests::addresses::{CARRIER, ELSEWHERE, MODEM, PEER, PEER_PORT};
+use lte_tests::addresses::{CARRIER, ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
 use lte_tests::installation::Installation;
 use lte_tests::name_server::NameServer;
-use lte_tests::scene::{Scene, foreign, from_modem};
+use lte_tests::scene::{Scene, foreign, from_modem, rules, rules_back};
+use lte_tests::seccomp::in_place_of;
 use lte_tests::topology::{Options, Uplink};
 use lte_tests::wait::{self, PATIENCE};
+use nix::sys::signal::Signal;
 
 for_each_backend!(
     a_name_is_asked_for_over_the_modem,
     a_tunnel_that_works_asks_nothing,
-    without_name_servers_nothing_is_asked
+    without_name_servers_nothing_is_asked,
+    the_last_good_address_serves_a_cold_start,
+    an_address_that_fails_is_asked_for_anew,
+    another_address_leaves_other_peers_alone,
+    a_resolver_that_hangs_holds_nothing_up,
 );
 
 const NAME: &str = "vpn.lab.test";
+/// Nobody has it.
+const DEAD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
+/// Of the second tunnel, at the server.
+const SECOND_PORT: u16 = 51830;
 
 /// No uplink, so that the system's resolver has nobody to ask.
 fn scene() -> Result<Scene> {
@@ -119,4 +132,137 @@ fn without_name_servers_nothing_is_asked(backend: Backend) -> Result<()> {
     thread::sleep(Duration::from_secs(2));
     ensure!(server.questions() == 0, "it has asked");
     scene.at_carrier.none("anything at all", foreign)
+}
+
+/// A boot without an uplink: nobody can be asked, and what was known at the last run has to do.
+fn the_last_good_address_serves_a_cold_start(backend: Backend) -> Result<()> {
+    let scene = scene()?;
+    let server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, PEER)?;
+    let mut installation = by_name(&scene, &servers())?;
+    let agent = installation.start(backend)?;
+    scene.handshake_after(agent.started())?;
+    agent.interrupt()?;
+    drop(server);
+    installation.config = installation.config.with(&servers(), "")?;
+    let agent = installation.start(backend)?;
+    scene.handshake_after(agent.started())?;
+    scene.nothing_leaked_but(|_| false, is_question)?;
+    agent.interrupt()
+}
+
+/// What was known at the last run is nobody's by now, and there is no uplink.
+fn an_address_that_fails_is_asked_for_anew(backend: Backend) -> Result<()> {
+    let scene = scene()?;
+    let server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, DEAD)?;
+    let installation = by_name(&scene, &servers())?;
+    let agent = installation.start(backend)?;
+    has_endpoint(&scene, DEAD)?;
+    agent.interrupt()?;
+    drop(server);
+    let _server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, PEER)?;
+    let agent = installation.start(backend)?;
+    scene.handshake_after(agent.started())?;
+    agent.interrupt()
+}
+
+/// The server moves; the tunnel to another one goes on as if nothing were.
+fn another_address_leaves_other_peers_alone(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let second = scene.lab.vps.second_tunnel(SECOND_PORT)?;
+    let mut installation = by_name(&scene, "")?;
+    let end = "persistent_keepalive = 80\n";
+    installation.config = installation.config.with(
+        end,
+        &format!(
+            "{end}
+[[tunnel.peer]]
+public_key = \"{second}\"
+endpoint = \"{PEER}:{SECOND_PORT}\"
+allowed_ips = [\"10.88.89.2/32\"]
+persistent_keepalive = 80
+"
+        ),
+    )?;
+    let hosts = installation.files().write("hosts", 0o644, &host(PEER))?;
+    let file = CString::new(hosts.as_os_str().as_bytes())?;
+    let agent = installation
+        .launch_prepared(Some(backend), |command| {
+            in_place_of(command, c"/etc/hosts", file);
+        })?
+        .wait_ready(PATIENCE)?;
+    scene.handshake_after(agent.started())?;
+    let made = wait::until(PATIENCE, "the second tunnel's handshake", || {
+        handshake(&scene, &second)
+    })?;
+    // Written where it is: another file would not be the one that the agent sees.
+    fs::write(&hosts, host(ELSEWHERE))?;
+    agent.signal(Signal::SIGHUP)?;
+    has_endpoint(&scene, ELSEWHERE)?;
+    let pinger = scene.ping_tunnel()?;
+    pinger.wait_for_more(3)?;
+    pinger.stop()?;
+    ensure!(
+        handshake(&scene, &second)? == Some(made),
+        "the second tunnel's session has ended"
+    );
+    agent.interrupt()
+}
+
+/// The system's resolver waits for somebody who never answers: the datapath comes up, is repaired and is
+/// taken down meanwhile.
+fn a_resolver_that_hangs_holds_nothing_up(backend: Backend) -> Result<()> {
+    let scene = scene()?;
+    // Without a resolv.conf, or with one that names it, the system asks this machine itself.
+    let silent = scene
+        .lab
+        .router
+        .run(|| Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 53))?))?;
+    silent.set_read_timeout(Some(PATIENCE))?;
+    let agent = by_name(&scene, "")?.start(backend)?;
+    let (_, asker) = silent
+        .recv_from(&mut [0; 512])
+        .context("the system's resolver was not asked")?;
+    let router = &scene.lab.router;
+    let count = rules(router)?;
+    let port = LISTEN_PORT.to_string();
+    router.tool(
+        "ip",
+        &[
+            "rule", "del", "sport", &port, "lookup", "123", "ipproto", "udp",
+        ],
+    )?;
+    rules_back(router, count)?;
+    let told = agent.log().into_iter().find(|line| line.contains(NAME));
+    ensure!(told.is_none(), "it no longer waits for {asker}: {told:?}");
+    let asked_to_go = Instant::now();
+    agent.interrupt()?;
+    let took = asked_to_go.elapsed();
+    ensure!(took < Duration::from_secs(8), "it took {took:?} to end");
+    Ok(())
+}
+
+/// A line of `/etc/hosts`.
+fn host(address: Ipv4Addr) -> String {
+    format!("{address} {NAME}\n")
+}
+
+/// Waits until the first peer has an endpoint.
+fn has_endpoint(scene: &Scene, address: Ipv4Addr) -> Result<()> {
+    let wanted = format!("{address}:{PEER_PORT}");
+    wait::until(PATIENCE, &format!("endpoint {wanted}"), || {
+        let shown = scene
+            .lab
+            .router
+            .tool("wg", &["show", TUNNEL, "endpoints"])?;
+        Ok(shown.contains(&wanted).then_some(()))
+    })
+}
+
+/// When a peer's last handshake was made, Unix time.
+fn handshake(scene: &Scene, public_key: &str) -> Result<Option<u64>> {
+    let words = ["show", TUNNEL, "latest-handshakes"];
+    let shown = scene.lab.router.tool("wg", &words)?;
+    let of_this = shown.lines().find(|line| line.starts_with(public_key));
+    let seconds = of_this.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    Ok(seconds.filter(|seconds| *seconds != 0))
 }

@@ -58,6 +58,14 @@ impl Found {
                 .is_some_and(|key| clamped(key) == clamped(&want.private_key))
     }
 
+    /// Whether a peer's last handshake is younger than an age.
+    pub fn heard(&self, key: &PublicKey, age: Duration, now: SystemTime) -> bool {
+        self.peers
+            .get(key)
+            .and_then(|peer| now.duration_since(peer.handshake?).ok())
+            .is_some_and(|passed| passed < age)
+    }
+
     /// Whether a peer is as desired. An endpoint that is not known is not compared.
     pub fn has(&self, want: &Peer) -> bool {
         self.peers.get(&want.public_key).is_some_and(|peer| {

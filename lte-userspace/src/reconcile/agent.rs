@@ -102,7 +102,9 @@ impl Agent {
                     }
                     _ = glance.tick() => {
                         self.notifier.flush();
-                        if self.converger.glance(&self.config) {
+                        let changed = self.converger.glance(&self.config);
+                        resolver.told_silent(self.converger.silent().clone());
+                        if changed {
                             break;
                         }
                     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 use super::apply::{apply, rests_on_the_guard};
 use super::glance;
 use super::observe::Observed;
-use super::patience::Patience;
+use super::pace::Pace;
+use super::patience::{self, Patience};
 use super::plan::{Plan, Step};
 use super::repairs::{self, Repairs};
 use super::view::{Inputs, View, ViewError};
@@ -23,10 +24,6 @@ use crate::state::{Before, Record, StateError};
 const ROUNDS: usize = 4;
 /// Pauses after a failure.
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
-
-/// The least time between two looks at everything while all is in place: a storm of events causes
-/// ten a second.
-const SPACING: Duration = Duration::from_millis(100);
 
 /// Why a round could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +61,9 @@ pub struct Converger {
     modem_index: Option<u32>,
     /// What was wanted when all was last in place.
     wanted: Vec<Object>,
-    /// When the last look at everything ended.
-    looked: Instant,
+    pace: Pace,
+    /// Endpoints whose peers were not heard of at the last glance.
+    silent: BTreeSet<Endpoint>,
     /// Failures and warnings that hold, to say each once.
     said: BTreeSet<String>,
 }
@@ -105,7 +103,8 @@ impl Converger {
             modem: false,
             modem_index: None,
             wanted: Vec::new(),
-            looked: Instant::now(),
+            pace: Pace::default(),
+            silent: BTreeSet::new(),
             said: BTreeSet::new(),
         }
     }
@@ -119,14 +118,16 @@ impl Converger {
             if let Err(error) = self.quick_round(config).await {
                 log::debug!("{}", chain(&error));
             }
-            let early = self.looked + SPACING;
-            if let Some(wait) = early.checked_duration_since(Instant::now()) {
-                outcome.settled = true;
-                outcome.modem = self.modem;
-                outcome.retry = Some(wait);
-                return outcome;
-            }
         }
+        let now = Instant::now();
+        if let Some(wait) = self.pace.wait(now) {
+            return Convergence {
+                settled: self.settled,
+                modem: self.modem,
+                retry: Some(wait),
+            };
+        }
+        self.pace.note(now);
         self.settled = false;
         for _ in 0..ROUNDS {
             match self.round(config).await {
@@ -168,6 +169,16 @@ impl Converger {
         let device = wireguard::read(&config.tunnel.interface).map_err(ViewError::from);
         let as_wanted = device.and_then(|device| {
             let (now, clock) = (Instant::now(), SystemTime::now());
+            self.silent = config
+                .tunnel
+                .peers
+                .iter()
+                .filter(|peer| {
+                    let age = patience::SESSION + peer.persistent_keepalive;
+                    !device.heard(&peer.public_key, age, clock)
+                })
+                .map(|peer| peer.endpoint.clone())
+                .collect();
             let changed = self.patience.consider(&config.tunnel, &device, now, clock);
             let keeper = self.backends.first_mut();
             Ok(!changed && glance::as_wanted(&self.wanted, &device, keeper)?)
@@ -175,6 +186,11 @@ impl Converger {
         as_wanted
             .inspect_err(|error| log::debug!("{}", chain(error)))
             .map_or(true, |as_wanted| !as_wanted)
+    }
+
+    /// Endpoints whose peers were not heard of lately.
+    pub(super) fn silent(&self) -> &BTreeSet<Endpoint> {
+        &self.silent
     }
 
     /// What did not answer may answer now: the config is another.
@@ -300,7 +316,6 @@ impl Converger {
             resting: self.patience.resting(),
         };
         let view = View::new(&self.kernel, &mut self.backends, inputs).await?;
-        self.looked = Instant::now();
         let modem = view.facts.modem.as_ref().map(|modem| modem.index);
         self.patience.with_modem(modem);
         if self.modem_index != modem {

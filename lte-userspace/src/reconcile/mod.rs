@@ -6,6 +6,7 @@ mod converge;
 mod events;
 mod glance;
 mod observe;
+mod pace;
 mod patience;
 mod permits;
 mod plan;

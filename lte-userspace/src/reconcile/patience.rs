@@ -9,7 +9,7 @@ use crate::config::{PublicKey, Tunnel};
 use crate::kernel::wireguard::Found;
 
 /// A session that is older is over: WireGuard's REJECT_AFTER_TIME.
-const SESSION: Duration = Duration::from_mins(3);
+pub(super) const SESSION: Duration = Duration::from_mins(3);
 /// How long WireGuard goes on trying by itself: its REKEY_ATTEMPT_TIME.
 const ATTEMPT: Duration = Duration::from_secs(90);
 
@@ -78,11 +78,7 @@ impl Patience {
                 self.peers.remove(&peer.public_key);
                 continue;
             }
-            let heard = device
-                .peers
-                .get(&peer.public_key)
-                .and_then(|found| clock.duration_since(found.handshake?).ok())
-                .is_some_and(|age| age < SESSION + keepalive);
+            let heard = device.heard(&peer.public_key, SESSION + keepalive, clock);
             let patience = tunnel.handshake_patience;
             let asked = State::Asked(now, Time::Whole);
             let long = |time| match time {

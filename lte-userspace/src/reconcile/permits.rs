@@ -1,16 +1,14 @@
 //! What the agent permits itself on the modem: a question for an endpoint's address, in the hour
 //! when there is no other way to ask it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use super::converge::Converger;
+use super::patience::SESSION;
 use super::resolve::{LONGEST_QUESTION, Request};
 use crate::backend::{Permit, chain};
 use crate::config::Config;
 use crate::kernel::wireguard;
-
-/// A session that is older is over: WireGuard's REJECT_AFTER_TIME.
-const SESSION: Duration = Duration::from_mins(3);
 
 /// Opens the way for a question, unless the tunnel does without the answer.
 pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request) {
@@ -28,9 +26,7 @@ fn in_use(config: &Config, request: &Request) -> bool {
     let peers = config.tunnel.peers.iter();
     peers
         .filter(|peer| peer.endpoint == request.endpoint)
-        .filter_map(|peer| device.peers.get(&peer.public_key)?.handshake)
-        .filter_map(|time| SystemTime::now().duration_since(time).ok())
-        .any(|age| age < SESSION)
+        .any(|peer| device.heard(&peer.public_key, SESSION, SystemTime::now()))
 }
 
 fn open(converger: &mut Converger, request: &Request) -> bool {

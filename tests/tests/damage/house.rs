@@ -14,6 +14,7 @@ use lte_tests::bystanders::{self, Bystanders};
 use lte_tests::capture::Seen;
 use lte_tests::config::Config;
 use lte_tests::installation::Installation;
+use lte_tests::networkd::Networkd;
 use lte_tests::ping::Pinger;
 use lte_tests::process;
 use lte_tests::scene::{Scene, foreign, steered};
@@ -40,6 +41,7 @@ pub(crate) struct House {
     usual: Mutex<BTreeMap<Aspect, Facts>>,
     pinger: Pinger,
     bystanders: Bystanders,
+    networkd: Mutex<Option<Networkd>>,
     /// A private key that nobody else has.
     another_key: String,
 }
@@ -74,6 +76,7 @@ impl House {
             bystanders: Bystanders::start(&scene.lab)?,
             another_key: process::tool("wg", &["genkey"], "")?,
             usual: Mutex::default(),
+            networkd: Mutex::default(),
             scene,
             backend,
             agent,
@@ -88,6 +91,21 @@ impl House {
 
     pub(crate) fn another_key(&self) -> String {
         self.another_key.clone()
+    }
+
+    /// Has systemd-networkd run beside the agent; the one before, if any, goes.
+    pub(crate) fn keep_networkd(&self, networkd: Option<Networkd>) -> Result<()> {
+        *self.networkd.lock().map_err(|_| poisoned())? = networkd;
+        Ok(())
+    }
+
+    /// Asks the systemd-networkd that runs.
+    pub(crate) fn with_networkd<T>(
+        &self,
+        ask: impl FnOnce(&mut Networkd) -> Result<T>,
+    ) -> Result<T> {
+        let mut networkd = self.networkd.lock().map_err(|_| poisoned())?;
+        ask(networkd.as_mut().context("networkd does not run")?)
     }
 
     /// Takes what there is now for what is to be there.

@@ -14,6 +14,7 @@ mod fight;
 mod guard;
 mod house;
 mod names;
+mod networkd;
 mod uplinks;
 mod way;
 mod wireguard;
@@ -29,6 +30,7 @@ for_each_backend!(
     each_alone_of_the_guard,
     modem_under_another_name,
     uplinks,
+    beside_networkd,
     full_buffer,
     another_port_by_the_uplink,
     chaos,
@@ -56,6 +58,10 @@ fn modem_under_another_name(backend: Backend) -> Result<()> {
 
 fn uplinks(backend: Backend) -> Result<()> {
     uplinks::come_and_go(backend)
+}
+
+fn beside_networkd(backend: Backend) -> Result<()> {
+    networkd::beside_it(backend)
 }
 
 fn another_port_by_the_uplink(backend: Backend) -> Result<()> {

@@ -10,6 +10,7 @@ use super::{command, say};
 /// A program we need, and the Debian or Ubuntu package that has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
+    /// Its name, or its path where it is on nobody's `PATH`.
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }
@@ -34,7 +35,7 @@ pub(crate) const LAB: [Tool; 5] = [
 ];
 
 /// What the guest has besides a shell and busybox's small tools.
-pub(crate) const GUEST: [Tool; 17] = [
+pub(crate) const GUEST: [Tool; 18] = [
     tool("bash", "bash"),
     tool("busybox", "busybox-static"),
     tool("modprobe", "kmod"),
@@ -52,6 +53,7 @@ pub(crate) const GUEST: [Tool; 17] = [
     tool("ethtool", "ethtool"),
     tool("nsenter", "util-linux"),
     tool("unshare", "util-linux"),
+    tool("/usr/lib/systemd/systemd-networkd", "systemd"),
 ];
 
 /// Finds every tool; installs the packages of those that are missing.

@@ -36,11 +36,12 @@ const ETC: [(&str, &str); 7] = [
     (
         "/etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/nonexistent:/usr/sbin/nologin\n\
+         systemd-network:x:998:998::/nonexistent:/usr/sbin/nologin\n\
          nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
     ),
     (
         "/etc/group",
-        "root:x:0:\ntcpdump:x:100:\nnogroup:x:65534:\n",
+        "root:x:0:\ntcpdump:x:100:\nsystemd-network:x:998:\nnogroup:x:65534:\n",
     ),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     (

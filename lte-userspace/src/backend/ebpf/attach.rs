@@ -100,6 +100,16 @@ pub(super) fn policy_of(program: &ProgramInfo) -> Option<Policy> {
     None
 }
 
+/// Whether a program is that of a hook, of whatever version. On a kernel without tracing the loader
+/// leaves programs without a name (aya's `is_prog_name_supported` asks with a tracepoint's): what they
+/// were loaded with tells then.
+pub(super) fn is_of(program: &ProgramInfo, hook: Hook) -> bool {
+    match program.name_as_str() {
+        Some("") | None => policy_of(program).is_some(),
+        Some(name) => name == object::program_name(hook),
+    }
+}
+
 /// The program of ours at a place, of whatever version.
 fn found(mode: Mode, at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
     match mode {

@@ -6,8 +6,8 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction};
-use super::{object, pins, tc};
+use super::attach::{Attachment, direction, is_of};
+use super::{pins, tc};
 use crate::backend::{BackendError, LinkHeader};
 
 /// Before filters that others put at the usual priorities.
@@ -25,12 +25,11 @@ fn info(id: u32) -> Option<ProgramInfo> {
 
 /// Our filter's program at a place, of whatever version.
 pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
-    let name = object::program_name(at.hook);
     Ok(tc::filters(at.index, direction(at.hook))?
         .into_iter()
         .find(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE))
         .and_then(|filter| info(filter.program))
-        .filter(|program| program.name_as_str() == Some(name)))
+        .filter(|program| is_of(program, at.hook)))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
@@ -102,7 +101,7 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
                 };
                 let hook = Hook::ALL
                     .into_iter()
-                    .find(|hook| program.name_as_str() == Some(object::program_name(*hook)));
+                    .find(|hook| direction(*hook) == attach_type && is_of(&program, *hook));
                 if let Some(hook) = hook {
                     found.push(Attachment {
                         index,

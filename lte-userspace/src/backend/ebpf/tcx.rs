@@ -7,8 +7,8 @@ use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOpti
 use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction};
-use super::{link, object, pins};
+use super::attach::{Attachment, direction, is_of};
+use super::{link, pins};
 use crate::backend::{BackendError, LinkHeader};
 
 pub(super) const PREFIX: &str = "link-";
@@ -25,10 +25,7 @@ pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError
     }
     let (_revision, programs) = SchedClassifier::query_tcx(&at.name, direction(at.hook))
         .map_err(|e| BackendError::failed(format!("ask for the programs on {}", at.name), e))?;
-    let name = object::program_name(at.hook);
-    Ok(programs
-        .into_iter()
-        .find(|program| program.name_as_str() == Some(name)))
+    Ok(programs.into_iter().find(|program| is_of(program, at.hook)))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {

@@ -4,16 +4,19 @@
 //! servers are asked over the modem; the agent opens the way for each question.
 
 mod query;
+mod rhythm;
 
 pub(super) use query::LONGEST as LONGEST_QUESTION;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use self::rhythm::Rhythm;
 use crate::backend::{Permit, Protocol};
 use crate::config::{Config, Endpoint, Modem};
 
@@ -21,8 +24,6 @@ use crate::config::{Config, Endpoint, Modem};
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a failure.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
-/// How long an answer is believed.
-const AGAIN: Duration = Duration::from_mins(10);
 
 /// An answer.
 #[derive(Debug)]
@@ -60,12 +61,14 @@ pub(super) struct Request {
 pub(super) struct Resolver {
     tasks: Vec<JoinHandle<()>>,
     words: mpsc::UnboundedReceiver<Word>,
+    silent: watch::Sender<BTreeSet<Endpoint>>,
 }
 
 impl Resolver {
     /// Starts looking up the names of all peers.
     pub(super) fn start(config: &Config) -> Self {
         let (send, words) = mpsc::unbounded_channel();
+        let (silent, _) = watch::channel(BTreeSet::new());
         let tasks = config
             .tunnel
             .peers
@@ -73,10 +76,29 @@ impl Resolver {
             .filter(|peer| matches!(peer.endpoint, Endpoint::Name { .. }))
             .map(|peer| {
                 let endpoint = peer.endpoint.clone();
-                tokio::spawn(keep_looking(endpoint, config.modem.clone(), send.clone()))
+                let rhythm = Rhythm::new(silent.subscribe());
+                tokio::spawn(keep_looking(
+                    endpoint,
+                    config.modem.clone(),
+                    send.clone(),
+                    rhythm,
+                ))
             })
             .collect();
-        Self { tasks, words }
+        Self {
+            tasks,
+            words,
+            silent,
+        }
+    }
+
+    /// Hears which endpoints' peers are not heard of.
+    pub(super) fn told_silent(&self, endpoints: BTreeSet<Endpoint>) {
+        self.silent.send_if_modified(|known| {
+            let changed = *known != endpoints;
+            *known = endpoints;
+            changed
+        });
     }
 
     /// The next word. Never comes where there is no name.
@@ -96,7 +118,12 @@ impl Drop for Resolver {
     }
 }
 
-async fn keep_looking(endpoint: Endpoint, modem: Modem, send: mpsc::UnboundedSender<Word>) {
+async fn keep_looking(
+    endpoint: Endpoint,
+    modem: Modem,
+    send: mpsc::UnboundedSender<Word>,
+    mut rhythm: Rhythm,
+) {
     let Endpoint::Name { host, port } = &endpoint else {
         return;
     };
@@ -112,16 +139,15 @@ async fn keep_looking(endpoint: Endpoint, modem: Modem, send: mpsc::UnboundedSen
         };
         let why = match looked {
             Ok(addresses) => {
-                let endpoint = endpoint.clone();
                 let found = Resolved {
-                    endpoint,
+                    endpoint: endpoint.clone(),
                     addresses,
                 };
                 if send.send(Word::Found(found)).is_err() {
                     return;
                 }
                 pause = PAUSES.0;
-                sleep(AGAIN).await;
+                rhythm.until_due(&endpoint).await;
                 continue;
             }
             Err(why) => why,
