@@ -212,13 +212,21 @@ persistent_keepalive = 80
 /// taken down meanwhile.
 fn a_resolver_that_hangs_holds_nothing_up(backend: Backend) -> Result<()> {
     let scene = scene()?;
-    // Without a resolv.conf, or with one that names it, the system asks this machine itself.
     let silent = scene
         .lab
         .router
         .run(|| Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 53))?))?;
     silent.set_read_timeout(Some(PATIENCE))?;
-    let agent = by_name(&scene, "")?.start(backend)?;
+    let installation = by_name(&scene, "")?;
+    let resolver = installation
+        .files()
+        .write("resolv.conf", 0o644, "nameserver 127.0.0.1\n")?;
+    let file = CString::new(resolver.as_os_str().as_bytes())?;
+    let agent = installation
+        .launch_prepared(Some(backend), |command| {
+            in_place_of(command, c"/etc/resolv.conf", file);
+        })?
+        .wait_ready(PATIENCE)?;
     let (_, asker) = silent
         .recv_from(&mut [0; 512])
         .context("the system's resolver was not asked")?;

@@ -32,7 +32,7 @@ const DATA: [&str; 5] = [
     "/usr/lib/x86_64-linux-gnu/tc",
 ];
 
-const ETC: [(&str, &str); 7] = [
+const ETC: [(&str, &str); 8] = [
     (
         "/etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/nonexistent:/usr/sbin/nologin\n\
@@ -43,6 +43,7 @@ const ETC: [(&str, &str); 7] = [
         "/etc/group",
         "root:x:0:\ntcpdump:x:100:\nsystemd-network:x:998:\nnogroup:x:65534:\n",
     ),
+    ("/etc/resolv.conf", "nameserver 127.0.0.1\n"),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     (
         "/etc/nsswitch.conf",
