@@ -48,7 +48,8 @@ impl Found {
         self.wireguard && self.alias.as_deref() == Some(ALIAS)
     }
 
-    fn from_message(message: LinkMessage) -> Self {
+    /// As the kernel tells it.
+    pub(crate) fn from_message(message: LinkMessage) -> Self {
         let mut found = Self {
             index: message.header.index,
             name: String::new(),

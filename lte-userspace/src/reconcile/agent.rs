@@ -8,7 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 
 use super::apply::Failure;
 use super::converge::{Convergence, Converger};
-use super::events::Events;
+use super::events::{Events, Heard};
 use super::permits;
 use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
@@ -87,12 +87,17 @@ impl Agent {
                     }
                     _ = watchdog.tick() => self.notifier.send("WATCHDOG=1"),
                     word = resolver.next() => if self.hear(word) { break },
-                    open = events.next() => {
-                        if open {
-                            settle(&mut events).await;
-                        } else {
-                            log::warn!("the kernel's event stream ended: opening it again");
-                            events = self.listen()?;
+                    heard = events.next() => {
+                        match heard {
+                            Heard::End => {
+                                log::warn!("the kernel's event stream ended: opening it again");
+                                events = self.listen()?;
+                            }
+                            Heard::Modem(index) => {
+                                self.converger.modem_seen(&self.config, index).await;
+                                settle(&mut events).await;
+                            }
+                            Heard::Change => settle(&mut events).await,
                         }
                         break;
                     }
@@ -116,10 +121,7 @@ impl Agent {
 
     fn listen(&self) -> Result<Events, KernelError> {
         let guard = self.converger.backends.first();
-        Events::open(
-            self.config.routing.table,
-            guard.and_then(|guard| guard.watch()),
-        )
+        Events::open(&self.config, guard.and_then(|guard| guard.watch()))
     }
 
     /// Says how things stand, when that has changed.
@@ -278,7 +280,7 @@ async fn settle(events: &mut Events) {
     loop {
         let quiet = (Instant::now() + BURST.0).min(end);
         match timeout_at(quiet, events.next()).await {
-            Ok(true) if Instant::now() < end => {}
+            Ok(Heard::Change | Heard::Modem(_)) if Instant::now() < end => {}
             _ => return,
         }
     }

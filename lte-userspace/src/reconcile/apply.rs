@@ -105,10 +105,10 @@ impl Lost {
         };
         let on_tunnel = |interface: &str| self.tunnel.as_deref() == Some(interface);
         match object {
-            Object::Guard(_) | Object::Sysctl(_) | Object::Link(_) => false,
+            Object::Guard(_) | Object::Sysctl(_) | Object::Link(_) | Object::Backstop(_) => false,
             Object::Device(device) => on_tunnel(&device.interface),
             Object::Peer(peer) => on_tunnel(&peer.interface),
-            Object::Backstop(_) | Object::Rule(_) => self.guard,
+            Object::Rule(_) => self.guard,
             Object::Address(address) => self.guard || on_tunnel(&address.interface),
             Object::Admin(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
             Object::Route(route) => self.guard || on_tunnel(&route.interface),

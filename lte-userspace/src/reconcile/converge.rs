@@ -216,6 +216,16 @@ impl Converger {
         pause
     }
 
+    /// Closes a modem that has just been plugged in, before anybody sets it up: a DHCP client may be
+    /// waiting for it. All else can wait for the rest of the news.
+    pub(super) async fn modem_seen(&mut self, config: &Config, index: u32) {
+        if self.modem_index != Some(index)
+            && let Err(error) = self.quick_round(config).await
+        {
+            log::debug!("{}", chain(&error));
+        }
+    }
+
     /// Puts back rules, routes and sysctls, if any are missing.
     async fn quick_round(&mut self, config: &Config) -> Result<(), ViewError> {
         let inputs = self.inputs(config);
@@ -370,9 +380,7 @@ impl Converger {
 fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
     match step {
         Step::Put(Object::Rule(_)) => true,
-        Step::Put(Object::Backstop(backstop)) => observed
-            .link(&backstop.interface)
-            .is_some_and(|link| link.up),
+        Step::Put(Object::Backstop(backstop)) => observed.closes_first(&backstop.interface),
         Step::Put(Object::Sysctl(sysctl)) => observed
             .link(&sysctl.interface)
             .is_some_and(|link| record.interfaces.contains_key(&link.index)),

@@ -13,7 +13,10 @@ use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use super::observe::modem;
 use crate::backend::Watch;
+use crate::config::{Config, ModemIdentity};
+use crate::kernel::link::Found;
 use crate::kernel::{KernelError, PROTOCOL};
 
 const GROUPS: [MulticastGroup; 8] = [
@@ -30,17 +33,29 @@ const GROUPS: [MulticastGroup; 8] = [
 type Received =
     futures_channel::mpsc::UnboundedReceiver<(NetlinkMessage<Message>, rtnetlink::sys::SocketAddr)>;
 
+/// What was heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A change that may concern us.
+    Change,
+    /// The modem is there, or is another than it was: its interface index.
+    Modem(u32),
+    /// The stream has ended.
+    End,
+}
+
 /// The stream of changes that may concern us.
 #[derive(Debug)]
 pub(super) struct Events {
     received: Received,
     table: u32,
+    modem: ModemIdentity,
     guard: Option<AsyncFd<Watch>>,
 }
 
 impl Events {
-    /// Listens, in the network namespace of the calling thread; `table` is our routing table.
-    pub(super) fn open(table: u32, guard: Option<Watch>) -> Result<Self, KernelError> {
+    /// Listens, in the network namespace of the calling thread.
+    pub(super) fn open(config: &Config, guard: Option<Watch>) -> Result<Self, KernelError> {
         let (connection, _, received) = rtnetlink::new_multicast_connection(&GROUPS)
             .map_err(|error| KernelError::new("listening for changes (netlink)", error))?;
         tokio::spawn(connection);
@@ -53,37 +68,47 @@ impl Events {
         });
         Ok(Self {
             received,
-            table,
+            table: config.routing.table,
+            modem: config.modem.identity.clone(),
             guard,
         })
     }
 
     /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
-    /// in it is found by looking at everything again. `false`: the stream has ended.
-    pub(super) async fn next(&mut self) -> bool {
+    /// in it is found by looking at everything again.
+    pub(super) async fn next(&mut self) -> Heard {
         let Self {
             received,
             table,
+            modem,
             guard,
         } = self;
         tokio::select! {
-            open = of_objects(received, *table) => open,
-            () = of_the_guard(guard) => true,
+            heard = of_objects(received, *table, modem) => heard,
+            () = of_the_guard(guard) => Heard::Change,
         }
     }
 }
 
-async fn of_objects(received: &mut Received, table: u32) -> bool {
+async fn of_objects(received: &mut Received, table: u32, identity: &ModemIdentity) -> Heard {
     while let Some((message, _)) = received.next().await {
         match message.payload {
-            NetlinkPayload::Overrun(_) => return true,
+            NetlinkPayload::Overrun(_) => return Heard::Change,
+            NetlinkPayload::InnerMessage(Message::NewLink(link)) => {
+                let link = Found::from_message(link);
+                let index = link.index;
+                return match modem(&[link], identity) {
+                    Some(_) => Heard::Modem(index),
+                    None => Heard::Change,
+                };
+            }
             NetlinkPayload::InnerMessage(message) if concerns(&message, table) => {
-                return true;
+                return Heard::Change;
             }
             _ => {}
         }
     }
-    false
+    Heard::End
 }
 
 async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {

@@ -117,6 +117,13 @@ impl Observed {
         self.roots.get(&self.link(name)?.index)
     }
 
+    /// Whether an interface can be closed by its root qdisc before anything else is done: when it is
+    /// up, and when it has never been, for then it has none that would have to be given back. One that
+    /// was up and is down keeps its own until it is up again.
+    pub fn closes_first(&self, name: &str) -> bool {
+        self.link(name).is_some_and(|link| link.up) || self.root(name).is_none()
+    }
+
     /// An interface by its index.
     pub fn link_at(&self, index: u32) -> Option<&link::Found> {
         self.links.iter().find(|link| link.index == index)

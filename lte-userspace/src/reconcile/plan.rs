@@ -158,6 +158,11 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
             .map(Step::Remove),
     );
     plan.blocked.extend(in_the_way);
+    // Somebody else may set the modem up while the guard is made ready.
+    let closes = |step: &Step| matches!(step, Step::Put(Object::Backstop(want)) if have.closes_first(&want.interface));
+    if let Some(at) = plan.steps.iter().position(closes) {
+        plan.steps[..=at].rotate_right(1);
+    }
     plan
 }
 

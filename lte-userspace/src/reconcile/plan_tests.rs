@@ -122,6 +122,7 @@ fn bare() -> Observed {
         links: vec![link(MODEM, "modem")],
         sysctls: [((MODEM, SysctlKey::SrcValidMark), "0".to_owned())].into(),
         send_redirects: Some("1".to_owned()),
+        roots: [(MODEM, Root::Default)].into(),
         ..Observed::default()
     }
 }
@@ -238,6 +239,23 @@ set rule 1230: iif lo ipproto udp sport 51820 lookup 123
 set link wg-lte up
 "
     );
+}
+
+/// Whoever waits for it, a DHCP client above all, finds it closed.
+#[test]
+fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
+    let closes = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone";
+    let first = |have: &Observed| {
+        let plan = up(&want(), have, &Record::default(), &missing_guard());
+        plan.steps[0].to_string()
+    };
+    let mut have = bare();
+    assert!(first(&have).starts_with("set guard "), "it was up once");
+    have.roots.clear();
+    assert_eq!(first(&have), closes);
+    have = bare();
+    have.links[0].up = true;
+    assert_eq!(first(&have), closes);
 }
 
 #[test]

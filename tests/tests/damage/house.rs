@@ -118,6 +118,12 @@ impl House {
         Ok(())
     }
 
+    /// What is usually to be seen.
+    pub(crate) fn usual(&self, aspect: Aspect) -> Result<Facts> {
+        let usual = self.usual.lock().map_err(|_| poisoned())?;
+        usual.get(&aspect).cloned().context("never looked at")
+    }
+
     /// In the main table a default route by the modem wins over the uplink's.
     pub(crate) fn lead_to_the_modem(&self, modem: &str) -> Result<()> {
         let route = format!("route replace default via 192.168.0.1 dev {modem} metric 1 onlink\n");
@@ -135,10 +141,9 @@ impl House {
         let mut amiss = Vec::new();
         for aspect in aspects {
             let now = self.eyes.see(*aspect)?;
-            let usual = self.usual.lock().map_err(|_| poisoned())?;
-            let usual = usual.get(aspect).context("never looked at")?;
+            let usual = self.usual(*aspect)?;
             amiss.extend(usual.difference(&now).map(|fact| format!("- {fact}")));
-            amiss.extend(now.difference(usual).map(|fact| format!("+ {fact}")));
+            amiss.extend(now.difference(&usual).map(|fact| format!("+ {fact}")));
         }
         Ok(amiss)
     }

@@ -15,6 +15,7 @@ mod guard;
 mod house;
 mod names;
 mod networkd;
+mod plugged;
 mod uplinks;
 mod way;
 mod wireguard;
@@ -31,6 +32,7 @@ for_each_backend!(
     modem_under_another_name,
     uplinks,
     beside_networkd,
+    a_new_modem_is_closed_first,
     full_buffer,
     another_port_by_the_uplink,
     chaos,
@@ -62,6 +64,10 @@ fn uplinks(backend: Backend) -> Result<()> {
 
 fn beside_networkd(backend: Backend) -> Result<()> {
     networkd::beside_it(backend)
+}
+
+fn a_new_modem_is_closed_first(backend: Backend) -> Result<()> {
+    plugged::closed_first(backend)
 }
 
 fn another_port_by_the_uplink(backend: Backend) -> Result<()> {

@@ -32,7 +32,7 @@ const DATA: [&str; 5] = [
     "/usr/lib/x86_64-linux-gnu/tc",
 ];
 
-const ETC: [(&str, &str); 8] = [
+const ETC: [(&str, &str); 9] = [
     (
         "/etc/passwd",
         "root:x:0:0:root:/root:/bin/sh\ntcpdump:x:100:100::/nonexistent:/usr/sbin/nologin\n\
@@ -44,6 +44,8 @@ const ETC: [(&str, &str); 8] = [
         "root:x:0:\ntcpdump:x:100:\nsystemd-network:x:998:\nnogroup:x:65534:\n",
     ),
     ("/etc/resolv.conf", "nameserver 127.0.0.1\n"),
+    // From it systemd-networkd makes the names of its DHCP clients.
+    ("/etc/machine-id", "6c74652d6261636b75702d6c61620001\n"),
     ("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     (
         "/etc/nsswitch.conf",
