@@ -12,7 +12,7 @@ use lte_tests::wait::PATIENCE;
 use crate::eyes::Aspect;
 use crate::house::House;
 
-const TIMES: usize = 5;
+const TIMES: usize = 3;
 /// A modem needs as long at least to begin anew.
 pub(crate) const REPLUG: Duration = Duration::from_secs(2);
 

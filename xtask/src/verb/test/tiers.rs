@@ -2,7 +2,7 @@
 //!
 //! On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that every
 //! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
-//! names, a change of backend, and every damage. The others run on two kernels, on one of each way of attaching
+//! names, a change of backend, and every damage alone. The others run on two kernels, on one of each way of attaching
 //! programs and of each series of nft, or on one where it makes no difference.
 
 use super::length::Length;
@@ -15,20 +15,29 @@ const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
 
 /// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
 /// the tests themselves.
-const ON_THE_NEWEST: [&str; 9] = [
+const ON_THE_NEWEST: [&str; 11] = [
     "at_rest::",
     "bad_input::",
     "choosing::",
     "control::",
     "corpus_policy::",
     "kinds::*::nft::",
+    "names::*::a_resolver_that_hangs",
+    "names::*::another_address",
     "patience::",
     "properties::",
     "tests (lib)::",
 ];
 
 /// What runs on the kernels in between only.
-const IN_BETWEEN: [&str; 3] = ["damage::fight", "killed::ebpf::", "upgrade::"];
+const IN_BETWEEN: [&str; 6] = [
+    "damage::*::a_new_modem",
+    "damage::*::beside_networkd",
+    "damage::*::chaos",
+    "damage::fight",
+    "killed::ebpf::",
+    "upgrade::",
+];
 
 /// What runs on the oldest of these only.
 const ON_THE_FIRST_BETWEEN: [&str; 2] = ["beside_others::", "conformance::"];
@@ -37,10 +46,8 @@ const ON_THE_FIRST_BETWEEN: [&str; 2] = ["beside_others::", "conformance::"];
 const ON_THE_LAST_BETWEEN: [&str; 4] = ["growth::", "ipv6::guard::", "killed::nft::", "reload::"];
 
 /// What runs with `--long` only: minutes of waiting, and what shows after many turns alone.
-const LONG: [&str; 5] = [
+const LONG: [&str; 3] = [
     "patience::nothing_is_sent_while_it_is_left_in_peace",
-    "damage::ebpf::chaos",
-    "damage::nft::chaos",
     "growth::ebpf::many_repairs_cost_nothing",
     "growth::nft::many_repairs_cost_nothing",
 ];
@@ -139,6 +146,8 @@ mod tests {
         assert_eq!(kernels("kinds::any::nft::x"), [3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [0, 1, 2, 3]);
+        assert_eq!(kernels("damage::nft::chaos"), [1, 2]);
+        assert_eq!(kernels("names::nft::another_address_x"), [3]);
         assert_eq!(kernels("damage::fight::x"), [1, 2]);
         assert_eq!(kernels("conformance::x"), [1]);
         assert_eq!(kernels("killed::nft::x"), [2]);
