@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::{CARRIER, ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL};
+use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
@@ -28,12 +29,13 @@ for_each_backend!(
     the_last_good_address_serves_a_cold_start,
     an_address_that_fails_is_asked_for_anew,
     another_address_leaves_other_peers_alone,
+    a_walled_garden_does_not_end_the_tunnel,
     a_resolver_that_hangs_holds_nothing_up,
 );
 
 const NAME: &str = "vpn.lab.test";
-/// Nobody has it.
-const DEAD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
+/// A provider's, where every name leads that asks its name servers: nobody answers WireGuard there.
+const PORTAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 /// Of the second tunnel, at the server.
 const SECOND_PORT: u16 = 51830;
 
@@ -108,6 +110,7 @@ fn a_tunnel_that_works_asks_nothing(backend: Backend) -> Result<()> {
     let installation = by_name(&scene, &servers())?;
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
+    is_kept(&installation, PEER)?;
     agent.terminate()?;
     let before = server.questions();
     // It knows the address from before, and the system's resolver fails at once.
@@ -141,6 +144,7 @@ fn the_last_good_address_serves_a_cold_start(backend: Backend) -> Result<()> {
     let mut installation = by_name(&scene, &servers())?;
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
+    is_kept(&installation, PEER)?;
     agent.interrupt()?;
     drop(server);
     installation.config = installation.config.with(&servers(), "")?;
@@ -150,18 +154,22 @@ fn the_last_good_address_serves_a_cold_start(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// What was known at the last run is nobody's by now, and there is no uplink.
+/// What was good at the last run is nobody's by now, and there is no uplink.
 fn an_address_that_fails_is_asked_for_anew(backend: Backend) -> Result<()> {
     let scene = scene()?;
-    let server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, DEAD)?;
+    let vps = &scene.lab.vps.netns;
+    let server = NameServer::open(vps, ELSEWHERE, PEER)?;
     let installation = by_name(&scene, &servers())?;
     let agent = installation.start(backend)?;
-    has_endpoint(&scene, DEAD)?;
+    is_kept(&installation, PEER)?;
     agent.interrupt()?;
     drop(server);
-    let _server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, PEER)?;
+    vps.ip(&format!("addr del {PEER}/32 dev lo\n"))?;
+    let _server = NameServer::open(vps, ELSEWHERE, ELSEWHERE)?;
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
+    has_endpoint(&scene, ELSEWHERE)?;
+    is_kept(&installation, ELSEWHERE)?;
     agent.interrupt()
 }
 
@@ -205,6 +213,41 @@ persistent_keepalive = 80
         handshake(&scene, &second)? == Some(made),
         "the second tunnel's session has ended"
     );
+    agent.interrupt()
+}
+
+/// The uplink's name servers lie: an agent that adopts the datapath stays where the peer is heard, and one
+/// that starts from nothing goes where it was heard last.
+fn a_walled_garden_does_not_end_the_tunnel(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let installation = by_name(&scene, "")?;
+    let hosts = installation.files().write("hosts", 0o644, &host(PEER))?;
+    let start = || -> Result<Agent> {
+        let file = CString::new(hosts.as_os_str().as_bytes())?;
+        installation
+            .launch_prepared(Some(backend), |command| {
+                in_place_of(command, c"/etc/hosts", file);
+            })?
+            .wait_ready(PATIENCE)
+    };
+    let mut agent = start()?;
+    is_kept(&installation, PEER)?;
+    fs::write(&hosts, host(PORTAL))?;
+    for adopts in [true, false] {
+        if adopts {
+            agent.terminate()?;
+        } else {
+            agent.interrupt()?;
+        }
+        agent = start()?;
+        let pinger = scene.ping_tunnel()?;
+        pinger.wait_for_answer(PATIENCE)?;
+        thread::sleep(Duration::from_secs(3));
+        has_endpoint(&scene, PEER)?;
+        let report = pinger.stop()?;
+        ensure!(!adopts || report.lost() == 0, "{report}");
+    }
+    scene.nothing_leaked()?;
     agent.interrupt()
 }
 
@@ -263,6 +306,15 @@ fn has_endpoint(scene: &Scene, address: Ipv4Addr) -> Result<()> {
             .router
             .tool("wg", &["show", TUNNEL, "endpoints"])?;
         Ok(shown.contains(&wanted).then_some(()))
+    })
+}
+
+/// Waits until an address is kept for the next start.
+fn is_kept(installation: &Installation, address: Ipv4Addr) -> Result<()> {
+    let file = installation.path().join("state/endpoints.json");
+    wait::until(PATIENCE, &format!("{address} to be kept"), || {
+        let kept = fs::read_to_string(&file).unwrap_or_default();
+        Ok(kept.contains(&address.to_string()).then_some(()))
     })
 }
 

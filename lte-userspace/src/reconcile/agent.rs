@@ -1,7 +1,7 @@
 //! The agent: brings the datapath up, and keeps it so until a signal ends it.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
@@ -108,7 +108,8 @@ impl Agent {
                     _ = glance.tick() => {
                         self.notifier.flush();
                         let changed = self.converger.glance(&self.config);
-                        resolver.told_silent(self.converger.silent().clone());
+                        resolver.told_silent(self.converger.endpoints.silent());
+                        self.keep_what_proved();
                         if changed {
                             break;
                         }
@@ -165,9 +166,8 @@ impl Agent {
                 && self.config.modem.speaks(address.ip())
             {
                 self.converger
-                    .resolved
-                    .entry(peer.endpoint.clone())
-                    .or_insert(*address);
+                    .endpoints
+                    .recall(&peer.endpoint, *address, SystemTime::now());
             }
         }
     }
@@ -182,29 +182,25 @@ impl Agent {
         false
     }
 
-    /// Takes an answer over. An address that is still among the answers is kept: servers with
-    /// several are listed in changing order. Returns whether anything changed.
+    /// Takes an answer over. Returns whether anything changed.
     fn learn(&mut self, answer: &Resolved) -> bool {
-        let resolved = &mut self.converger.resolved;
-        let Some(first) = answer.addresses.first() else {
+        let endpoints = &mut self.converger.endpoints;
+        let now = SystemTime::now();
+        let Some(address) = endpoints.hear(&answer.endpoint, &answer.addresses, now) else {
             return false;
         };
-        if resolved
-            .get(&answer.endpoint)
-            .is_some_and(|known| answer.addresses.contains(known))
-        {
-            return false;
-        }
-        log::info!("{} is {}", answer.endpoint, first.ip());
-        resolved.insert(answer.endpoint.clone(), *first);
-        let keep = resolved
-            .iter()
-            .map(|(endpoint, address)| (endpoint.to_string(), *address))
-            .collect();
-        if let Err(error) = self.memory.keep_endpoints(&keep) {
-            log::warn!("{error}");
-        }
+        log::info!("{} is {}", answer.endpoint, address.ip());
         true
+    }
+
+    /// Keeps addresses that have proved good for the next start.
+    fn keep_what_proved(&mut self) {
+        if self.converger.has_proved() {
+            let good = self.converger.endpoints.good();
+            if let Err(error) = self.memory.keep_endpoints(&good) {
+                log::warn!("{error}");
+            }
+        }
     }
 
     /// Reads the config again. An invalid one is refused and the old one stays.
@@ -238,6 +234,7 @@ impl Agent {
         self.converger.renew_patience();
         self.config = config;
         self.recall();
+        self.converger.endpoints.believe();
         Ok(())
     }
 

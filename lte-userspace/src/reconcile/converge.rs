@@ -1,21 +1,21 @@
 //! One round: look, write down how things were found, act.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::apply::{apply, rests_on_the_guard};
+use super::endpoints::Endpoints;
 use super::glance;
 use super::observe::Observed;
 use super::pace::Pace;
-use super::patience::{self, Patience};
+use super::patience::Patience;
 use super::plan::{Plan, Step};
 use super::repairs::{self, Repairs};
 use super::view::{Inputs, View, ViewError};
 use super::write_down::write_down;
 use crate::backend::select::others;
 use crate::backend::{Backend, Kind, chain};
-use crate::config::{Config, Endpoint};
+use crate::config::Config;
 use crate::desired::Object;
 use crate::kernel::{Kernel, wireguard};
 use crate::state::{Before, Record, StateError};
@@ -48,7 +48,7 @@ pub struct Converger {
     /// The tunnel's UDP port, host byte order.
     pub listen_port: u16,
     /// What endpoint names are known to mean.
-    pub resolved: BTreeMap<Endpoint, SocketAddr>,
+    pub(super) endpoints: Endpoints,
     /// Whether what other backends have left is still to be looked for, when all else is done.
     pub look_for_strangers: bool,
     repairs: Repairs,
@@ -62,8 +62,8 @@ pub struct Converger {
     /// What was wanted when all was last in place.
     wanted: Vec<Object>,
     pace: Pace,
-    /// Endpoints whose peers were not heard of at the last glance.
-    silent: BTreeSet<Endpoint>,
+    /// Whether an endpoint's address has proved good that is not kept yet.
+    proved: bool,
     /// Failures and warnings that hold, to say each once.
     said: BTreeSet<String>,
 }
@@ -94,7 +94,7 @@ impl Converger {
             backends: vec![backend],
             before,
             listen_port,
-            resolved: BTreeMap::new(),
+            endpoints: Endpoints::default(),
             look_for_strangers: true,
             repairs: Repairs::default(),
             patience: Patience::default(),
@@ -104,7 +104,7 @@ impl Converger {
             modem_index: None,
             wanted: Vec::new(),
             pace: Pace::default(),
-            silent: BTreeSet::new(),
+            proved: false,
             said: BTreeSet::new(),
         }
     }
@@ -169,16 +169,7 @@ impl Converger {
         let device = wireguard::read(&config.tunnel.interface).map_err(ViewError::from);
         let as_wanted = device.and_then(|device| {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            self.silent = config
-                .tunnel
-                .peers
-                .iter()
-                .filter(|peer| {
-                    let age = patience::SESSION + peer.persistent_keepalive;
-                    !device.heard(&peer.public_key, age, clock)
-                })
-                .map(|peer| peer.endpoint.clone())
-                .collect();
+            self.proved |= self.endpoints.look(&config.tunnel.peers, &device, clock);
             let changed = self.patience.consider(&config.tunnel, &device, now, clock);
             let keeper = self.backends.first_mut();
             Ok(!changed && glance::as_wanted(&self.wanted, &device, keeper)?)
@@ -188,9 +179,9 @@ impl Converger {
             .map_or(true, |as_wanted| !as_wanted)
     }
 
-    /// Endpoints whose peers were not heard of lately.
-    pub(super) fn silent(&self) -> &BTreeSet<Endpoint> {
-        &self.silent
+    /// Whether an endpoint's address has proved good since this was last asked.
+    pub(super) fn has_proved(&mut self) -> bool {
+        std::mem::take(&mut self.proved)
     }
 
     /// What did not answer may answer now: the config is another.
@@ -250,7 +241,7 @@ impl Converger {
             config,
             record: &self.before.record,
             listen_port: self.listen_port,
-            resolved: &self.resolved,
+            resolved: self.endpoints.current(),
             resting: self.patience.resting(),
         }
     }
@@ -322,7 +313,7 @@ impl Converger {
             config,
             record: &self.before.record,
             listen_port: self.listen_port,
-            resolved: &self.resolved,
+            resolved: self.endpoints.current(),
             resting: self.patience.resting(),
         };
         let view = View::new(&self.kernel, &mut self.backends, inputs).await?;

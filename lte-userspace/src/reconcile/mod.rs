@@ -3,6 +3,7 @@
 mod agent;
 mod apply;
 mod converge;
+mod endpoints;
 mod events;
 mod glance;
 mod observe;

@@ -12,7 +12,10 @@ use crate::kernel::wireguard;
 
 /// Opens the way for a question, unless the tunnel does without the answer.
 pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request) {
-    let may = !in_use(config, &request) && open(converger, &request);
+    let now = SystemTime::now();
+    let may = converger.endpoints.wants_another(&request.endpoint, now)
+        && !in_use(config, &request)
+        && open(converger, &request);
     // A look-up that is no longer there has no use for it, and the permit ends by itself.
     request.granted.send(may).ok();
 }

@@ -11,8 +11,8 @@ use crate::config::Endpoint;
 
 /// How long an answer is believed while its peer is heard of.
 const AGAIN: Duration = Duration::from_mins(10);
-/// How long the first one is believed whose peer is not.
-const SOON: Duration = Duration::from_mins(1);
+/// How long the first one is believed whose peer is not: longer than an address is tried.
+const SOON: Duration = Duration::from_secs(20);
 
 /// One name's rhythm.
 #[derive(Debug)]
@@ -78,13 +78,13 @@ mod tests {
     async fn a_silent_one_soon_and_then_ever_more_rarely() {
         let (say, silent) = watch::channel([endpoint()].into());
         let mut rhythm = Rhythm::new(silent);
-        for seconds in [60, 120, 240, 480, 600, 600] {
+        for seconds in [20, 40, 80, 160, 320, 600, 600] {
             assert_eq!(wait(&mut rhythm).await, seconds);
         }
         say.send_replace(BTreeSet::new());
         assert_eq!(wait(&mut rhythm).await, 600);
         say.send_replace([endpoint()].into());
-        assert_eq!(wait(&mut rhythm).await, 60, "it was heard of in between");
+        assert_eq!(wait(&mut rhythm).await, 20, "it was heard of in between");
     }
 
     #[tokio::test(start_paused = true)]
@@ -101,6 +101,6 @@ mod tests {
     async fn without_an_agent_it_goes_on() {
         let (say, silent) = watch::channel([endpoint()].into());
         drop(say);
-        assert_eq!(wait(&mut Rhythm::new(silent)).await, 60);
+        assert_eq!(wait(&mut Rhythm::new(silent)).await, 20);
     }
 }

@@ -15,7 +15,7 @@ const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
 
 /// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
 /// the tests themselves.
-const ON_THE_NEWEST: [&str; 11] = [
+const ON_THE_NEWEST: [&str; 13] = [
     "at_rest::",
     "bad_input::",
     "choosing::",
@@ -23,6 +23,8 @@ const ON_THE_NEWEST: [&str; 11] = [
     "corpus_policy::",
     "kinds::*::nft::",
     "names::*::a_resolver_that_hangs",
+    "names::*::a_walled_garden",
+    "names::*::an_address_that_fails",
     "names::*::another_address",
     "patience::",
     "properties::",
