@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// The time between two looks, over a longer while.
 const SPACING: Duration = Duration::from_millis(100);
 /// So many may follow one another without a pause, where there were fewer before.
-const AT_ONCE: u32 = 5;
+const AT_ONCE: u32 = 10;
 
 /// The pace of looks at everything: the generic cell rate algorithm (ITU-T I.371).
 #[derive(Debug, Default)]
