@@ -40,6 +40,8 @@ fn costs_next_to_nothing(backend: Backend) -> Result<()> {
 const STORM: usize = 6000;
 /// For each look at least so many of them.
 const FOR_A_LOOK: usize = 40;
+/// What the agent takes in a minute without a reason.
+const NOW_AND_THEN: usize = 3;
 /// After which nothing of a storm is left to be looked at.
 const CALM: Duration = Duration::from_secs(3);
 
@@ -89,7 +91,10 @@ fn looks_now_and_then_through_a_storm(backend: Backend) -> Result<()> {
     );
     std::thread::sleep(CALM);
     let more = looks(&agent) - before - looked;
-    ensure!(more == 0, "{more} more looks long after the storm");
+    ensure!(
+        more <= NOW_AND_THEN,
+        "{more} more looks long after the storm"
+    );
     agent.interrupt()
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::figure::figure;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::{self, PATIENCE};
 
 use crate::eyes::Aspect;
 use crate::house::House;
@@ -23,6 +23,11 @@ pub(crate) fn closed_first(backend: Backend) -> Result<()> {
     for _ in 0..TIMES {
         lab.unplug_modem("modem")?;
         thread::sleep(REPLUG);
+        // What is there of the guard after that is not taken for the new modem's.
+        wait::until(PATIENCE, "the guard to be without a modem", || {
+            let guard = lab.router.run(|| house.eyes.see(Aspect::Guard))?;
+            Ok((guard != house.usual(Aspect::Guard)?).then_some(()))
+        })?;
         let begun = Instant::now();
         lab.plug_modem("modem")?;
         times.push(closed(&house, begun)?.as_millis());
