@@ -195,8 +195,9 @@ impl Agent {
 
     /// Keeps addresses that have proved good for the next start.
     fn keep_what_proved(&mut self) {
-        if self.converger.has_proved() {
-            let good = self.converger.endpoints.good();
+        let endpoints = &mut self.converger.endpoints;
+        if endpoints.have_proved() {
+            let good = endpoints.good();
             if let Err(error) = self.memory.keep_endpoints(&good) {
                 log::warn!("{error}");
             }

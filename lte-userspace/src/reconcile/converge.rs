@@ -62,8 +62,6 @@ pub struct Converger {
     /// What was wanted when all was last in place.
     wanted: Vec<Object>,
     pace: Pace,
-    /// Whether an endpoint's address has proved good that is not kept yet.
-    proved: bool,
     /// Failures and warnings that hold, to say each once.
     said: BTreeSet<String>,
 }
@@ -104,7 +102,6 @@ impl Converger {
             modem_index: None,
             wanted: Vec::new(),
             pace: Pace::default(),
-            proved: false,
             said: BTreeSet::new(),
         }
     }
@@ -169,7 +166,7 @@ impl Converger {
         let device = wireguard::read(&config.tunnel.interface).map_err(ViewError::from);
         let as_wanted = device.and_then(|device| {
             let (now, clock) = (Instant::now(), SystemTime::now());
-            self.proved |= self.endpoints.look(&config.tunnel.peers, &device, clock);
+            self.endpoints.look(&config.tunnel.peers, &device, clock);
             let changed = self.patience.consider(&config.tunnel, &device, now, clock);
             let keeper = self.backends.first_mut();
             Ok(!changed && glance::as_wanted(&self.wanted, &device, keeper)?)
@@ -177,11 +174,6 @@ impl Converger {
         as_wanted
             .inspect_err(|error| log::debug!("{}", chain(error)))
             .map_or(true, |as_wanted| !as_wanted)
-    }
-
-    /// Whether an endpoint's address has proved good since this was last asked.
-    pub(super) fn has_proved(&mut self) -> bool {
-        std::mem::take(&mut self.proved)
     }
 
     /// What did not answer may answer now: the config is another.

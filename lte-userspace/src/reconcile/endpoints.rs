@@ -18,6 +18,7 @@ use crate::kernel::wireguard::Found;
 pub(super) struct Endpoints {
     current: BTreeMap<Endpoint, SocketAddr>,
     names: BTreeMap<Endpoint, Name>,
+    proved: bool,
 }
 
 /// For how long an address is tried before it can be left: WireGuard greets a peer every five seconds.
@@ -90,13 +91,16 @@ impl Endpoints {
         }
     }
 
-    /// Looks whether the peers are heard at their addresses. Returns whether one has proved good that
-    /// was not known to be.
-    pub(super) fn look(&mut self, peers: &[Peer], device: &Found, now: SystemTime) -> bool {
+    /// Whether an address has proved good since this was last asked, that was not known to be.
+    pub(super) fn have_proved(&mut self) -> bool {
+        std::mem::take(&mut self.proved)
+    }
+
+    /// Looks whether the peers are heard at their addresses.
+    pub(super) fn look(&mut self, peers: &[Peer], device: &Found, now: SystemTime) {
         for name in self.names.values_mut() {
             name.heard = false;
         }
-        let mut proved = false;
         for peer in peers {
             let (Some(name), Some(address)) = (
                 self.names.get_mut(&peer.endpoint),
@@ -113,10 +117,9 @@ impl Endpoints {
                 && device.heard(&peer.public_key, age, now);
             if name.heard && name.good != Some(*address) {
                 name.good = Some(*address);
-                proved = true;
+                self.proved = true;
             }
         }
-        proved
     }
 
     /// Takes an answer, of at least one address. Returns the address to be used from now on, where it is

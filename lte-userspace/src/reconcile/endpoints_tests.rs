@@ -62,7 +62,8 @@ impl Days {
             peers: [(key, found)].into(),
             ..Found::default()
         };
-        self.endpoints.look(&[peer], &device, self.now)
+        self.endpoints.look(&[peer], &device, self.now);
+        self.endpoints.have_proved()
     }
 
     fn good(&self) -> Option<String> {
