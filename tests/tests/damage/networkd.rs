@@ -31,25 +31,19 @@ LinkLocalAddressing=no
 IPv6AcceptRA=no
 ";
 
-/// An owner who has not told networkd to keep its hands off the modem: it takes away what the modem has,
-/// and asks for an address there, which the guard does not let out.
-const MODEM: &str = "[Match]
+/// An owner who has not told networkd to keep its hands off the modem: it takes away what the modem has, and
+/// may ask for an address there, which the guard does not let out.
+fn modem(dhcp: &str) -> String {
+    format!(
+        "[Match]
 Name=modem
 [Network]
-DHCP=ipv4
+DHCP={dhcp}
 LinkLocalAddressing=no
 IPv6AcceptRA=no
-";
-
-/// The same without the question. Where no udev has to see a new modem first, it would be put within a few
-/// milliseconds of the plug, and whether the modem is closed by then is a matter of luck.
-const SILENT_MODEM: &str = "[Match]
-Name=modem
-[Network]
-DHCP=no
-LinkLocalAddressing=no
-IPv6AcceptRA=no
-";
+"
+    )
+}
 
 pub(crate) fn beside_it(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
@@ -64,10 +58,12 @@ pub(crate) fn beside_it(backend: Backend) -> Result<()> {
             Aspect::Tunnel,
             Aspect::Guard,
         ],
-        Harm::Do(|house| restart(house, MODEM)),
+        Harm::Do(|house| restart(house, "ipv4")),
     );
     each::in_house(&house, &[restarted])?;
-    restart(&house, SILENT_MODEM)?;
+    // Where no udev has to see a new modem first, the question would be put within a few milliseconds of
+    // the plug, and whether the modem is closed by then is a matter of luck.
+    restart(&house, "no")?;
     let lab = &house.scene.lab;
     for _ in 0..TIMES {
         lab.isp.ip("link set cust0 down\n")?;
@@ -92,10 +88,10 @@ fn carries(house: &House) -> Result<()> {
 }
 
 /// It is killed, and another one starts: there is no bus to tell it to go.
-fn restart(house: &House, modem: &str) -> Result<()> {
+fn restart(house: &House, dhcp: &str) -> Result<()> {
     let router = &house.scene.lab.router;
     house.keep_networkd(None)?;
-    let mut networkd = Networkd::start(router, WAN, modem)?;
+    let mut networkd = Networkd::start(router, WAN, &modem(dhcp))?;
     networkd.wait_removed(RULES)?;
     house.keep_networkd(Some(networkd))
 }
