@@ -68,14 +68,14 @@ pub(crate) fn beside_it(backend: Backend) -> Result<()> {
     for _ in 0..TIMES {
         lab.isp.ip("link set cust0 down\n")?;
         carries(&house).context("the uplink has no carrier")?;
+        lab.isp.ip("link set cust0 up\n")?;
+        carries(&house).context("the uplink has its carrier again")?;
         let before = house.with_networkd(|networkd| Ok(networkd.removed()))?;
         lab.unplug_modem("modem")?;
         thread::sleep(REPLUG);
         lab.plug_modem("modem")?;
         house.with_networkd(|networkd| networkd.wait_removed(before + RULES))?;
         carries(&house).context("the modem was plugged in again")?;
-        lab.isp.ip("link set cust0 up\n")?;
-        carries(&house).context("the uplink has its carrier again")?;
     }
     house.close()
 }
