@@ -132,7 +132,12 @@ fn hear(job: Job, extras: &[Extra], choice: &Choice, through: &mut Through) -> R
         console: &console,
     };
     let outcome = image.boot(&cache, choice.kernel, &run, through)?;
-    if let Outcome::NeverUp(why) | Outcome::Broke(why) = outcome {
+    let broken = match outcome {
+        Outcome::Done => None,
+        Outcome::NeverUp(why) => Some(why),
+        Outcome::Broke(broken) => Some(broken.why),
+    };
+    if let Some(why) = broken {
         eprintln!("{}", console::tail(&console, 20));
         say::error(&anyhow::anyhow!(
             "kernel {}: {why} (console: {})",

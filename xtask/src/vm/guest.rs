@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -21,6 +22,9 @@ use super::protocol::{BEAT, End, FIRST_JOB, Frame, INIT, Job, MODULES, PLAN, POR
 
 /// Modules without which there is no port.
 const PORT_MODULES: [&str; 2] = ["virtio_pci", "virtio_console"];
+
+/// How long a killed process may take to end.
+const TO_DIE: Duration = Duration::from_secs(30);
 
 /// What every job finds in its environment.
 const ENVIRONMENT: [(&str, &str); 5] = [
@@ -57,22 +61,39 @@ fn run() -> Result<()> {
         .partition(|name| PORT_MODULES.contains(name));
     load(&first)?;
     let port = Port(Arc::new(Mutex::new(open_port()?)));
-    port.send(&Frame::Beat)?;
     load(&rest)?;
     loopback()?;
-    port.send(&Frame::Hello)?;
-    let beats = port.clone();
-    thread::spawn(move || {
-        while beats.send(&Frame::Beat).is_ok() {
-            thread::sleep(BEAT);
-        }
-    });
+    let processors = thread::available_parallelism()
+        .context("cannot count the processors")?
+        .get();
+    port.send(&Frame::Hello(processors as u32))?;
+    for processor in 0..processors {
+        beat(processor, port.clone());
+    }
     for (number, job) in plan.jobs.iter().enumerate().skip(first_job()?) {
         port.send(&Frame::Start(number as u32))?;
         let end = run_job(job, &port);
         port.send(&Frame::End(end))?;
     }
     port.send(&Frame::Done)
+}
+
+/// Says again and again that a processor runs what it is given.
+fn beat(processor: usize, port: Port) {
+    thread::spawn(move || {
+        let mut here = CpuSet::new();
+        let bound = here
+            .set(processor)
+            .and_then(|()| sched_setaffinity(Pid::from_raw(0), &here));
+        if let Err(error) = bound {
+            // The host misses the beats, and shows this.
+            eprintln!("init: cannot bind a thread to processor {processor}: {error}");
+            return;
+        }
+        while port.send(&Frame::Beat(processor as u32)).is_ok() {
+            thread::sleep(BEAT);
+        }
+    });
 }
 
 /// Which job to begin with: a machine that broke is booted again for those that are left.
@@ -227,11 +248,12 @@ fn run_job(job: &Job, port: &Port) -> End {
     let end = wait_for(Pid::from_raw(child.id().cast_signed()), job.deadline, port);
     // What it left behind must not disturb the next job, nor hold its pipes open.
     kill_all();
+    // A pipe's end comes with the end of the last process that holds it.
+    reap();
     for reader in readers.into_iter().flatten() {
         // A reader that panicked has already said so on the console.
         reader.join().ok();
     }
-    reap();
     end
 }
 
@@ -292,8 +314,10 @@ fn reap() {
     let started = Instant::now();
     while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {
-            if started.elapsed() > Duration::from_secs(5) {
+            if started.elapsed() > TO_DIE {
+                // Whoever waits in the kernel for so long waits for ever, and so will the next job.
                 eprintln!("init: a process does not die");
+                eprintln!("{}", processes());
                 return;
             }
             thread::sleep(Duration::from_millis(1));
@@ -301,9 +325,9 @@ fn reap() {
     }
 }
 
-/// Who runs and where they wait, for the log of a job that did not end.
+/// Who runs and where they wait, for the log of what did not end.
 fn processes() -> String {
-    let mut report = String::from("\nprocesses at the deadline:\n");
+    let mut report = String::from("\nprocesses still there:\n");
     let Ok(list) = fs::read_dir("/proc") else {
         return report;
     };

@@ -14,20 +14,19 @@ use super::Run;
 use super::accel::Accel;
 use super::console::{Trouble, Watch};
 use super::protocol::{End, FIRST_JOB, Frame, PORT, Stream};
+use super::pulse::{Break, Pulse, Sign};
 use crate::fetch::kernel::Kernel;
 use crate::host::{say, tools};
-
-/// A guest that says nothing for so long is taken for dead. It speaks every two seconds; a busy
-/// host may keep an emulated one waiting.
-const SILENCE: Duration = Duration::from_secs(90);
 
 /// How long a dying kernel may go on writing why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The kernel's command line. A broken kernel stops at once, and so does the machine. An emulated
-/// time stamp counter is taken for unstable, and the clock that then serves is a slow device.
+/// time stamp counter is taken for unstable, and the clock that then serves is a slow device. What
+/// waits for a lock for ever is said after 45 s (`HANG`) rather than after two minutes.
 const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 oops=panic mitigations=off \
-                            tsc=reliable rdinit=/lte/init";
+                            tsc=reliable sysctl.kernel.hung_task_timeout_secs=45 \
+                            sysctl.kernel.hung_task_check_interval_secs=5 rdinit=/lte/init";
 
 /// What is to be run.
 #[derive(Debug)]
@@ -36,6 +35,8 @@ pub(crate) struct Machine<'a> {
     pub(crate) initramfs: &'a Path,
     pub(crate) accel: Accel,
     pub(crate) run: &'a Run<'a>,
+    /// How long each of the plan's jobs may take. The guest sees to it, while it can.
+    pub(crate) deadlines: &'a [Duration],
 }
 
 /// Hears what the jobs do.
@@ -55,8 +56,8 @@ pub(crate) enum Outcome {
     Done,
     /// The guest never said hello.
     NeverUp(String),
-    /// The machine broke while jobs ran: the running one, and those after it, have no result.
-    Broke(String),
+    /// The machine broke after it was up: the running job, if any, and those after it have no result.
+    Broke(Break),
 }
 
 impl Machine<'_> {
@@ -69,21 +70,28 @@ impl Machine<'_> {
     }
 
     fn listen(&self, qemu: &mut Qemu, listener: &mut impl Listener) -> Result<Outcome> {
-        let started = Instant::now();
+        let mut looked = Instant::now();
+        let started = looked;
         let mut watch = Watch::new(self.run.console);
-        let mut state = State::default();
+        let mut state = State::new(self.deadlines);
         loop {
-            match qemu.frames.recv_timeout(Duration::from_millis(200)) {
+            let frame = qemu.frames.recv_timeout(Duration::from_millis(200));
+            state.pulse.pass(looked.elapsed());
+            looked = Instant::now();
+            match frame {
                 Ok(Ok(Frame::Done)) => return Ok(Outcome::Done),
                 Ok(Ok(frame)) => state.take(frame, listener)?,
-                Ok(Err(error)) => state.broken = Some(format!("unreadable: {error}")),
+                Ok(Err(error)) => {
+                    state.broken = Some(Break::now(format!("unreadable: {error}")));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
                     // Its last words may still be on their way to the log.
                     thread::sleep(Duration::from_millis(200));
                     state.look(&mut watch, self.kernel);
-                    let why = state.broken.take().unwrap_or_else(|| qemu.last_words());
-                    return Ok(state.outcome(why));
+                    let broken = state.broken.take();
+                    let broken = broken.unwrap_or_else(|| Break::now(qemu.last_words()));
+                    return Ok(state.outcome(broken));
                 }
             }
             let before = state.broken.is_some();
@@ -91,72 +99,69 @@ impl Machine<'_> {
             if state.broken.is_some() && !before {
                 thread::sleep(LAST_WORDS);
             }
-            if let Some(why) = state.broken.take() {
-                return Ok(state.outcome(why));
-            }
-            if let Some(why) = self.overdue(&state, started) {
-                return Ok(state.outcome(why));
+            let broken = state.broken.take();
+            if let Some(broken) = broken.or_else(|| self.overdue(&state, started)) {
+                // What it said before counts: a job may have ended, and another begun.
+                qemu.stop();
+                for frame in qemu.frames.iter().flatten() {
+                    state.take(frame, listener)?;
+                }
+                return Ok(state.outcome(broken));
             }
         }
     }
 
-    fn overdue(&self, state: &State, started: Instant) -> Option<String> {
+    fn overdue(&self, state: &State<'_>, started: Instant) -> Option<Break> {
         let patience = self.accel.patience();
-        let stalled = state
-            .stall
-            .as_ref()
-            .map_or(String::new(), |line| format!("; its console said: {line}"));
-        if !state.up && started.elapsed() > patience {
-            return Some(format!("not up after {} s{stalled}", patience.as_secs()));
+        if !state.pulse.is_up() && started.elapsed() > patience {
+            return Some(Break::now(format!("not up after {} s", patience.as_secs())));
         }
-        if state.up && state.heard.elapsed() > SILENCE {
-            return Some(format!(
-                "no sign of life for {} s{stalled}",
-                SILENCE.as_secs()
-            ));
-        }
-        (started.elapsed() > self.run.deadline).then(|| {
-            format!(
-                "the deadline of {} s is over{stalled}",
-                self.run.deadline.as_secs()
-            )
-        })
+        let late = || {
+            (started.elapsed() > self.run.deadline).then(|| {
+                Break::now(format!(
+                    "the deadline of {} s is over",
+                    self.run.deadline.as_secs()
+                ))
+            })
+        };
+        state.pulse.hang().or_else(late)
     }
 }
 
 #[derive(Debug)]
-struct State {
-    up: bool,
-    heard: Instant,
-    running: usize,
-    stall: Option<String>,
-    broken: Option<String>,
+struct State<'a> {
+    pulse: Pulse<'a>,
+    /// What the console said that may pass, and when.
+    stall: Option<(String, Sign)>,
+    broken: Option<Break>,
 }
 
-impl Default for State {
-    fn default() -> Self {
+impl<'a> State<'a> {
+    fn new(deadlines: &'a [Duration]) -> Self {
         Self {
-            up: false,
-            heard: Instant::now(),
-            running: 0,
+            pulse: Pulse::new(deadlines),
             stall: None,
             broken: None,
         }
     }
-}
 
-impl State {
     fn take(&mut self, frame: Frame, listener: &mut impl Listener) -> Result<()> {
-        self.heard = Instant::now();
+        self.pulse.heard();
         match frame {
-            Frame::Hello => self.up = true,
-            Frame::Beat | Frame::Done => {}
+            Frame::Hello(processors) => self.pulse.up(processors),
+            Frame::Beat(processor) => self.pulse.beat(processor),
+            Frame::Done => {}
             Frame::Start(job) => {
-                self.running = job as usize;
-                listener.start(self.running);
+                let job = job as usize;
+                self.pulse.start(job);
+                listener.start(job);
             }
             Frame::Output(stream, bytes) => listener.output(stream, &bytes)?,
-            Frame::End(end) => listener.end(self.running, end),
+            Frame::End(end) => {
+                if let Some(job) = self.pulse.end() {
+                    listener.end(job, end);
+                }
+            }
         }
         Ok(())
     }
@@ -164,20 +169,30 @@ impl State {
     fn look(&mut self, watch: &mut Watch, kernel: &Kernel) {
         for trouble in watch.look() {
             match trouble {
-                Trouble::Dead(line) => self.broken = self.broken.take().or(Some(line)),
+                Trouble::Dead(line) => {
+                    let broken = self.broken.take();
+                    self.broken = broken.or_else(|| Some(Break::now(line)));
+                }
                 Trouble::Stall(line) => {
                     say::warn(format_args!("kernel {}: {line}", kernel.series));
-                    self.stall = Some(line);
+                    self.stall = Some((line, self.pulse.now()));
                 }
             }
         }
     }
 
-    fn outcome(&self, why: String) -> Outcome {
-        if self.up {
-            Outcome::Broke(why)
+    /// With what the console said before it, which may be the cause.
+    fn outcome(&mut self, mut broken: Break) -> Outcome {
+        if let Some((line, at)) = self.stall.take()
+            && self.pulse.is_recent(at)
+        {
+            broken.why = format!("{}; its console said: {line}", broken.why);
+            broken.began_in = broken.began_in.or(at.job);
+        }
+        if self.pulse.is_up() {
+            Outcome::Broke(broken)
         } else {
-            Outcome::NeverUp(why)
+            Outcome::NeverUp(broken.why)
         }
     }
 }

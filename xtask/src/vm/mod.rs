@@ -5,6 +5,7 @@ pub(crate) mod console;
 pub(crate) mod guest;
 pub(crate) mod machine;
 pub(crate) mod protocol;
+mod pulse;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
@@ -22,6 +23,7 @@ use crate::image::guest::{Extra, userland};
 use accel::Accel;
 use machine::{Listener, Machine, Outcome};
 use protocol::Plan;
+pub(crate) use pulse::Break;
 
 /// What a machine has.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +60,8 @@ static IMAGES: AtomicU32 = AtomicU32::new(0);
 #[derive(Debug)]
 pub(crate) struct Image {
     archive: PathBuf,
+    /// How long each of the plan's jobs may take.
+    deadlines: Vec<Duration>,
 }
 
 impl Image {
@@ -81,7 +85,11 @@ impl Image {
         let mut file = BufWriter::new(create(&archive)?);
         userland(plan, extras)?.write(&mut file)?;
         file.flush()?;
-        Ok(Self { archive })
+        let deadlines = plan.jobs.iter().map(|job| job.deadline);
+        Ok(Self {
+            archive,
+            deadlines: deadlines.map(Duration::from_secs).collect(),
+        })
     }
 
     /// Boots a kernel with it and hears the plan's jobs; the way it is run is found out.
@@ -101,6 +109,7 @@ impl Image {
                 initramfs: &initramfs.0,
                 accel,
                 run,
+                deadlines: &self.deadlines,
             };
             let started = Instant::now();
             let outcome = machine.run(listener)?;

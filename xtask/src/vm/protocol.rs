@@ -17,7 +17,7 @@ pub(crate) const MODULES: &str = "/lte/modules";
 pub(crate) const FIRST_JOB: &str = "lte.first_job";
 /// The virtio port's name.
 pub(crate) const PORT: &str = "lte";
-/// How often the guest says that it lives.
+/// How often each of the guest's processors says that it lives.
 pub(crate) const BEAT: Duration = Duration::from_secs(2);
 
 /// What the guest is to do.
@@ -61,10 +61,10 @@ pub(crate) enum Stream {
 /// What the guest says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// It is up and about to start the first command.
-    Hello,
-    /// It lives.
-    Beat,
+    /// It is up, with so many processors, and about to start the first command.
+    Hello(u32),
+    /// The processor of this number runs what it is given.
+    Beat(u32),
     /// A job begins, by its place in the plan.
     Start(u32),
     /// The running job wrote this.
@@ -84,8 +84,14 @@ impl Frame {
         let end;
         let number;
         let (kind, content): (u8, &[u8]) = match self {
-            Self::Hello => (b'H', &[]),
-            Self::Beat => (b'B', &[]),
+            Self::Hello(processors) => {
+                number = processors.to_le_bytes();
+                (b'H', &number)
+            }
+            Self::Beat(processor) => {
+                number = processor.to_le_bytes();
+                (b'B', &number)
+            }
             Self::Start(job) => {
                 number = job.to_le_bytes();
                 (b'S', &number)
@@ -120,13 +126,9 @@ impl Frame {
         let mut content = vec![0; length as usize];
         from.read_exact(&mut content)?;
         let frame = match kind[0] {
-            b'H' => Self::Hello,
-            b'B' => Self::Beat,
-            b'S' => Self::Start(u32::from_le_bytes(
-                content
-                    .try_into()
-                    .map_err(|_| io::Error::other("a bad start"))?,
-            )),
+            b'H' => Self::Hello(number(&content)?),
+            b'B' => Self::Beat(number(&content)?),
+            b'S' => Self::Start(number(&content)?),
             b'o' => Self::Output(Stream::Out, content),
             b'e' => Self::Output(Stream::Err, content),
             b'E' => Self::End(serde_json::from_slice(&content)?),
@@ -137,6 +139,13 @@ impl Frame {
     }
 }
 
+fn number(content: &[u8]) -> io::Result<u32> {
+    let bytes = content
+        .try_into()
+        .map_err(|_| io::Error::other("a frame without its number"))?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,11 +153,11 @@ mod tests {
     #[test]
     fn frames_read_back() {
         let frames = [
-            Frame::Hello,
+            Frame::Hello(2),
             Frame::Start(7),
             Frame::Output(Stream::Out, b"E\0\0\0\0 not an end".to_vec()),
             Frame::Output(Stream::Err, Vec::new()),
-            Frame::Beat,
+            Frame::Beat(1),
             Frame::End(End::Exit(3)),
             Frame::End(End::NotStarted("no such file".to_owned())),
             Frame::Done,

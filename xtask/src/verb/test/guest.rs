@@ -1,6 +1,7 @@
 //! The lab's tests, each in a process of its own, in a virtual machine of each kernel.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
@@ -8,9 +9,10 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use super::Args;
+use super::breaks::{Tries, blame};
 use super::host::{Built, Executable};
 use super::length::Length;
 use super::libtest;
@@ -23,10 +25,8 @@ use crate::host::{command, say, workspace};
 use crate::image::guest::Extra;
 use crate::vm::machine::{Listener, Outcome};
 use crate::vm::protocol::{End, Job, Plan, Stream};
-use crate::vm::{Image, Run, Size};
+use crate::vm::{Break, Image, Run, Size};
 
-/// A machine that breaks is booted again for the tests that are left, so many times.
-const BOOTS: usize = 3;
 /// At most so many tests for one machine.
 const SHARE: usize = 36;
 /// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
@@ -264,45 +264,57 @@ impl Work<'_> {
         let logs = workspace::scratch("test")?;
         let started = Instant::now();
         let deadline = self.length.kernel_deadline();
-        for boot in 0..BOOTS {
-            let name = format!("{kernel}-{}-{boot}", set.number);
+        let mut tries = Tries::default();
+        loop {
+            let name = format!("{kernel}-{}-{}", set.number, tries.boots);
             let console = logs.join(format!("{name}.console"));
             let path = logs.join(format!("{name}.log"));
             let log =
                 File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+            let first = *next;
             let mut ear = Ear {
                 work: self,
                 names: &set.names,
                 kernel,
-                next: *next,
+                first,
+                next: first,
                 log,
                 running: None,
             };
             let run = Run {
                 size: Size::USUAL,
-                first_job: *next,
+                first_job: first,
                 deadline: deadline.saturating_sub(started.elapsed()),
                 console: &console,
             };
             let outcome = set.image.boot(self.cache, kernel, &run, &mut ear)?;
-            *next = ear.next;
+            let ended = ear.next - first;
             match outcome {
-                Outcome::Done => return Ok(()),
-                Outcome::NeverUp(reason) => {
-                    bail!("{reason} (console: {})", console.display())
-                }
-                Outcome::Broke(reason) => {
-                    *why = format!("{reason} (console: {})", console.display());
-                    ear.broke(why);
+                Outcome::Done => {
                     *next = ear.next;
+                    return Ok(());
+                }
+                Outcome::NeverUp(reason) => {
+                    *why = format!("{reason} (console: {})", console.display());
+                    if tries.boots == 0 {
+                        return Ok(());
+                    }
+                }
+                Outcome::Broke(mut broken) => {
+                    write!(broken.why, " (console: {})", console.display())?;
+                    ear.broke(&broken);
+                    *why = broken.why;
                 }
             }
-            if *next >= set.names.len() || started.elapsed() >= deadline {
+            *next = ear.next;
+            if *next >= set.names.len()
+                || started.elapsed() >= deadline
+                || !tries.are_left_after(ended)
+            {
                 return Ok(());
             }
             say::warn(format_args!("kernel {kernel}: {why}; booting it again"));
         }
-        Ok(())
     }
 }
 
@@ -330,6 +342,8 @@ struct Ear<'a, 'b> {
     work: &'a Work<'b>,
     names: &'a [String],
     kernel: Series,
+    /// The machine's first test.
+    first: usize,
     /// The test to come after the last that ended.
     next: usize,
     log: File,
@@ -366,12 +380,21 @@ impl Listener for Ear<'_, '_> {
 }
 
 impl Ear<'_, '_> {
-    /// The machine broke: the running test, if any, has failed of it.
-    fn broke(&mut self, why: &str) {
+    /// The machine broke. The running test has failed of it; where none ran, the machine itself has,
+    /// and the test to come is run on the next. What was at fault may have ended before.
+    fn broke(&mut self, broken: &Break) {
+        let blame = blame(broken, self.names, self.first, self.next);
         if self.running.is_some() {
-            self.record(self.next, Some(format!("the machine broke: {why}")));
+            self.record(self.next, Some(format!("the machine broke: {blame}")));
             self.next += 1;
+            return;
         }
+        let kernel = self.kernel;
+        let row = format!("a machine of {kernel} while no test ran");
+        eprintln!("    {kernel:>5}  FAILED  {row}: {blame}");
+        // The log is a help; a full disk must not turn a result.
+        writeln!(self.log, "==== {row} {blame}").ok();
+        lock(&self.work.report).host(&row, Verdict::Failed, &blame);
     }
 
     fn record(&mut self, job: usize, failure: Option<String>) {

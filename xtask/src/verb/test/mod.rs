@@ -1,5 +1,6 @@
 //! `cargo xtask test`: unit tests on this machine, the lab's in a virtual machine of each kernel.
 
+mod breaks;
 mod figures;
 mod guest;
 mod host;
