@@ -18,6 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::lived::Lived;
 use super::protocol::{BEAT, End, FIRST_JOB, Frame, INIT, Job, MODULES, PLAN, PORT, Plan, Stream};
 
 /// Modules without which there is no port.
@@ -73,7 +74,13 @@ fn run() -> Result<()> {
     for (number, job) in plan.jobs.iter().enumerate().skip(first_job()?) {
         port.send(&Frame::Start(number as u32))?;
         let end = run_job(job, &port);
+        let killed = matches!(end, End::Deadline | End::Signal(_));
         port.send(&Frame::End(end))?;
+        if killed {
+            // It has not tidied up: pins and modules are the whole machine's, and the next would
+            // fail of them.
+            break;
+        }
     }
     port.send(&Frame::Done)
 }
@@ -283,15 +290,16 @@ fn forward(
 
 /// Waits for the job, and reaps whatever else ends meanwhile: an orphan's parent is init.
 fn wait_for(job: Pid, deadline: u64, port: &Port) -> End {
-    let started = Instant::now();
+    let mut lived = Lived::default();
     loop {
+        lived.pass();
         match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(pid, status)) if pid == job => return End::Exit(status),
             Ok(WaitStatus::Signaled(pid, signal, _)) if pid == job => {
                 return End::Signal(signal as i32);
             }
             Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => {
-                if started.elapsed() > Duration::from_secs(deadline) {
+                if lived.total() > Duration::from_secs(deadline) {
                     let report = processes();
                     // The report is a help only; the deadline is said either way.
                     port.send(&Frame::Output(Stream::Err, report.into_bytes()))

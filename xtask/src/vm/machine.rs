@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result};
 use super::Run;
 use super::accel::Accel;
 use super::console::{Trouble, Watch};
+use super::lived::Lived;
 use super::protocol::{End, FIRST_JOB, Frame, PORT, Stream};
 use super::pulse::{Break, Pulse, Sign};
 use crate::fetch::kernel::Kernel;
@@ -52,7 +53,8 @@ pub(crate) trait Listener {
 /// How a machine's run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All jobs ended, each in its own way.
+    /// All jobs ended, each in its own way; or one had to be killed, and those after it are for
+    /// another machine.
     Done,
     /// The guest never said hello.
     NeverUp(String),
@@ -70,14 +72,13 @@ impl Machine<'_> {
     }
 
     fn listen(&self, qemu: &mut Qemu, listener: &mut impl Listener) -> Result<Outcome> {
-        let mut looked = Instant::now();
-        let started = looked;
+        let started = Instant::now();
+        let mut lived = Lived::default();
         let mut watch = Watch::new(self.run.console);
         let mut state = State::new(self.deadlines);
         loop {
             let frame = qemu.frames.recv_timeout(Duration::from_millis(200));
-            state.pulse.pass(looked.elapsed());
-            looked = Instant::now();
+            state.pulse.pass(lived.pass());
             match frame {
                 Ok(Ok(Frame::Done)) => return Ok(Outcome::Done),
                 Ok(Ok(frame)) => state.take(frame, listener)?,

@@ -3,6 +3,7 @@
 pub(crate) mod accel;
 pub(crate) mod console;
 pub(crate) mod guest;
+mod lived;
 pub(crate) mod machine;
 pub(crate) mod protocol;
 mod pulse;

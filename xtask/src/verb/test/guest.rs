@@ -290,15 +290,9 @@ impl Work<'_> {
             let outcome = set.image.boot(self.cache, kernel, &run, &mut ear)?;
             let ended = ear.next - first;
             match outcome {
-                Outcome::Done => {
-                    *next = ear.next;
-                    return Ok(());
-                }
+                Outcome::Done => "a test had to be killed".clone_into(why),
                 Outcome::NeverUp(reason) => {
                     *why = format!("{reason} (console: {})", console.display());
-                    if tries.boots == 0 {
-                        return Ok(());
-                    }
                 }
                 Outcome::Broke(mut broken) => {
                     write!(broken.why, " (console: {})", console.display())?;
