@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use super::protocol::BEAT;
+
 /// A guest, a processor of it, or the end of a job that is so late does not come any more. A guest that
 /// lives says so every two seconds.
 const HANG: Duration = Duration::from_secs(45);
@@ -119,14 +121,14 @@ impl<'a> Pulse<'a> {
         if let Some(seconds) = silent(self.heard) {
             return Some(Break {
                 why: format!("no sign of life for {seconds} s"),
-                began_in: self.heard.job,
+                began_in: self.began_in(self.heard),
             });
         }
         for (number, sign) in self.processors.iter().enumerate() {
             if let Some(seconds) = silent(*sign) {
                 return Some(Break {
                     why: format!("its processor {number} has run nothing for {seconds} s"),
-                    began_in: sign.job,
+                    began_in: self.began_in(*sign),
                 });
             }
         }
@@ -139,6 +141,15 @@ impl<'a> Pulse<'a> {
             ),
             began_in: Some(job),
         })
+    }
+
+    /// During which job that began of which this was the last sign: the next would have come a moment
+    /// later, and a job that began meanwhile may be the cause as well.
+    fn began_in(&self, last: Sign) -> Option<usize> {
+        match self.running {
+            Some((job, since)) if since <= last.at + BEAT * 2 => Some(job),
+            _ => last.job,
+        }
     }
 
     /// A sign that comes now.
@@ -212,6 +223,18 @@ mod tests {
         assert_eq!(after, HANG.as_secs() + 1 - 20);
         assert_eq!(hang.why, "its processor 1 has run nothing for 46 s");
         assert_eq!(hang.began_in, Some(0));
+    }
+
+    #[test]
+    fn the_one_that_began_a_moment_later_may_be_the_cause() {
+        let mut pulse = up();
+        pulse.start(0);
+        assert_eq!(seconds(&mut pulse, 2, &[0, 1]), None);
+        pulse.end();
+        assert_eq!(seconds(&mut pulse, 1, &[0]), None);
+        pulse.start(1);
+        let (_, hang) = seconds(&mut pulse, 60, &[0]).expect("noticed");
+        assert_eq!(hang.began_in, Some(1));
     }
 
     #[test]
