@@ -2,11 +2,13 @@
 //! side the test holds.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use aya::programs::tc::{NlOptions, TcAttachOptions, qdisc_add_clsact};
@@ -17,6 +19,7 @@ use lte_tests::corpus::site::{GATEWAY, MODEM, MODEM6, WAN, WAN6};
 use lte_tests::corpus::{Case, Device, Fate, Site, instructions, tap};
 use lte_tests::netns::Netns;
 use lte_tests::sysctl;
+use lte_tests::wait::{self, PATIENCE};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -31,6 +34,8 @@ use crate::verdict::comparable;
 const STAMP: usize = 4;
 /// How long a frame may take that is not there at once, ms.
 const GRACE_MS: u16 = 3;
+/// Whatever keeps pieces for a second has given them up after so long, by the same processor's clock.
+const GIVEN_UP: Duration = Duration::from_millis(1500);
 
 /// The kernel's own chatter is dropped, and what passes the modem's guard is noted, with its mark,
 /// and goes no further.
@@ -95,9 +100,12 @@ impl Rig {
                 ("ipv6/conf/all/forwarding", "1"),
                 ("ipv6/conf/default/accept_dad", "0"),
                 ("ipv6/conf/default/addr_gen_mode", "1"),
-                // A piece that waits for its datagram would meet the next case's.
-                ("ipv4/ipfrag_time", "0"),
-                ("ipv6/ip6frag_time", "0"),
+                // A piece that waits for its datagram would meet the next case's. Never 0: the kernel
+                // starts a queue's timer before it has the queue in its table (`inet_frag_create`). One
+                // that is over in between is freed and then put there, and whoever takes the namespace
+                // down frees it again, or spins on what was its lock.
+                ("ipv4/ipfrag_time", "1"),
+                ("ipv6/ip6frag_time", "1"),
             ],
         )?;
         netns.tool_with_input("nft", &["-f", "-"], OBSERVER)?;
@@ -177,13 +185,29 @@ impl Rig {
         self.drain()
     }
 
-    /// Whether pieces of IPv6 are given up with the next tick, or after a minute: a datagram that is whole
-    /// at once can lose the race with a tick.
-    pub(crate) fn give_pieces_up(&self, at_once: bool) -> Result<()> {
+    /// Waits until no piece waits for its datagram any more: it would meet the next case's. `since`: when
+    /// a piece of IPv6 was sent, of which conntrack tells nobody whether it has it yet.
+    pub(crate) fn pieces_are_given_up(&self, since: Option<Instant>) -> Result<()> {
+        wait::until(PATIENCE, "pieces to be given up", || {
+            let pending = self.netns.run(|| {
+                let four = fs::read_to_string("/proc/thread-self/net/sockstat")?;
+                let six = fs::read_to_string("/proc/thread-self/net/sockstat6")?;
+                Ok(pending(&four, "FRAG:")? + pending(&six, "FRAG6:")?)
+            })?;
+            Ok((pending == 0).then_some(()))
+        })?;
+        if let Some(since) = since {
+            thread::sleep(GIVEN_UP.saturating_sub(since.elapsed()));
+        }
+        Ok(())
+    }
+
+    /// A piece is about to be sent.
+    pub(crate) fn keep_pieces_briefly(&self) -> Result<()> {
         let key = "netfilter/nf_conntrack_frag6_timeout";
         // There where conntrack is.
         if sysctl::get(&self.netns, key).is_ok() {
-            sysctl::set(&self.netns, &[(key, if at_once { "0" } else { "60" })])?;
+            sysctl::set(&self.netns, &[(key, "1")])?;
         }
         Ok(())
     }
@@ -444,6 +468,13 @@ pub(crate) fn through_the_stack(case: &Case) -> Option<(&[u8], IpAddr)> {
         }
         _ => None,
     }
+}
+
+/// How many datagrams wait for pieces: `FRAG: inuse 1 memory 688`.
+fn pending(text: &str, family: &str) -> Result<usize> {
+    let line = text.lines().find(|line| line.starts_with(family));
+    let count = line.and_then(|line| line.split_whitespace().nth(2));
+    Ok(count.with_context(|| format!("no {family}"))?.parse()?)
 }
 
 fn udp_is_whole(packet: &[u8], header: usize, protocol: u8) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use lte_common::policy::{Class, Hook};
@@ -75,6 +75,7 @@ impl Side {
             tables: NfTables::new(&rig.netns)?,
             dirty: false,
             marking: false,
+            pieces: None,
             books: None,
             rig,
             hook,
@@ -88,6 +89,8 @@ impl Side {
             cases.iter().map(judge).collect()
         });
         stage.books_agree()?;
+        // The namespace goes without any.
+        stage.give_pieces_up()?;
         let Stage { rig, side, .. } = stage;
         rig.netns.run(|| match side.backend().remove() {
             Ok(()) => Ok(()),
@@ -123,6 +126,8 @@ struct Stage<'a> {
     dirty: bool,
     /// A rule marks what is forwarded.
     marking: bool,
+    /// The case before was of a piece: whether of IPv6, and when it was sent.
+    pieces: Option<(bool, Instant)>,
     /// What the books said last.
     books: Option<Books>,
     rig: Rig,
@@ -133,13 +138,20 @@ struct Stage<'a> {
 type Books = BTreeMap<String, (u64, u64)>;
 
 impl Stage<'_> {
+    /// None is left of the case before.
+    fn give_pieces_up(&mut self) -> Result<()> {
+        match self.pieces.take() {
+            Some((of_ipv6, sent)) => self.rig.pieces_are_given_up(of_ipv6.then_some(sent)),
+            None => Ok(()),
+        }
+    }
+
     fn judge(&mut self, case: &Case) -> Result<Verdict> {
         self.forget(case)?;
         let pieces = case.row.contains("fragments") || case.name.contains("piece");
-        self.rig.give_pieces_up(pieces)?;
+        self.give_pieces_up()?;
         if pieces {
-            // Its time is up with the next tick.
-            std::thread::sleep(Duration::from_millis(30));
+            self.rig.keep_pieces_briefly()?;
         }
         self.learn(case)?;
         // Nothing has passed since the last case but what had to be learned, which is on its way
@@ -150,6 +162,9 @@ impl Stage<'_> {
         };
         self.rig.drain()?;
         let shown = self.rig.send(case)?;
+        if pieces {
+            self.pieces = Some((is_ipv6(case), Instant::now()));
+        }
         let (fate, mark, bytes) = match self.hook {
             Hook::ModemIn => self.entered(case)?,
             Hook::ModemOut | Hook::UplinkOut => match self.rig.left(case)? {
@@ -336,6 +351,12 @@ impl Stage<'_> {
         let bytes = comparable(case, &entered.ip);
         Ok((Fate::Passed, entered.mark, bytes))
     }
+}
+
+fn is_ipv6(case: &Case) -> bool {
+    let ip = case.frame.get(case.site.device.header_len()..);
+    ip.and_then(<[u8]>::first)
+        .is_some_and(|first| first >> 4 == 6)
 }
 
 /// The books of a hook that moved. A steered packet is met by the modem's hook too.
