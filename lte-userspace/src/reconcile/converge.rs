@@ -62,6 +62,8 @@ pub struct Converger {
     /// What was wanted when all was last in place.
     wanted: Vec<Object>,
     pace: Pace,
+    /// That of the looks that leave the guard out.
+    quick_pace: Pace,
     /// Failures and warnings that hold, to say each once.
     said: BTreeSet<String>,
 }
@@ -102,6 +104,7 @@ impl Converger {
             modem_index: None,
             wanted: Vec::new(),
             pace: Pace::default(),
+            quick_pace: Pace::default(),
             said: BTreeSet::new(),
         }
     }
@@ -109,7 +112,9 @@ impl Converger {
     /// Looks and acts until nothing is left to do, or nothing more can be done now.
     pub async fn converge(&mut self, config: &Config) -> Convergence {
         let mut outcome = Convergence::default();
-        if self.settled {
+        let now = Instant::now();
+        if self.settled && self.quick_pace.wait(now).is_none() {
+            self.quick_pace.note(now);
             // Rules and routes come back without waiting for a look at the guard: they open
             // nothing, they only keep the tunnel's packets from going astray.
             if let Err(error) = self.quick_round(config).await {

@@ -1,5 +1,5 @@
-//! How often everything is looked at. Somebody who changes one thing after the other is followed at once;
-//! a storm of changes causes ten looks a second, whatever its strength.
+//! How often everything is looked at, and how often all but the guard is. Somebody who changes one thing
+//! after the other is followed at once; a storm of changes causes ten looks a second, whatever its strength.
 
 use std::time::{Duration, Instant};
 
