@@ -212,7 +212,7 @@ impl House {
         }
     }
 
-    fn last_words(&self) -> Vec<String> {
+    pub(crate) fn last_words(&self) -> Vec<String> {
         let log = self.agent.log();
         let mut words = log[log.len().saturating_sub(15)..].to_vec();
         words.extend(self.agent.whereabouts());

@@ -16,23 +16,43 @@ const TIMES: usize = 3;
 /// A modem needs as long at least to begin anew.
 pub(crate) const REPLUG: Duration = Duration::from_secs(2);
 
+/// What the agent says when it has nothing left to do, with a modem and without one.
+const IN_PLACE: &str = "the datapath is in place";
+const ALONE: &str = "waiting for the modem";
+
+/// How often the agent has said so.
+fn said(house: &House, words: &str) -> usize {
+    let log = house.agent.log();
+    log.iter().filter(|line| line.contains(words)).count()
+}
+
 pub(crate) fn closed_first(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
     let lab = &house.scene.lab;
     let mut times = Vec::new();
     for _ in 0..TIMES {
+        let before = said(&house, ALONE);
         lab.unplug_modem("modem")?;
         thread::sleep(REPLUG);
+        // A guard that was on its way to the old one goes by the name, and may be at the new one before
+        // anything else is: nothing is under way any more.
+        wait::until(PATIENCE, "the agent to be done without a modem", || {
+            Ok((said(&house, ALONE) > before).then_some(()))
+        })?;
         // What is there of the guard after that is not taken for the new modem's.
         wait::until(PATIENCE, "the guard to be without a modem", || {
             let guard = lab.router.run(|| house.eyes.see(Aspect::Guard))?;
             Ok((guard != house.usual(Aspect::Guard)?).then_some(()))
         })?;
+        let before = said(&house, IN_PLACE);
         let begun = Instant::now();
         lab.plug_modem("modem")?;
         times.push(closed(&house, begun)?.as_millis());
         house.all_in_place(PATIENCE)?;
         house.lead_to_the_modem("modem")?;
+        wait::until(PATIENCE, "the agent to say that all is in place", || {
+            Ok((said(&house, IN_PLACE) > before).then_some(()))
+        })?;
     }
     times.sort_unstable();
     figure(
@@ -58,7 +78,11 @@ fn closed(house: &House, begun: Instant) -> Result<Duration> {
             if closed {
                 return Ok(begun.elapsed());
             }
-            ensure!(!guarded, "the guard is there, and the modem was not closed");
+            ensure!(
+                !guarded,
+                "the guard is there, and the modem was not closed; the agent said: {:#?}",
+                house.last_words()
+            );
             ensure!(begun.elapsed() < PATIENCE, "the modem is not closed");
         }
     })
