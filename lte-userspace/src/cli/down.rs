@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::agent::all_done;
 use super::{Common, block_on, machine};
 use crate::backend::select;
 use crate::kernel::Kernel;
 use crate::reconcile::take_down;
-use crate::state::{Before, Lock, LockError};
+use crate::state::{Before, Holder, Lock, LockError};
 
-/// How long an agent that runs may take to take everything down.
-const PATIENCE: Duration = Duration::from_secs(15);
+/// How long an agent that runs may take to take everything down: several calls of nft that come to their
+/// deadline are among it.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is said that it is waited for.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// Take everything down, and put back what was changed
 ///
@@ -40,7 +42,7 @@ impl Down {
         }
         all_done(&failed)?;
         match done {
-            0 if interrupted.is_none() => println!("nothing was up"),
+            0 if !interrupted => println!("nothing was up"),
             _ => println!("everything is down"),
         }
         Ok(())
@@ -50,30 +52,40 @@ impl Down {
 /// What cannot be put back without the record.
 const NO_RECORD: &str = "how the modem was found is not on record (the run directory was emptied): its address, its being up and its sysctls were left as they are";
 
-/// Takes the lock; an agent that holds it is interrupted and waited for; its number
-/// is returned, too.
-fn take_over(common: &Common) -> anyhow::Result<(Lock, Option<i32>)> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut interrupted = None;
+/// Takes the lock; an agent that holds it is interrupted and waited for. Returns whether there was one.
+fn take_over(common: &Common) -> anyhow::Result<(Lock, bool)> {
+    let run = &common.dirs.run;
+    let mut asked: Option<(Holder, Instant)> = None;
+    let mut said = Instant::now();
     loop {
-        match Lock::take(&common.dirs.run) {
-            Ok(lock) => return Ok((lock, interrupted)),
-            Err(LockError::Held { pid: Some(number) }) => {
-                if Instant::now() > deadline {
+        let holder = match Lock::take(run) {
+            Ok(lock) => return Ok((lock, asked.is_some())),
+            Err(LockError::Held(holder)) => holder,
+            Err(error) => return Err(error.into()),
+        };
+        match asked {
+            Some((known, since)) if known == holder => {
+                let waited = since.elapsed();
+                if waited > PATIENCE {
                     bail!(
-                        "the running agent (pid {number}) does not end: kill it (kill -9 {number}) and try again"
+                        "the running agent{} was asked to end {} s ago and is running still: its log says what it waits for; end it by what has started it (sudo systemctl stop lte-backup) and try again",
+                        holder.suffix(),
+                        waited.as_secs()
                     );
                 }
-                if interrupted != Some(number) {
-                    let pid = Pid::from_raw(number).context("the lock names no process")?;
-                    kill_process(pid, Signal::INT).with_context(|| {
-                        format!("interrupting the running agent (pid {number})")
-                    })?;
-                    interrupted = Some(number);
+                if said.elapsed() > PROGRESS {
+                    said = Instant::now();
+                    log::info!("waiting for the running agent{}", holder.suffix());
                 }
-                std::thread::sleep(Duration::from_millis(50));
             }
-            Err(error) => return Err(error.into()),
+            _ => {
+                if holder.interrupt(run)? {
+                    said = Instant::now();
+                    asked = Some((holder, said));
+                    log::info!("asked the running agent{} to end", holder.suffix());
+                }
+            }
         }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }

@@ -83,7 +83,7 @@ impl Status {
 }
 
 fn gather(common: &Common) -> anyhow::Result<Report> {
-    let holder = Lock::holder(&common.dirs.run);
+    let holder = Lock::holder(&common.dirs.run)?;
     let before = Before::load(&common.dirs.run)?;
     let observed = block_on(async {
         let kernel = Kernel::open()?;
@@ -105,7 +105,9 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
     Ok(Report {
         agent: AgentReport {
             running: holder.is_some(),
-            pid: holder.flatten(),
+            pid: holder
+                .and_then(|holder| holder.pid)
+                .map(|pid| pid.as_raw_nonzero().get()),
         },
         tunnel: observed
             .links

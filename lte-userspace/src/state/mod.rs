@@ -7,11 +7,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 mod before;
+mod earlier;
 mod lock;
 mod memory;
 
 pub use before::{Before, InterfaceBefore, Record};
-pub use lock::{Lock, LockError};
+pub use lock::{Holder, Lock, LockError};
 pub use memory::{Memory, free_port};
 
 /// The agent's two directories.

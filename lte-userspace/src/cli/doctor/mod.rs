@@ -74,14 +74,15 @@ fn examine(common: &Common) -> Vec<Finding> {
         findings.push(Finding::fault("rights", error.to_string()));
         return findings;
     }
-    let running = Lock::holder(&common.dirs.run).is_some();
-    findings.push(if running {
-        Finding::ok("agent", "it is running")
-    } else {
-        Finding::warning(
+    let holder = Lock::holder(&common.dirs.run);
+    let running = matches!(holder, Ok(Some(_)));
+    findings.push(match holder {
+        Ok(Some(_)) => Finding::ok("agent", "it is running"),
+        Ok(None) => Finding::warning(
             "agent",
             "it is not running: what others undo is not put back; start it (sudo systemctl start lte-backup)",
-        )
+        ),
+        Err(error) => Finding::fault("agent", error.to_string()),
     });
     findings.push(platform::wireguard());
     findings.extend(platform::second_net());

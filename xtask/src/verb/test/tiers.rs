@@ -8,7 +8,13 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 4] = ["doctor::", "ipv6::tunnel::", "nft_ruleset::", "redirects::"];
+const ON_THE_ENDS: [&str; 5] = [
+    "doctor::",
+    "ipv6::tunnel::",
+    "lock::",
+    "nft_ruleset::",
+    "redirects::",
+];
 
 /// What runs on the oldest kernel only, where programs know least of devices and packets.
 const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
