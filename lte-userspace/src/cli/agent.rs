@@ -9,7 +9,7 @@ use crate::config::Config;
 use crate::kernel::Kernel;
 use crate::kernel::link::Found;
 use crate::notify::Notifier;
-use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, chosen_port};
+use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, settled_port};
 use crate::state::{Before, Lock, Memory};
 
 pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
@@ -37,7 +37,7 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         common.dirs.create()?;
         let lock = Lock::take(&common.dirs.run)?;
         let memory = Memory::new(&common.dirs.state);
-        let listen_port = listen_port(&observed, &config, &memory)?;
+        let listen_port = settled_port(&observed, &config, &memory)?;
         let agent = Agent {
             converger: Converger::new(kernel, backend, before, listen_port),
             config,
@@ -56,24 +56,6 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
 
 /// What is lost with the record.
 const UNRECORDED: &str = "a datapath of an earlier run is up, but how things were found is not on record (the run directory was emptied): `down` will leave the modem's address, its being up and its sysctls as they are now";
-
-/// The config's port, else that of a tunnel of ours that is up already, else the one that was
-/// chosen earlier or is chosen now.
-fn listen_port(observed: &Observed, config: &Config, memory: &Memory) -> anyhow::Result<u16> {
-    if let Some(port) = config.tunnel.listen_port {
-        return Ok(port);
-    }
-    let ours = observed
-        .link(&config.tunnel.interface)
-        .is_some_and(Found::is_our_tunnel);
-    match &observed.device {
-        Some(device) if ours && device.listen_port != 0 => {
-            memory.keep_listen_port(device.listen_port)?;
-            Ok(device.listen_port)
-        }
-        _ => chosen_port(memory),
-    }
-}
 
 /// Fails with everything that could not be taken down.
 pub(super) fn all_done(failed: &[Failure]) -> anyhow::Result<()> {

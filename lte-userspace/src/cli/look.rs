@@ -2,14 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::Context as _;
-
 use super::{Common, block_on};
 use crate::backend::Backend;
 use crate::config::{Config, Endpoint};
+use crate::desired::NO_PORT;
 use crate::kernel::Kernel;
-use crate::reconcile::{Inputs, View};
-use crate::state::{Before, Memory, free_port};
+use crate::reconcile::{Inputs, Observed, View, listen_port};
+use crate::state::{Before, Memory};
 
 /// What is there, what is to be there, and what the agent itself would find out or choose.
 #[derive(Debug)]
@@ -18,6 +17,9 @@ pub(super) struct Look {
     /// One line each.
     pub(super) notes: Vec<String>,
 }
+
+/// Whoever only looks chooses nothing.
+const NOT_YET_CHOSEN: &str = "tunnel.listen_port is left out, and none is chosen yet: the first start chooses one and keeps it";
 
 /// Looks. The first backend is the one that is to keep the guard, the others are all the others.
 pub(super) fn look(
@@ -28,20 +30,6 @@ pub(super) fn look(
     let memory = Memory::new(&common.dirs.state);
     let before = Before::load(&common.dirs.run)?;
     let mut notes = Vec::new();
-    let listen_port = match config.tunnel.listen_port {
-        Some(port) => port,
-        None => {
-            if let Some(port) = memory.listen_port()? {
-                port
-            } else {
-                let port = free_port().context("looking for a free UDP port")?;
-                notes.push(format!(
-                    "tunnel.listen_port is left out: the kernel chooses one at the first start, {port} stands for it here"
-                ));
-                port
-            }
-        }
-    };
     let known = memory.endpoints()?;
     let resolved: BTreeMap<Endpoint, _> = config
         .tunnel
@@ -55,14 +43,21 @@ pub(super) fn look(
         })
         .collect();
     let view = block_on(async {
+        let kernel = Kernel::open()?;
+        let tunnel = Some(config.tunnel.interface.as_str());
+        let observed = Observed::look(&kernel, tunnel, |_| BTreeSet::new()).await?;
+        let listen_port = listen_port(&observed, config, &memory)?;
+        if listen_port.is_none() {
+            notes.push(NOT_YET_CHOSEN.to_owned());
+        }
         let inputs = Inputs {
             config,
             record: &before.record,
-            listen_port,
+            listen_port: listen_port.unwrap_or(NO_PORT),
             resolved: &resolved,
             resting: BTreeSet::new(),
         };
-        Ok(View::new(&Kernel::open()?, backends, inputs).await?)
+        Ok(View::new(&kernel, backends, inputs).await?)
     })?;
     Ok(Look { view, notes })
 }

@@ -14,7 +14,7 @@ mod object;
 mod tests;
 
 pub use object::{
-    Address, Admin, Backstop, Device, Family, Link, Peer, Route, Rule, Sysctl, SysctlKey,
+    Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Route, Rule, Sysctl, SysctlKey,
 };
 
 /// The port rule's place among the rules.

@@ -218,7 +218,8 @@ impl fmt::Display for Device {
         write!(
             f,
             "wireguard {} private-key (hidden) listen-port {} fwmark off",
-            self.interface, self.listen_port
+            self.interface,
+            port(self.listen_port)
         )
     }
 }
@@ -291,12 +292,42 @@ impl fmt::Display for Rule {
         if self.local {
             f.write_str(" iif lo")?;
         }
-        if let Some(port) = self.udp_source_port {
-            write!(f, " ipproto udp sport {port}")?;
+        if let Some(source) = self.udp_source_port {
+            write!(f, " ipproto udp sport {}", port(source))?;
         }
         if let Some((mark, mask)) = self.mark {
             write!(f, " fwmark {mark:#x}/{mask:#x}")?;
         }
         write!(f, " lookup {}", self.table)
+    }
+}
+
+/// A port's place where none is chosen yet. The agent never has it.
+pub const NO_PORT: u16 = 0;
+
+/// A port in words.
+fn port(port: u16) -> String {
+    match port {
+        NO_PORT => "<chosen at the first start>".to_owned(),
+        port => port.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_nobody_has_chosen_is_not_shown_as_a_number() {
+        let mut device = Device {
+            interface: "wg-lte".to_owned(),
+            private_key: PrivateKey::from_bytes([1; 32]),
+            listen_port: 51820,
+        };
+        let shown = "wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off";
+        assert_eq!(device.to_string(), shown);
+        device.listen_port = NO_PORT;
+        let shown = shown.replace("51820", "<chosen at the first start>");
+        assert_eq!(device.to_string(), shown);
     }
 }

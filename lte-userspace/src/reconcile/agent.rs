@@ -10,13 +10,14 @@ use super::apply::Failure;
 use super::converge::{Convergence, Converger};
 use super::events::{Events, Heard};
 use super::permits;
+use super::port;
 use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
 use crate::backend::select;
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
 use crate::notify::Notifier;
-use crate::state::{Lock, Memory, free_port};
+use crate::state::{Lock, Memory};
 
 /// After an event, how long to wait for more of the same burst, and how long at most.
 const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
@@ -222,11 +223,11 @@ impl Agent {
         let config = Config::load(&self.path)?;
         let selected = select::select(self.backend.unwrap_or(config.backend))?;
         let kind = selected.backend.kind();
-        self.converger.listen_port = match config.tunnel.listen_port {
-            Some(port) => port,
-            None if self.config.tunnel.listen_port.is_none() => self.converger.listen_port,
-            None => chosen_port(&self.memory)?,
-        };
+        match config.tunnel.listen_port {
+            Some(port) => self.converger.listen_port = port,
+            // The one that the tunnel has goes on.
+            None => port::keep(&self.memory, self.converger.listen_port)?,
+        }
         // What another one keeps until now goes when this one's guard is in place.
         if self.converger.kind() != kind {
             self.converger.backends = vec![selected.backend];
@@ -260,16 +261,6 @@ impl Agent {
         self.notifier.send("STOPPING=1");
         Ending::Left
     }
-}
-
-/// The port that was chosen earlier, or one that is chosen and kept now.
-pub fn chosen_port(memory: &Memory) -> anyhow::Result<u16> {
-    if let Some(port) = memory.listen_port()? {
-        return Ok(port);
-    }
-    let port = free_port()?;
-    memory.keep_listen_port(port)?;
-    Ok(port)
 }
 
 /// Waits until a burst of events is over, or has gone on for long enough.
