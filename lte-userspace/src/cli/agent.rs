@@ -37,6 +37,7 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         common.dirs.create()?;
         let lock = Lock::take(&common.dirs.run)?;
         let memory = Memory::new(&common.dirs.state);
+        memory.set_aside_what_is_bad();
         let listen_port = settled_port(&observed, &config, &memory)?;
         let agent = Agent {
             converger: Converger::new(kernel, backend, before, listen_port),

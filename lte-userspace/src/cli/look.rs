@@ -30,7 +30,7 @@ pub(super) fn look(
     let memory = Memory::new(&common.dirs.state);
     let before = Before::load(&common.dirs.run)?;
     let mut notes = Vec::new();
-    let known = memory.endpoints()?;
+    let known = memory.endpoints();
     let resolved: BTreeMap<Endpoint, _> = config
         .tunnel
         .peers
@@ -46,7 +46,7 @@ pub(super) fn look(
         let kernel = Kernel::open()?;
         let tunnel = Some(config.tunnel.interface.as_str());
         let observed = Observed::look(&kernel, tunnel, |_| BTreeSet::new()).await?;
-        let listen_port = listen_port(&observed, config, &memory)?;
+        let listen_port = listen_port(&observed, config, &memory);
         if listen_port.is_none() {
             notes.push(NOT_YET_CHOSEN.to_owned());
         }

@@ -155,13 +155,7 @@ impl Agent {
 
     /// Takes the last good addresses of the names from earlier runs.
     fn recall(&mut self) {
-        let known = match self.memory.endpoints() {
-            Ok(known) => known,
-            Err(error) => {
-                log::warn!("{error}");
-                return;
-            }
-        };
+        let known = self.memory.endpoints();
         for peer in &self.config.tunnel.peers {
             if let Some(address) = known.get(&peer.endpoint.to_string())
                 && self.config.modem.speaks(address.ip())

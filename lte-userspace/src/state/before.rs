@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Kind;
 
-use super::{StateError, read, remove, replace};
+use super::{StateError, file};
 
 /// The record, and where it is kept.
 #[derive(Debug, Clone)]
@@ -62,9 +62,8 @@ impl Before {
     pub fn load(run: &Path) -> Result<Self, StateError> {
         let path = run.join("before.json");
         let world = world();
-        let saved = read(&path)?
-            .and_then(|text| serde_json::from_str::<Record>(&text).ok())
-            .filter(|record| record.world == world);
+        let parse = |text: &str| serde_json::from_str::<Record>(text).ok();
+        let saved = file::read(&path, parse).filter(|record| record.world == world);
         let fresh = Record {
             world,
             ..Record::default()
@@ -82,7 +81,7 @@ impl Before {
         if self.record != self.saved {
             let text = serde_json::to_string_pretty(&self.record)
                 .map_err(|error| StateError::new("writing", &self.path)(error.into()))?;
-            replace(&self.path, &text)?;
+            file::replace(&self.path, &text)?;
             self.saved = self.record.clone();
         }
         Ok(())
@@ -90,7 +89,7 @@ impl Before {
 
     /// Forgets everything: all is as it was found.
     pub fn forget(&mut self) -> Result<(), StateError> {
-        remove(&self.path)?;
+        file::forget(&self.path)?;
         self.record = Record {
             world: std::mem::take(&mut self.record.world),
             ..Record::default()

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use super::{StateError, read, replace};
+use super::{StateError, file};
 
 /// The state directory's files.
 #[derive(Debug, Clone)]
@@ -20,25 +20,33 @@ impl Memory {
         }
     }
 
+    /// Sets aside what cannot be read, before anything is written: the commands that only look leave it.
+    pub fn set_aside_what_is_bad(&self) {
+        file::set_aside(&self.port_file(), parse_port);
+        file::set_aside(&self.endpoints_file(), parse_endpoints);
+    }
+
     /// The UDP port that was chosen earlier, host byte order.
-    pub fn listen_port(&self) -> Result<Option<u16>, StateError> {
-        let text = read(&self.directory.join("listen-port"))?;
-        Ok(text
-            .and_then(|text| text.trim().parse().ok())
-            .filter(|port| *port != 0))
+    pub fn listen_port(&self) -> Option<u16> {
+        file::read(&self.port_file(), parse_port)
     }
 
     /// Keeps the chosen port.
     pub fn keep_listen_port(&self, port: u16) -> Result<(), StateError> {
-        replace(&self.directory.join("listen-port"), &format!("{port}\n"))
+        file::replace(&self.port_file(), &format!("{port}\n"))
     }
 
     /// The last good address of each endpoint name (`name:port`).
-    pub fn endpoints(&self) -> Result<BTreeMap<String, SocketAddr>, StateError> {
-        let text = read(&self.directory.join("endpoints.json"))?;
-        Ok(text
-            .and_then(|text| serde_json::from_str(&text).ok())
-            .unwrap_or_default())
+    pub fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
+        file::read(&self.endpoints_file(), parse_endpoints).unwrap_or_default()
+    }
+
+    fn port_file(&self) -> PathBuf {
+        self.directory.join("listen-port")
+    }
+
+    fn endpoints_file(&self) -> PathBuf {
+        self.directory.join("endpoints.json")
     }
 
     /// Keeps them.
@@ -46,11 +54,19 @@ impl Memory {
         &self,
         endpoints: &BTreeMap<String, SocketAddr>,
     ) -> Result<(), StateError> {
-        let path = self.directory.join("endpoints.json");
+        let path = self.endpoints_file();
         let text = serde_json::to_string_pretty(endpoints)
             .map_err(|error| StateError::new("writing", &path)(error.into()))?;
-        replace(&path, &text)
+        file::replace(&path, &text)
     }
+}
+
+fn parse_port(text: &str) -> Option<u16> {
+    text.trim().parse().ok().filter(|port| *port != 0)
+}
+
+fn parse_endpoints(text: &str) -> Option<BTreeMap<String, SocketAddr>> {
+    serde_json::from_str(text).ok()
 }
 
 /// A UDP port that is free in both families now, as the kernel chooses it. The guard must know it
@@ -78,17 +94,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn addresses_outlive_an_empty_file() {
+        let directory = std::env::temp_dir().join(format!("lte-names-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let memory = Memory::new(&directory);
+        let known = |address: &str| {
+            let name = "vpn.example.org:51820".to_owned();
+            BTreeMap::from([(name, address.parse::<SocketAddr>().unwrap())])
+        };
+        memory.keep_endpoints(&known("192.0.2.1:51820")).unwrap();
+        memory.keep_endpoints(&known("192.0.2.2:51820")).unwrap();
+        std::fs::write(directory.join("endpoints.json"), "").unwrap();
+        assert_eq!(memory.endpoints(), known("192.0.2.1:51820"));
+        memory.set_aside_what_is_bad();
+        assert_eq!(memory.endpoints(), known("192.0.2.1:51820"));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
     fn a_port_is_kept() {
         let directory = std::env::temp_dir().join(format!("lte-memory-{}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let memory = Memory::new(&directory);
-        assert_eq!(memory.listen_port().unwrap(), None);
+        assert_eq!(memory.listen_port(), None);
         let port = free_port().unwrap();
         assert_ne!(port, 0);
         memory.keep_listen_port(port).unwrap();
-        assert_eq!(memory.listen_port().unwrap(), Some(port));
+        assert_eq!(memory.listen_port(), Some(port));
         std::fs::write(directory.join("listen-port"), "nonsense").unwrap();
-        assert_eq!(memory.listen_port().unwrap(), None);
+        assert_eq!(memory.listen_port(), None);
+        memory.set_aside_what_is_bad();
+        assert!(directory.join("listen-port.bad").exists());
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

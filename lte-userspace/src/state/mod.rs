@@ -1,13 +1,14 @@
 //! What the agent keeps on disk: for this boot in the run directory, for good in the state
 //! directory.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 mod before;
 mod earlier;
+mod file;
 mod lock;
 mod memory;
 
@@ -58,32 +59,5 @@ impl Dirs {
                 .map_err(StateError::new("creating directory", path))?;
         }
         Ok(())
-    }
-}
-
-/// Replaces a file as a whole, so that a reader, or the next run after a crash, sees the old
-/// content or the new one.
-fn replace(path: &Path, content: &str) -> Result<(), StateError> {
-    let beside = path.with_extension("new");
-    fs::write(&beside, content).map_err(StateError::new("writing", &beside))?;
-    fs::rename(&beside, path).map_err(StateError::new("replacing", path))
-}
-
-/// A file's content; `None` where there is none.
-fn read(path: &Path) -> Result<Option<String>, StateError> {
-    match fs::read_to_string(path) {
-        Ok(content) => Ok(Some(content)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(StateError::new("reading", path)(error)),
-    }
-}
-
-/// Removes a file that may be gone already.
-fn remove(path: &Path) -> Result<(), StateError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StateError::new("removing", path)(error))
-        }
-        _ => Ok(()),
     }
 }

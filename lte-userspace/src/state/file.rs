@@ -1,0 +1,159 @@
+//! Files that outlive a power cut.
+//!
+//! A file is replaced as a whole: written beside, synced, renamed, and its directory synced, so that at any
+//! moment there is the old content or the new one. The content before is kept beside, as a second name of the old
+//! file: where a file system has lost the newer one after all, or somebody has emptied it, that is read. What
+//! cannot be read is never silently nothing: it is said, and kept for whoever wants to look.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+
+use super::StateError;
+
+/// A file with more in its name.
+fn beside(path: &Path, more: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(more);
+    name.into()
+}
+
+fn fresh(path: &Path) -> PathBuf {
+    beside(path, ".new")
+}
+
+fn before(path: &Path) -> PathBuf {
+    beside(path, ".old")
+}
+
+/// Replaces a file's content.
+pub(super) fn replace(path: &Path, content: &str) -> Result<(), StateError> {
+    replace_by(path, content, &mut |_| Ok(()))
+}
+
+/// The steps of a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    Created,
+    Written,
+    Synced,
+    Kept,
+    Renamed,
+}
+
+/// Replaces a file's content; `passed` hears of each step that is done, and may have it end there.
+fn replace_by(
+    path: &Path,
+    content: &str,
+    passed: &mut dyn FnMut(At) -> io::Result<()>,
+) -> Result<(), StateError> {
+    let new = fresh(path);
+    // What a power cut has left, or somebody has planted.
+    remove(&new)?;
+    let write = |passed: &mut dyn FnMut(At) -> io::Result<()>| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&new)?;
+        passed(At::Created)?;
+        file.write_all(content.as_bytes())?;
+        passed(At::Written)?;
+        file.sync_all()?;
+        passed(At::Synced)
+    };
+    write(passed).map_err(StateError::new("writing", &new))?;
+    let old = before(path);
+    // One that is whole stays, where what would take its place is not.
+    if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
+        remove(&old)?;
+        // Without a second name it is replaced all the same: some file systems have none.
+        drop(fs::hard_link(path, &old));
+    }
+    let rename = |passed: &mut dyn FnMut(At) -> io::Result<()>| {
+        passed(At::Kept)?;
+        fs::rename(&new, path)?;
+        passed(At::Renamed)?;
+        match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    rename(passed).map_err(StateError::new("replacing", path))
+}
+
+/// A file's content, as `parse` understands it, else the content before it; `None` where there is neither.
+/// What cannot be read or understood is said.
+pub(super) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let mut lost = false;
+    for path in [path.to_owned(), before(path)] {
+        match one(&path, &parse) {
+            Ok(None) => {}
+            Ok(content) => {
+                if lost {
+                    log::warn!("{} is used in its place", path.display());
+                }
+                return content;
+            }
+            Err(why) => {
+                lost = true;
+                log::warn!("{}: {why}", path.display());
+            }
+        }
+    }
+    None
+}
+
+/// Sets a file aside that cannot be read or understood, before it is replaced.
+pub(super) fn set_aside<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
+    let Err(why) = one(path, &parse) else {
+        return;
+    };
+    let bad = beside(path, ".bad");
+    match fs::rename(path, &bad) {
+        Ok(()) => log::warn!("{}: {why}; kept as {}", path.display(), bad.display()),
+        Err(error) => log::warn!("{}: {why}; it stays: {error}", path.display()),
+    }
+}
+
+fn one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.to_string()),
+    };
+    if text.is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    parse(&text)
+        .map(Some)
+        .ok_or_else(|| "it cannot be understood".to_owned())
+}
+
+/// Removes a file that may be gone already.
+fn remove(path: &Path) -> Result<(), StateError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(StateError::new("removing", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a file with all that is kept beside it.
+pub(super) fn forget(path: &Path) -> Result<(), StateError> {
+    // The older one first, or it would stand for the newer.
+    for file in [before(path), fresh(path), path.to_owned()] {
+        remove(&file)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[path = "file_tests.rs"]
+mod tests;

@@ -1,0 +1,129 @@
+#![expect(clippy::unwrap_used, reason = "a test's own files are there")]
+
+use super::*;
+
+/// A directory of a test's own.
+struct Place(PathBuf);
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("lte-file-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("kept")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).unwrap();
+    }
+}
+
+/// Content is a number with a mark at its end, so that a part of it is none.
+fn parse(text: &str) -> Option<u32> {
+    text.strip_suffix('.')?.parse().ok()
+}
+
+const STEPS: [At; 5] = [At::Created, At::Written, At::Synced, At::Kept, At::Renamed];
+
+/// What a file of which not all was synced may be after a power cut.
+#[derive(Clone, Copy, Debug)]
+enum Left {
+    Whole,
+    Part,
+    Empty,
+    Gone,
+}
+
+const LEFT: [Left; 4] = [Left::Whole, Left::Part, Left::Empty, Left::Gone];
+
+impl Left {
+    fn make(self, path: &Path) {
+        let Ok(text) = fs::read_to_string(path) else {
+            return;
+        };
+        match self {
+            Self::Whole => {}
+            // In place, as it happens to the file and not to its name.
+            Self::Part => fs::write(path, &text[..text.len().saturating_sub(1)]).unwrap(),
+            Self::Empty => fs::write(path, "").unwrap(),
+            Self::Gone => fs::remove_file(path).unwrap(),
+        }
+    }
+}
+
+fn cut(path: &Path, content: &str, at: At) {
+    let ended = replace_by(path, content, &mut |passed| {
+        if passed == at {
+            return Err(io::Error::other("the power is cut"));
+        }
+        Ok(())
+    });
+    assert!(ended.is_err());
+}
+
+#[test]
+fn whatever_moment_the_power_is_cut_at_the_old_content_is_there_or_the_new() {
+    for at in STEPS {
+        for left in LEFT {
+            let place = Place::new("cut");
+            let path = place.file();
+            replace(&path, "1.").unwrap();
+            replace(&path, "2.").unwrap();
+            cut(&path, "3.", at);
+            // What is not synced yet lies beside, under a name that nobody reads.
+            left.make(&fresh(&path));
+            let wanted = if at == At::Renamed { 3 } else { 2 };
+            assert_eq!(read(&path, parse), Some(wanted), "{at:?}, {left:?}");
+            replace(&path, "4.").unwrap();
+            assert_eq!(read(&path, parse), Some(4), "{at:?}, {left:?}");
+        }
+    }
+}
+
+#[test]
+fn a_file_system_that_lost_the_newest_has_the_one_before() {
+    for left in [Left::Part, Left::Empty, Left::Gone] {
+        let place = Place::new("lost");
+        let path = place.file();
+        replace(&path, "1.").unwrap();
+        replace(&path, "2.").unwrap();
+        left.make(&path);
+        assert_eq!(read(&path, parse), Some(1), "{left:?}");
+        set_aside(&path, parse);
+        assert_eq!(read(&path, parse), Some(1), "{left:?}");
+        let aside = beside(&path, ".bad").exists();
+        assert_eq!(aside, !matches!(left, Left::Gone), "{left:?}");
+        // The one before is not lost by the next.
+        replace(&path, "3.").unwrap();
+        Left::Empty.make(&path);
+        assert_eq!(read(&path, parse), Some(1), "{left:?}");
+    }
+}
+
+#[test]
+fn a_link_that_somebody_has_planted_is_not_followed() {
+    let place = Place::new("link");
+    let (path, elsewhere) = (place.file(), place.0.join("elsewhere"));
+    fs::write(&elsewhere, "theirs").unwrap();
+    std::os::unix::fs::symlink(&elsewhere, fresh(&path)).unwrap();
+    replace(&path, "1.").unwrap();
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
+    assert_eq!(read(&path, parse), Some(1));
+}
+
+#[test]
+fn what_is_forgotten_does_not_come_back() {
+    let place = Place::new("forget");
+    let path = place.file();
+    replace(&path, "1.").unwrap();
+    replace(&path, "2.").unwrap();
+    forget(&path).unwrap();
+    assert_eq!(read(&path, parse), None);
+    assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
+    forget(&path).unwrap();
+}
