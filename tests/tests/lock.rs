@@ -37,8 +37,13 @@ impl Nobody {
                 match File::open(file) {
                     Ok(file) => {
                         // SAFETY: both calls take a descriptor that is open, and no memory.
-                        let held = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
-                        Errno::result(held)?;
+                        let held =
+                            unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
+                        match Errno::result(held) {
+                            // Another one of nobody's has it.
+                            Ok(_) | Err(Errno::EWOULDBLOCK) => {}
+                            Err(error) => return Err(error.into()),
+                        }
                         // SAFETY: as above.
                         Errno::result(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFD, 0) })?;
                         std::mem::forget(file);
