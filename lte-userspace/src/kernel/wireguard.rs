@@ -39,7 +39,7 @@ pub struct FoundPeer {
     pub allowed_ips: Vec<Cidr>,
     /// After how much silence a keepalive is sent; zero: never.
     pub keepalive: Duration,
-    /// When the last handshake was made.
+    /// When the last handshake was made, by the wall clock of that time.
     pub handshake: Option<SystemTime>,
     /// Bytes received, of WireGuard's own packets without their IP and UDP headers.
     pub received: u64,
@@ -56,14 +56,6 @@ impl Found {
                 .private_key
                 .as_ref()
                 .is_some_and(|key| clamped(key) == clamped(&want.private_key))
-    }
-
-    /// Whether a peer's last handshake is younger than an age.
-    pub fn heard(&self, key: &PublicKey, age: Duration, now: SystemTime) -> bool {
-        self.peers
-            .get(key)
-            .and_then(|peer| now.duration_since(peer.handshake?).ok())
-            .is_some_and(|passed| passed < age)
     }
 
     /// Whether a peer is as desired. An endpoint that is not known is not compared.

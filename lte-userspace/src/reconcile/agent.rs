@@ -1,7 +1,7 @@
 //! The agent: brings the datapath up, and keeps it so until a signal ends it.
 
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
@@ -9,6 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
 use super::apply::Failure;
 use super::converge::{Convergence, Converger};
 use super::events::{Events, Heard};
+use super::hearing::Moment;
 use super::permits;
 use super::port;
 use super::resolve::{Resolved, Resolver, Word};
@@ -162,7 +163,7 @@ impl Agent {
             {
                 self.converger
                     .endpoints
-                    .recall(&peer.endpoint, *address, SystemTime::now());
+                    .recall(&peer.endpoint, *address, Moment::now());
             }
         }
     }
@@ -179,8 +180,9 @@ impl Agent {
 
     /// Takes an answer over. Returns whether anything changed.
     fn learn(&mut self, answer: &Resolved) -> bool {
+        self.converger.hear_peers(&self.config);
         let endpoints = &mut self.converger.endpoints;
-        let now = SystemTime::now();
+        let now = Moment::now();
         let Some(address) = endpoints.hear(&answer.endpoint, &answer.addresses, now) else {
             return false;
         };

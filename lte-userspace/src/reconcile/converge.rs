@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::apply::{apply, rests_on_the_guard};
 use super::endpoints::Endpoints;
 use super::glance;
+use super::hearing::{Hearing, Moment};
 use super::observe::Observed;
 use super::pace::Pace;
 use super::patience::Patience;
@@ -49,6 +50,8 @@ pub struct Converger {
     pub listen_port: u16,
     /// What endpoint names are known to mean.
     pub(super) endpoints: Endpoints,
+    /// When the peers were last heard.
+    pub(super) hearing: Hearing,
     /// Whether what other backends have left is still to be looked for, when all else is done.
     pub look_for_strangers: bool,
     repairs: Repairs,
@@ -95,6 +98,7 @@ impl Converger {
             before,
             listen_port,
             endpoints: Endpoints::default(),
+            hearing: Hearing::default(),
             look_for_strangers: true,
             repairs: Repairs::default(),
             patience: Patience::default(),
@@ -170,15 +174,28 @@ impl Converger {
         }
         let device = wireguard::read(&config.tunnel.interface).map_err(ViewError::from);
         let as_wanted = device.and_then(|device| {
-            let (now, clock) = (Instant::now(), SystemTime::now());
-            self.endpoints.look(&config.tunnel.peers, &device, clock);
-            let changed = self.patience.consider(&config.tunnel, &device, now, clock);
+            let (now, moment) = (Instant::now(), Moment::now());
+            let (tunnel, hearing) = (&config.tunnel, &mut self.hearing);
+            hearing.look(&device, moment, SystemTime::now());
+            self.endpoints.look(&tunnel.peers, hearing, moment);
+            let changed = self.patience.consider(tunnel, hearing, (now, moment));
             let keeper = self.backends.first_mut();
             Ok(!changed && glance::as_wanted(&self.wanted, &device, keeper)?)
         });
         as_wanted
             .inspect_err(|error| log::debug!("{}", chain(error)))
             .map_or(true, |as_wanted| !as_wanted)
+    }
+
+    /// Looks whether the peers were heard, so that what is heard next was heard later than now.
+    pub(super) fn hear_peers(&mut self, config: &Config) {
+        match wireguard::read(&config.tunnel.interface) {
+            Ok(device) => {
+                let clock = SystemTime::now();
+                self.hearing.look(&device, Moment::now(), clock);
+            }
+            Err(error) => log::debug!("{}", chain(&error)),
+        }
     }
 
     /// What did not answer may answer now: the config is another.

@@ -7,11 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use super::hearing::{Hearing, Moment};
 use super::patience::SESSION;
 use crate::config::{Endpoint, Peer};
-use crate::kernel::wireguard::Found;
 
 /// The names' addresses.
 #[derive(Debug, Default)]
@@ -26,10 +26,10 @@ const TRIAL: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
 struct Name {
-    /// A handshake that was made later was made at the current address.
-    since: SystemTime,
+    /// What was heard later was heard at the current address.
+    since: Moment,
     /// When the agent began to use it.
-    tried: SystemTime,
+    tried: Moment,
     /// Whether the peer was heard there at the last look.
     heard: bool,
     /// Where it was last heard.
@@ -40,13 +40,13 @@ struct Name {
 
 impl Endpoints {
     /// Takes an address from an earlier run, where nothing is known yet. The datapath may be up with it.
-    pub(super) fn recall(&mut self, endpoint: &Endpoint, address: SocketAddr, now: SystemTime) {
+    pub(super) fn recall(&mut self, endpoint: &Endpoint, address: SocketAddr, now: Moment) {
         if self.current.contains_key(endpoint) {
             return;
         }
         self.current.insert(endpoint.clone(), address);
         let name = Name {
-            since: SystemTime::UNIX_EPOCH,
+            since: Moment::default(),
             tried: now,
             heard: false,
             good: Some(address),
@@ -78,7 +78,7 @@ impl Endpoints {
     }
 
     /// Whether another address would be of use: there is none yet, or it was tried long enough in vain.
-    pub(super) fn wants_another(&self, endpoint: &Endpoint, now: SystemTime) -> bool {
+    pub(super) fn wants_another(&self, endpoint: &Endpoint, now: Moment) -> bool {
         self.names
             .get(endpoint)
             .is_none_or(|name| !name.heard && name.was_tried(now))
@@ -97,7 +97,7 @@ impl Endpoints {
     }
 
     /// Looks whether the peers are heard at their addresses.
-    pub(super) fn look(&mut self, peers: &[Peer], device: &Found, now: SystemTime) {
+    pub(super) fn look(&mut self, peers: &[Peer], hearing: &Hearing, now: Moment) {
         for name in self.names.values_mut() {
             name.heard = false;
         }
@@ -108,13 +108,10 @@ impl Endpoints {
             ) else {
                 continue;
             };
-            let handshake = device
-                .peers
-                .get(&peer.public_key)
-                .and_then(|found| found.handshake);
+            let key = &peer.public_key;
             let age = SESSION + peer.persistent_keepalive;
-            name.heard |= handshake.is_some_and(|time| time > name.since)
-                && device.heard(&peer.public_key, age, now);
+            name.heard |= hearing.last(key).is_some_and(|last| last > name.since)
+                && hearing.within(key, age, now);
             if name.heard && name.good != Some(*address) {
                 name.good = Some(*address);
                 self.proved = true;
@@ -128,7 +125,7 @@ impl Endpoints {
         &mut self,
         endpoint: &Endpoint,
         answers: &[SocketAddr],
-        now: SystemTime,
+        now: Moment,
     ) -> Option<SocketAddr> {
         let first = *answers.first()?;
         let known = self.current.get(endpoint).copied();
@@ -156,10 +153,8 @@ impl Endpoints {
 }
 
 impl Name {
-    fn was_tried(&self, now: SystemTime) -> bool {
-        // A clock that was set back is no reason to wait.
-        now.duration_since(self.tried)
-            .map_or(true, |time| time >= TRIAL)
+    fn was_tried(&self, now: Moment) -> bool {
+        now.since(self.tried) >= TRIAL
     }
 
     fn choose(
@@ -167,7 +162,7 @@ impl Name {
         known: SocketAddr,
         answers: &[SocketAddr],
         first: SocketAddr,
-        now: SystemTime,
+        now: Moment,
     ) -> SocketAddr {
         if self.believes {
             // Servers with several addresses are listed in changing order.

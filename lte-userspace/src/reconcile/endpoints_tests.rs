@@ -1,10 +1,10 @@
 #![expect(clippy::unwrap_used, reason = "a wrong literal is to fail the test")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::config::PublicKey;
-use crate::kernel::wireguard::FoundPeer;
+use crate::kernel::wireguard::{Found, FoundPeer};
 
 const A: &str = "192.0.2.1:51820";
 const B: &str = "192.0.2.2:51820";
@@ -22,27 +22,29 @@ fn name() -> Endpoint {
 /// The agent's days, in seconds.
 struct Days {
     endpoints: Endpoints,
-    now: SystemTime,
+    hearing: Hearing,
+    now: Moment,
 }
 
 impl Days {
     fn new() -> Self {
         Self {
             endpoints: Endpoints::default(),
-            now: SystemTime::UNIX_EPOCH + Duration::from_hours(500_000),
+            hearing: Hearing::default(),
+            now: Moment(Duration::from_hours(1000)),
         }
     }
 
     fn answer(&mut self, answers: &[&str]) -> String {
         let answers: Vec<SocketAddr> = answers.iter().map(|text| address(text)).collect();
-        self.now += Duration::from_mins(1);
+        self.now.0 += Duration::from_mins(1);
         self.endpoints.hear(&name(), &answers, self.now);
         self.endpoints.current()[&name()].to_string()
     }
 
     /// A handshake was made so many seconds ago.
     fn handshake(&mut self, ago: u64) -> bool {
-        self.now += Duration::from_secs(30);
+        self.now.0 += Duration::from_secs(30);
         let key = PublicKey([2; 32]);
         let peer = Peer {
             public_key: key,
@@ -54,7 +56,7 @@ impl Days {
             endpoint: None,
             allowed_ips: Vec::new(),
             keepalive: Duration::ZERO,
-            handshake: Some(self.now - Duration::from_secs(ago)),
+            handshake: Some(self.clock() - Duration::from_secs(ago)),
             received: 0,
             sent: 0,
         };
@@ -62,8 +64,15 @@ impl Days {
             peers: [(key, found)].into(),
             ..Found::default()
         };
-        self.endpoints.look(&[peer], &device, self.now);
+        // As an agent that has just begun: by the clock.
+        self.hearing = Hearing::default();
+        self.hearing.look(&device, self.now, self.clock());
+        self.endpoints.look(&[peer], &self.hearing, self.now);
         self.endpoints.have_proved()
+    }
+
+    fn clock(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_hours(500_000) + self.now.0
     }
 
     fn good(&self) -> Option<String> {
@@ -122,10 +131,10 @@ fn an_address_of_an_earlier_run_is_tried_first() {
     let mut days = Days::new();
     let answer = [address(A)];
     days.endpoints.recall(&name(), address(B), days.now);
-    days.now += Duration::from_secs(14);
+    days.now.0 += Duration::from_secs(14);
     assert!(!days.endpoints.wants_another(&name(), days.now));
     assert_eq!(days.endpoints.hear(&name(), &answer, days.now), None);
-    days.now += Duration::from_secs(1);
+    days.now.0 += Duration::from_secs(1);
     assert!(days.endpoints.wants_another(&name(), days.now));
     assert_eq!(
         days.endpoints.hear(&name(), &answer, days.now),

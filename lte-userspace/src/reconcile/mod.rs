@@ -6,6 +6,7 @@ mod converge;
 mod endpoints;
 mod events;
 mod glance;
+mod hearing;
 mod observe;
 mod pace;
 mod patience;

@@ -3,10 +3,10 @@
 //! now and then, which makes WireGuard greet it at once and try for 90 s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
+use super::hearing::{Hearing, Moment};
 use crate::config::{PublicKey, Tunnel};
-use crate::kernel::wireguard::Found;
 
 /// A session that is older is over: WireGuard's REJECT_AFTER_TIME.
 pub(super) const SESSION: Duration = Duration::from_mins(3);
@@ -59,13 +59,13 @@ impl Patience {
         }
     }
 
-    /// Considers the peers as they are. Returns whether any is to be treated in another way.
+    /// Considers the peers as they are. Returns whether any is to be treated in another way. What counts of
+    /// patience and pauses is the time in which something could be asked: without the suspended (`Instant`).
     pub(super) fn consider(
         &mut self,
         tunnel: &Tunnel,
-        device: &Found,
-        now: Instant,
-        clock: SystemTime,
+        hearing: &Hearing,
+        (now, moment): (Instant, Moment),
     ) -> bool {
         let before = self.resting();
         let pause = tunnel.handshake_pause;
@@ -78,7 +78,7 @@ impl Patience {
                 self.peers.remove(&peer.public_key);
                 continue;
             }
-            let heard = device.heard(&peer.public_key, SESSION + keepalive, clock);
+            let heard = hearing.within(&peer.public_key, SESSION + keepalive, moment);
             let patience = tunnel.handshake_patience;
             let asked = State::Asked(now, Time::Whole);
             let long = |time| match time {

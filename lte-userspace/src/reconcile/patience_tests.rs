@@ -1,8 +1,9 @@
 use std::path::Path;
+use std::time::SystemTime;
 
 use super::*;
 use crate::config::{Endpoint, KEY_LEN, Peer, PrivateKey};
-use crate::kernel::wireguard::FoundPeer;
+use crate::kernel::wireguard::{Found, FoundPeer};
 
 const KEY: PublicKey = PublicKey([7; KEY_LEN]);
 
@@ -28,7 +29,7 @@ fn tunnel(keepalive: u64, pause: u64) -> Tunnel {
 /// start. Returns in which seconds the peer came to rest, and in which it was asked again.
 fn live(tunnel: &Tunnel, seconds: u64, heard: impl Fn(u64) -> Option<u64>) -> Vec<(u64, bool)> {
     let (start, epoch) = (Instant::now(), SystemTime::now());
-    let mut patience = Patience::default();
+    let (mut patience, mut hearing) = (Patience::default(), Hearing::default());
     let mut changes = Vec::new();
     for second in 0..seconds {
         let mut device = Found::default();
@@ -44,7 +45,9 @@ fn live(tunnel: &Tunnel, seconds: u64, heard: impl Fn(u64) -> Option<u64>) -> Ve
             },
         );
         let past = Duration::from_secs(second);
-        if patience.consider(tunnel, &device, start + past, epoch + past) {
+        let moment = Moment(Duration::from_hours(1) + past);
+        hearing.look(&device, moment, epoch + past);
+        if patience.consider(tunnel, &hearing, (start + past, moment)) {
             changes.push((second, !patience.resting().is_empty()));
         }
     }
@@ -97,8 +100,9 @@ fn another_modem_is_new_hope() {
     let mut patience = Patience::default();
     patience.with_modem(Some(3));
     let later = start + Duration::from_secs(301);
-    patience.consider(&tunnel, &Found::default(), start, SystemTime::now());
-    assert!(patience.consider(&tunnel, &Found::default(), later, SystemTime::now()));
+    let nobody = Hearing::default();
+    patience.consider(&tunnel, &nobody, (start, Moment::now()));
+    assert!(patience.consider(&tunnel, &nobody, (later, Moment::now())));
     patience.with_modem(Some(3));
     assert_eq!(patience.resting(), [KEY].into());
     patience.with_modem(Some(4));

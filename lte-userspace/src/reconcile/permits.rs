@@ -1,20 +1,19 @@
 //! What the agent permits itself on the modem: a question for an endpoint's address, in the hour
 //! when there is no other way to ask it.
 
-use std::time::SystemTime;
-
 use super::converge::Converger;
+use super::hearing::Moment;
 use super::patience::SESSION;
 use super::resolve::{LONGEST_QUESTION, Request};
 use crate::backend::{Permit, chain};
 use crate::config::Config;
-use crate::kernel::wireguard;
 
 /// Opens the way for a question, unless the tunnel does without the answer.
 pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request) {
-    let now = SystemTime::now();
+    let now = Moment::now();
+    converger.hear_peers(config);
     let may = converger.endpoints.wants_another(&request.endpoint, now)
-        && !in_use(config, &request)
+        && !in_use(converger, config, &request)
         && open(converger, &request);
     // A look-up that is no longer there has no use for it, and the permit ends by itself.
     request.granted.send(may).ok();
@@ -22,14 +21,12 @@ pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request
 
 /// Whether the peer of that name was heard of lately: its address is good, then, and the question
 /// is not worth its bytes.
-fn in_use(config: &Config, request: &Request) -> bool {
-    let Ok(device) = wireguard::read(&config.tunnel.interface) else {
-        return false;
-    };
+fn in_use(converger: &Converger, config: &Config, request: &Request) -> bool {
+    let now = Moment::now();
     let peers = config.tunnel.peers.iter();
     peers
         .filter(|peer| peer.endpoint == request.endpoint)
-        .any(|peer| device.heard(&peer.public_key, SESSION, SystemTime::now()))
+        .any(|peer| converger.hearing.within(&peer.public_key, SESSION, now))
 }
 
 fn open(converger: &mut Converger, request: &Request) -> bool {

@@ -46,7 +46,14 @@ fn answers(peer: &Peer, found: &wireguard::FoundPeer, now: SystemTime) -> Findin
             ),
         );
     };
-    let age = now.duration_since(time).unwrap_or_default();
+    let Ok(age) = now.duration_since(time) else {
+        return Finding::warning(
+            "clock",
+            format!(
+                "the last handshake with {name} lies in the future: the clock was set back since then, and the peer refuses a new one until the clock is past it, or its WireGuard is set up anew"
+            ),
+        );
+    };
     let seconds = age.as_secs();
     let keepalive = peer.persistent_keepalive;
     if keepalive.is_zero() {
@@ -99,6 +106,7 @@ mod tests {
     fn silence_is_told_from_a_session() {
         assert_eq!(grade(80, None), Grade::Fault);
         assert_eq!(grade(80, Some(100)), Grade::Ok);
+        assert_eq!(grade(80, Some(0)), Grade::Ok);
         assert_eq!(grade(80, Some(259)), Grade::Ok);
         assert_eq!(grade(80, Some(261)), Grade::Fault);
         assert_eq!(grade(0, Some(1000)), Grade::Warning);
