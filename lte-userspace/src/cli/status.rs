@@ -10,7 +10,7 @@ use super::{Common, block_on, machine};
 use crate::backend::{Counter, Kind, chain, select};
 use crate::kernel::link::Found;
 use crate::kernel::{Kernel, route, rule};
-use crate::reconcile::Observed;
+use crate::reconcile::{Observed, in_front_of_ours};
 use crate::state::{Before, Lock};
 
 /// Print how things stand
@@ -32,6 +32,8 @@ struct Report {
     modem: Vec<String>,
     routes: Vec<String>,
     rules: Vec<String>,
+    /// What is in the way, one line each.
+    warnings: Vec<String>,
     guards: Vec<GuardReport>,
 }
 
@@ -117,6 +119,7 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
         modem,
         routes: observed.routes.ours.iter().map(route::words).collect(),
         rules: observed.rules.iter().map(rule::words).collect(),
+        warnings: in_front_of_ours(&observed),
         guards: guards()?,
     })
 }
@@ -195,6 +198,9 @@ fn print(report: &Report) {
     }
     for line in report.routes.iter().chain(&report.rules) {
         println!("{line}");
+    }
+    for line in &report.warnings {
+        println!("warning  {line}");
     }
     if report.guards.is_empty() {
         println!("guard    none");

@@ -143,6 +143,8 @@ pub struct Routing {
     pub mark: u32,
     /// The bits of a packet's mark that are ours.
     pub mask: u32,
+    /// The priority of the first of our rules; the others follow.
+    pub rule_priority: u32,
 }
 
 /// Every other way out than the modem.

@@ -72,6 +72,7 @@ pub(super) struct RawRouting {
     pub(super) table: Option<Spanned<i64>>,
     pub(super) mark: Option<Spanned<i64>>,
     pub(super) mask: Option<Spanned<i64>>,
+    pub(super) rule_priority: Option<Spanned<i64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -134,9 +134,10 @@ fn what_may_be_left_out_has_its_default() {
         (
             config.routing.table,
             config.routing.mark,
-            config.routing.mask
+            config.routing.mask,
+            config.routing.rule_priority
         ),
-        (123, 0x7b, 0xff)
+        (123, 0x7b, 0xff, 10)
     );
     assert_eq!(config.uplinks, Uplinks::DefaultRoutes);
     assert_eq!(config.budget, None);
@@ -312,6 +313,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "[\"10.88.88.1/24\"]",
         "[]",
         "11:11: the tunnel needs an address as in \"10.88.88.1/24\"",
+    ),
+    (
+        "mask = 0xff",
+        "rule_priority = 0",
+        "25:17: rule_priority must be from 1 to 32000, not 0",
     ),
     (
         "listen_port = 51820",

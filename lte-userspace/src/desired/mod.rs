@@ -17,12 +17,8 @@ pub use object::{
     Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Route, Rule, Sysctl, SysctlKey,
 };
 
-/// The port rule's place among the rules.
-pub const PORT_RULE: u32 = 1230;
-/// The mark rule's.
-pub const MARK_RULE: u32 = 1231;
-/// The source rule's.
-pub const SOURCE_RULE: u32 = 1232;
+/// How many rules of ours follow one another: the port rule, the mark rule, the source rule.
+pub const RULES: u32 = 3;
 
 /// What the config alone does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +27,8 @@ pub struct Facts {
     pub modem: Option<ModemFacts>,
     /// Every other way out, by interface index.
     pub uplinks: BTreeMap<u32, Uplink>,
+    /// The priority of the first of our rules: the config's, or one that is before somebody else's.
+    pub first_rule: u32,
     /// The tunnel's UDP port: the config's, or the one the kernel chose once.
     pub listen_port: u16,
     /// What the names of endpoints are known to mean.
@@ -96,6 +94,9 @@ impl fmt::Display for Object {
     }
 }
 
+/// How many interfaces are worth a place in a line.
+const WAYS_SHOWN: usize = 8;
+
 struct GuardWords<'a>(&'a Guard);
 
 impl fmt::Display for GuardWords<'_> {
@@ -105,12 +106,14 @@ impl fmt::Display for GuardWords<'_> {
             Some(modem) => write!(f, "guard on modem {}", modem.name)?,
             None => f.write_str("guard without a modem")?,
         }
-        f.write_str(", uplinks")?;
-        for uplink in guard.uplinks.values() {
+        f.write_str(", other ways out")?;
+        for uplink in guard.uplinks.values().take(WAYS_SHOWN) {
             write!(f, " {}", uplink.name)?;
         }
-        if guard.uplinks.is_empty() {
-            f.write_str(" none")?;
+        match guard.uplinks.len() {
+            0 => f.write_str(" none")?,
+            n if n > WAYS_SHOWN => write!(f, " and {} more", n - WAYS_SHOWN)?,
+            _ => {}
         }
         f.write_str(", peers")?;
         for peer in &guard.peers {
@@ -148,7 +151,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
         config
             .modem
             .places()
-            .flat_map(|family| rules(config, facts.listen_port, family.address)),
+            .flat_map(|family| rules(config, facts, family.address)),
     );
     objects.extend(tunnel_network(config));
     objects
@@ -322,11 +325,11 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
     objects
 }
 
-fn rules(config: &Config, listen_port: u16, modem: Cidr) -> [Object; 3] {
+fn rules(config: &Config, facts: &Facts, modem: Cidr) -> [Object; RULES as usize] {
     let family = Family::of(modem.address);
-    let rule = |priority| Rule {
+    let rule = |place| Rule {
         family,
-        priority,
+        priority: facts.first_rule + place,
         local: true,
         source: None,
         udp_source_port: None,
@@ -335,20 +338,20 @@ fn rules(config: &Config, listen_port: u16, modem: Cidr) -> [Object; 3] {
     };
     [
         Rule {
-            udp_source_port: Some(listen_port),
-            ..rule(PORT_RULE)
+            udp_source_port: Some(facts.listen_port),
+            ..rule(0)
         },
         Rule {
             local: false,
             mark: Some((config.routing.mark, config.routing.mask)),
-            ..rule(MARK_RULE)
+            ..rule(1)
         },
         // What bears the modem's address goes by the modem. A strict filter needs it for what the
         // modem says without our mark: it asks by ARP who has our address, and is only answered
         // if the way back to it leads over the same interface.
         Rule {
             source: Some(Cidr::new(modem.address, modem.bits())),
-            ..rule(SOURCE_RULE)
+            ..rule(2)
         },
     ]
     .map(Object::Rule)

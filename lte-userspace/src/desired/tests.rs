@@ -41,6 +41,7 @@ fn config() -> Config {
             table: 123,
             mark: 0x7b,
             mask: 0xff,
+            rule_priority: 10,
         },
         uplinks: Uplinks::DefaultRoutes,
         budget: None,
@@ -64,6 +65,7 @@ fn facts() -> Facts {
             },
         )]
         .into(),
+        first_rule: 10,
         listen_port: 51820,
         resolved: BTreeMap::new(),
         resting: BTreeSet::new(),
@@ -84,7 +86,7 @@ fn the_usual_home() {
     assert_eq!(
         text(&config(), &facts()),
         "\
-guard on modem modem, uplinks wan, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+guard on modem modem, other ways out wan, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
@@ -95,9 +97,9 @@ qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
 link modem up
 route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
 route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
-rule 1230: iif lo ipproto udp sport 51820 lookup 123
-rule 1231: fwmark 0x7b/0xff lookup 123
-rule 1232: from 192.168.0.2/32 iif lo lookup 123
+rule 10: iif lo ipproto udp sport 51820 lookup 123
+rule 11: fwmark 0x7b/0xff lookup 123
+rule 12: from 192.168.0.2/32 iif lo lookup 123
 address 10.88.88.1/24 dev wg-lte
 link wg-lte up
 "
@@ -114,13 +116,13 @@ fn the_modem_is_unplugged() {
     assert_eq!(
         text(&config(), &facts),
         "\
-guard without a modem, uplinks none, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+guard without a modem, other ways out none, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
-rule 1230: iif lo ipproto udp sport 51820 lookup 123
-rule 1231: fwmark 0x7b/0xff lookup 123
-rule 1232: from 192.168.0.2/32 iif lo lookup 123
+rule 10: iif lo ipproto udp sport 51820 lookup 123
+rule 11: fwmark 0x7b/0xff lookup 123
+rule 12: from 192.168.0.2/32 iif lo lookup 123
 address 10.88.88.1/24 dev wg-lte
 link wg-lte up
 "
@@ -140,7 +142,7 @@ fn the_home_with_ipv6() {
     assert_eq!(
         text_of_both,
         "\
-guard on modem modem, uplinks wan, peers [2001:db8:99::10]:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+guard on modem modem, other ways out wan, peers [2001:db8:99::10]:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 sysctl net.ipv6.conf.modem.disable_ipv6 = 0
 sysctl net.ipv6.conf.modem.accept_ra = 0
@@ -155,12 +157,12 @@ route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
 route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 route 2001:db8:2::/64 dev modem src 2001:db8:2::2 table 123
 route default via fe80::1 dev modem src 2001:db8:2::2 table 123
-rule 1230: iif lo ipproto udp sport 51820 lookup 123
-rule 1231: fwmark 0x7b/0xff lookup 123
-rule 1232: from 192.168.0.2/32 iif lo lookup 123
-rule inet6 1230: iif lo ipproto udp sport 51820 lookup 123
-rule inet6 1231: fwmark 0x7b/0xff lookup 123
-rule inet6 1232: from 2001:db8:2::2/128 iif lo lookup 123
+rule 10: iif lo ipproto udp sport 51820 lookup 123
+rule 11: fwmark 0x7b/0xff lookup 123
+rule 12: from 192.168.0.2/32 iif lo lookup 123
+rule inet6 10: iif lo ipproto udp sport 51820 lookup 123
+rule inet6 11: fwmark 0x7b/0xff lookup 123
+rule inet6 12: from 2001:db8:2::2/128 iif lo lookup 123
 address 10.88.88.1/24 dev wg-lte
 link wg-lte up
 "
@@ -176,7 +178,7 @@ link wg-lte up
         .filter(|line| {
             !line.contains("192.168.0.")
                 && !line.starts_with("sysctl net.ipv4")
-                && !line.starts_with("rule 123")
+                && !line.starts_with("rule 1")
         })
         .collect();
     assert_eq!(text(&config, &facts()).lines().collect::<Vec<_>>(), alone);
@@ -221,6 +223,7 @@ fn the_unusual_home() {
         table: 1000,
         mark: 0x100,
         mask: 0xff00,
+        rule_priority: 10,
     };
     let mut facts = facts();
     facts.modem.as_mut().unwrap().ipv6 = false;
@@ -228,7 +231,7 @@ fn the_unusual_home() {
     assert_eq!(
         text(&config, &facts),
         "\
-guard on modem modem, uplinks wan, peers unknown, port 51820, mark 0x100/0xff00, admin ports [80, 443], flow time-out 250 s
+guard on modem modem, other ways out wan, peers unknown, port 51820, mark 0x100/0xff00, admin ports [80, 443], flow time-out 250 s
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
@@ -237,9 +240,9 @@ address 100.64.1.1/32 dev modem noprefixroute
 qdisc drr 7b: dev modem for fwmark 0x100/0xff00 alone
 link modem up
 route default dev modem src 100.64.1.1 table 1000
-rule 1230: iif lo ipproto udp sport 51820 lookup 1000
-rule 1231: fwmark 0x100/0xff00 lookup 1000
-rule 1232: from 100.64.1.1/32 iif lo lookup 1000
+rule 10: iif lo ipproto udp sport 51820 lookup 1000
+rule 11: fwmark 0x100/0xff00 lookup 1000
+rule 12: from 100.64.1.1/32 iif lo lookup 1000
 address 10.88.88.1/24 dev wg-lte
 address fd88::1/64 dev wg-lte
 link wg-lte up

@@ -7,7 +7,7 @@ use rtnetlink::packet_route::link::{
 use rtnetlink::{LinkUnspec, LinkWireguard};
 
 use super::sysctl::SendRedirects;
-use super::{Kernel, KernelError};
+use super::{Kernel, KernelError, framing};
 use crate::backend::LinkHeader;
 
 /// The alias by which our WireGuard interface is known as ours.
@@ -30,6 +30,12 @@ pub struct Found {
     pub wireguard: bool,
     /// Whether it sits on top of another one (a VLAN, a macvlan).
     pub stacked: bool,
+    /// The interface that it sits on, where that is in this network namespace.
+    pub lower: Option<u32>,
+    /// What it is a part of (a bridge, a bond, a VRF).
+    pub master: Option<u32>,
+    /// Whether an IP packet can leave this machine by it.
+    pub way_out: bool,
     /// How its frames start; `None`: in a way the guard does not know.
     pub header: Option<LinkHeader>,
     /// Whether it is set up.
@@ -56,24 +62,22 @@ impl Found {
             macs: Vec::new(),
             wireguard: false,
             stacked: false,
-            header: match message.header.link_layer_type {
-                LinkLayerType::Ether => Some(LinkHeader::Ethernet),
-                LinkLayerType::None
-                | LinkLayerType::Rawip
-                | LinkLayerType::Ppp
-                | LinkLayerType::Tunnel
-                | LinkLayerType::Tunnel6
-                | LinkLayerType::Sit => Some(LinkHeader::None),
-                _ => None,
-            },
+            lower: None,
+            master: None,
+            way_out: framing::way_out(&message),
+            header: framing::header(&message),
             up: message.header.flags.contains(LinkFlags::Up),
             mtu: 0,
             alias: None,
             loopback: message.header.link_layer_type == LinkLayerType::Loopback,
         };
+        let mut elsewhere = false;
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => found.name = name,
+                LinkAttribute::Controller(index) => found.master = Some(index).filter(|i| *i != 0),
+                LinkAttribute::Link(index) => found.lower = Some(index).filter(|i| *i != 0),
+                LinkAttribute::LinkNetNsId(_) => elsewhere = true,
                 LinkAttribute::Address(mac) | LinkAttribute::PermAddress(mac) => {
                     found.macs.push(mac);
                 }
@@ -83,6 +87,8 @@ impl Found {
                     for info in infos {
                         match info {
                             LinkInfo::Kind(InfoKind::Wireguard) => found.wireguard = true,
+                            // Its other end.
+                            LinkInfo::Kind(InfoKind::Veth) => elsewhere = true,
                             LinkInfo::Kind(
                                 InfoKind::Vlan | InfoKind::MacVlan | InfoKind::MacVtap,
                             ) => {
@@ -95,6 +101,8 @@ impl Found {
                 _ => {}
             }
         }
+        // In another namespace the number means another interface.
+        found.lower = found.lower.filter(|_| !elsewhere);
         found
     }
 }

@@ -10,6 +10,7 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::RouteProtocol;
 
 pub mod address;
+mod framing;
 pub mod genl;
 pub mod link;
 pub mod qdisc;
@@ -22,6 +23,8 @@ pub mod wireguard;
 pub const PROTOCOL: u8 = 123;
 /// The main routing table.
 pub const MAIN_TABLE: u32 = 254;
+/// The table of this machine's own addresses.
+pub const LOCAL_TABLE: u32 = 255;
 /// The flag by which the kernel says that what it listed changed meanwhile.
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often a listing is tried anew when it was disturbed.

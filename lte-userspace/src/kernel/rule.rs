@@ -10,6 +10,10 @@ use super::{Kernel, KernelError, PROTOCOL, is_ours, nothing_there};
 use crate::config::Cidr;
 use crate::desired::{Family, Rule};
 
+mod print;
+
+pub use print::print;
+
 /// A rule of ours as observed.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -19,24 +23,40 @@ pub struct Found {
     pub message: RuleMessage,
 }
 
+/// The rules of both families, in the order in which they are asked.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    /// Those with our protocol number.
+    pub ours: Vec<Found>,
+    /// Everybody else's, the kernel's own among them.
+    pub others: Vec<RuleMessage>,
+}
+
 impl Kernel {
-    /// All rules with our protocol number, of both families.
-    pub async fn rules(&self) -> Result<Vec<Found>, KernelError> {
-        let mut found = Vec::new();
+    /// All rules.
+    pub async fn rules(&self) -> Result<Rules, KernelError> {
+        let mut found = Rules::default();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RuleMessage::default();
             request.header.family = family;
             let request = RouteNetlinkMessage::GetRule(request);
             let listing = self.dump("listing the rules", request, |reply| match reply {
-                RouteNetlinkMessage::NewRule(message) if tagged(&message) => Some(Found {
-                    rule: understand(&message),
-                    message,
-                }),
+                RouteNetlinkMessage::NewRule(message) => Some(message),
                 _ => None,
             });
-            match listing.await {
-                Err(error) if nothing_there(&error) => {}
-                listing => found.extend(listing?),
+            let listing = match listing.await {
+                Err(error) if nothing_there(&error) => continue,
+                listing => listing?,
+            };
+            for message in listing {
+                if tagged(&message) {
+                    found.ours.push(Found {
+                        rule: understand(&message),
+                        message,
+                    });
+                } else {
+                    found.others.push(message);
+                }
             }
         }
         Ok(found)
@@ -170,11 +190,26 @@ pub fn words(found: &Found) -> String {
     if let Some(rule) = &found.rule {
         return rule.to_string();
     }
-    let priority = found.message.attributes.iter().find_map(|a| match a {
+    let priority = priority(&found.message);
+    format!("rule {priority}: of protocol {PROTOCOL}")
+}
+
+/// A rule's place among the others; lower is asked first.
+pub fn priority(rule: &RuleMessage) -> u32 {
+    let priority = rule.attributes.iter().find_map(|a| match a {
         RuleAttribute::Priority(priority) => Some(*priority),
         _ => None,
     });
-    format!("rule {}: of protocol {PROTOCOL}", priority.unwrap_or(0))
+    priority.unwrap_or(0)
+}
+
+/// The table that a rule leads to.
+pub fn table(rule: &RuleMessage) -> u32 {
+    let table = rule.attributes.iter().find_map(|a| match a {
+        RuleAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    table.unwrap_or_else(|| u32::from(rule.header.table))
 }
 
 #[cfg(test)]
@@ -186,7 +221,7 @@ mod tests {
     fn rule() -> Rule {
         Rule {
             family: Family::V4,
-            priority: 1230,
+            priority: 10,
             local: true,
             source: None,
             udp_source_port: Some(51820),

@@ -11,11 +11,12 @@ use super::observe::Observed;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::plan::{Plan, Step};
+use super::precedence::Standing;
 use super::repairs::{self, Repairs};
 use super::view::{Inputs, View, ViewError};
 use super::write_down::write_down;
 use crate::backend::select::others;
-use crate::backend::{Backend, Kind, chain};
+use crate::backend::{Backend, Guard, Kind, chain};
 use crate::config::Config;
 use crate::desired::Object;
 use crate::kernel::{Kernel, wireguard};
@@ -55,6 +56,10 @@ pub struct Converger {
     /// Whether what other backends have left is still to be looked for, when all else is done.
     pub look_for_strangers: bool,
     repairs: Repairs,
+    /// The guard that was set last, or was to be.
+    guard: Option<Guard>,
+    /// Whose rule ours were moved before, as `ip rule` prints it.
+    rules_moved_for: Option<String>,
     patience: Patience,
     retry: Duration,
     /// Whether all was in place at the last look, and the modem among it.
@@ -101,6 +106,8 @@ impl Converger {
             hearing: Hearing::default(),
             look_for_strangers: true,
             repairs: Repairs::default(),
+            guard: None,
+            rules_moved_for: None,
             patience: Patience::default(),
             retry: RETRY.0,
             settled: false,
@@ -268,16 +275,18 @@ impl Converger {
         seen: &BTreeMap<String, u32>,
     ) -> (BTreeSet<String>, Option<Duration>) {
         let now = Instant::now();
+        let another = self.another_guard(steps);
+        let anew = |step: &Step| another.is_some() && matches!(step, Step::Guard(..));
         let (mut due, mut held): (Vec<Step>, Vec<Step>) = steps
             .iter()
             .cloned()
-            .partition(|step| self.repairs.held(&key(step), now).is_none());
+            .partition(|step| anew(step) || self.repairs.held(&key(step), now).is_none());
         if held.iter().any(|step| matches!(step, Step::Guard(..))) {
             held.extend(due.extract_if(.., |step| rests_on_the_guard(step)));
         }
         self.inherit(&due);
         let outcome = apply(&self.kernel, &mut self.backends, &due, seen).await;
-        for step in &due {
+        for step in due.iter().filter(|step| !anew(step)) {
             let key = key(step);
             let longest = match step {
                 Step::Guard(..) => repairs::LONGEST_WITHOUT_A_GUARD,
@@ -290,12 +299,27 @@ impl Converger {
                 );
             }
         }
+        if another.is_some() {
+            self.guard = another;
+        }
         let failed = outcome.failed.into_iter().map(|failure| failure.why);
         let next = held
             .iter()
             .filter_map(|step| self.repairs.held(&key(step), now))
             .min();
         (failed.collect(), next.filter(|_| due.is_empty()))
+    }
+
+    /// The guard that is to be set, where it is another than the last one. That is nobody's damage:
+    /// an interface has come or gone, as containers' do all the time.
+    fn another_guard(&self, steps: &[Step]) -> Option<Guard> {
+        steps.iter().find_map(|step| match step {
+            Step::Guard(object, _) => match &**object {
+                Object::Guard(guard) if self.guard.as_ref() != Some(guard) => Some(guard.clone()),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     /// Where this backend's guard is about to take over from another's: hands it the far ends that
@@ -347,6 +371,7 @@ impl Converger {
             modem: view.facts.modem.is_some(),
             ..Convergence::default()
         };
+        self.tell_of_rules(&view.standing);
         let keeper = self.kind();
         write_down(&mut self.before.record, config, &view, keeper);
         self.before.save()?;
@@ -365,6 +390,19 @@ impl Converger {
         outcome.retry = [failed, held].into_iter().flatten().min();
         self.say(view.warnings, errors);
         Ok(outcome)
+    }
+
+    /// Says for whose sake the rules are not where the config has them.
+    fn tell_of_rules(&mut self, standing: &Standing) {
+        if standing.moved_for != self.rules_moved_for {
+            if let Some(text) = &standing.moved_for {
+                log::info!(
+                    "the agent's rules are to be asked before the rule `{text}`: from priority {} on",
+                    standing.first
+                );
+            }
+            self.rules_moved_for.clone_from(&standing.moved_for);
+        }
     }
 
     /// Says what is new among warnings and errors, and what has passed.

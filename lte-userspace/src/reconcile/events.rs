@@ -8,7 +8,6 @@ use rtnetlink::MulticastGroup;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -135,12 +134,11 @@ async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {
     }
 }
 
-/// Whether a change can be to something of ours, or to the uplinks. A router's tables change all
-/// day for reasons of their own.
+/// Whether a change can be to something of ours, or to the uplinks, or get before our rules. A
+/// router's tables change all day for reasons of their own.
 fn concerns(message: &Message, table: u32) -> bool {
     match message {
         Message::NewRoute(route) | Message::DelRoute(route) => route_concerns(route, table),
-        Message::NewRule(rule) | Message::DelRule(rule) => rule_concerns(rule),
         Message::NewNeighbour(_) | Message::DelNeighbour(_) => false,
         _ => true,
     }
@@ -154,10 +152,4 @@ fn route_concerns(route: &RouteMessage, table: u32) -> bool {
     own_table
         || u8::from(route.header.protocol) == PROTOCOL
         || route.header.destination_prefix_length <= 1
-}
-
-fn rule_concerns(rule: &RuleMessage) -> bool {
-    rule.attributes.iter().any(
-        |attribute| matches!(attribute, RuleAttribute::Protocol(p) if u8::from(*p) == PROTOCOL),
-    )
 }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rtnetlink::packet_route::rule::RuleMessage;
+
 use crate::backend::{LinkHeader, Uplink};
-use crate::config::{Config, ModemIdentity, Uplinks};
+use crate::config::{Config, ModemIdentity};
 use crate::desired::{ModemFacts, SysctlKey};
 use crate::kernel::qdisc::Root;
 use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
@@ -20,6 +22,8 @@ pub struct Observed {
     pub routes: route::Routes,
     /// Our rules.
     pub rules: Vec<rule::Found>,
+    /// Everybody else's, in the order in which they are asked.
+    pub other_rules: Vec<RuleMessage>,
     /// The interfaces' root qdiscs, by index.
     pub roots: BTreeMap<u32, Root>,
     /// Sysctls of the interfaces that were asked for, by interface index.
@@ -61,10 +65,12 @@ impl Observed {
             }
             _ => None,
         };
+        let rules = kernel.rules().await?;
         Ok(Self {
             addresses: kernel.addresses().await?,
             routes: kernel.routes(&names).await?,
-            rules: kernel.rules().await?,
+            rules: rules.ours,
+            other_rules: rules.others,
             roots: kernel.root_qdiscs().await?,
             send_redirects: sysctl::read("all", SysctlKey::SendRedirects)?,
             rp_filter_of_all: sysctl::read("all", SysctlKey::RpFilter)?,
@@ -143,21 +149,16 @@ impl Observed {
         })
     }
 
-    /// Every other way out: those the config names, or those that hold a default route or have
-    /// held one.
-    pub fn uplinks(&self, config: &Config, seen: &BTreeMap<u32, String>) -> BTreeMap<u32, Uplink> {
-        let modem = modem(&self.links, &config.modem.identity).map(|link| link.index);
+    /// Every other way out: what is neither the modem nor the tunnel. What the modem stands on is left
+    /// out, since what leaves by it has left by the modem.
+    pub fn uplinks(&self, config: &Config) -> BTreeMap<u32, Uplink> {
+        let modem = modem(&self.links, &config.modem.identity);
+        let below = modem.map(|modem| self.below(modem)).unwrap_or_default();
         self.links
             .iter()
-            .filter(|link| match &config.uplinks {
-                Uplinks::Named(names) => names.contains(&link.name),
-                Uplinks::DefaultRoutes => {
-                    self.routes.defaults.contains(&link.index) || seen.contains_key(&link.index)
-                }
-            })
-            .filter(|link| {
-                !link.loopback && Some(link.index) != modem && link.name != config.tunnel.interface
-            })
+            .filter(|link| link.way_out && link.name != config.tunnel.interface)
+            .filter(|link| modem.is_none_or(|modem| modem.index != link.index))
+            .filter(|link| !below.contains(&link.index))
             .map(|link| {
                 let uplink = Uplink {
                     name: link.name.clone(),
@@ -166,6 +167,23 @@ impl Observed {
                 (link.index, uplink)
             })
             .collect()
+    }
+
+    /// What carries an interface's packets on: the device below a VLAN, the ports of a bridge or bond.
+    fn below(&self, upper: &link::Found) -> BTreeSet<u32> {
+        let mut below = BTreeSet::new();
+        let mut uppers = vec![upper];
+        while let Some(upper) = uppers.pop() {
+            let carries = |link: &&link::Found| {
+                upper.lower == Some(link.index) || link.master == Some(upper.index)
+            };
+            for link in self.links.iter().filter(carries) {
+                if below.insert(link.index) {
+                    uppers.push(link);
+                }
+            }
+        }
+        below
     }
 }
 

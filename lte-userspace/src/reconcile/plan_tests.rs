@@ -92,7 +92,7 @@ fn route() -> Route {
 fn rule() -> Rule {
     Rule {
         family: Family::V4,
-        priority: 1230,
+        priority: 10,
         local: true,
         source: None,
         udp_source_port: Some(51820),
@@ -108,6 +108,9 @@ fn link(index: u32, name: &str) -> link::Found {
         macs: Vec::new(),
         wireguard: false,
         stacked: false,
+        lower: None,
+        master: None,
+        way_out: true,
         header: Some(LinkHeader::Ethernet),
         up: false,
         mtu: 1500,
@@ -226,7 +229,7 @@ fn from_nothing_the_guard_comes_first_and_the_tunnel_speaks_last() {
     assert_eq!(
         text(&plan),
         "\
-set guard without a modem, uplinks none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [], flow time-out 180 s (no program)
+set guard without a modem, other ways out none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [], flow time-out 180 s (no program)
 set sysctl net.ipv4.conf.modem.src_valid_mark = 1
 set link wg-lte type wireguard mtu 1380
 set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
@@ -235,7 +238,7 @@ set address 192.168.0.2/24 dev modem noprefixroute
 set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
 set link modem up
 set route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
-set rule 1230: iif lo ipproto udp sport 51820 lookup 123
+set rule 10: iif lo ipproto udp sport 51820 lookup 123
 set link wg-lte up
 "
     );
@@ -279,7 +282,7 @@ fn each_damage_is_mended_by_itself() {
         ),
         (
             |have| have.rules.clear(),
-            "set rule 1230: iif lo ipproto udp sport 51820 lookup 123\n",
+            "set rule 10: iif lo ipproto udp sport 51820 lookup 123\n",
         ),
         (
             |have| have.routes.ours.clear(),
@@ -337,7 +340,7 @@ fn each_damage_is_mended_by_itself() {
                     message: RuleMessage::default(),
                 });
             },
-            "remove rule 1230: iif lo ipproto udp sport 4711 lookup 123\n",
+            "remove rule 10: iif lo ipproto udp sport 4711 lookup 123\n",
         ),
     ];
     for (damage, expected) in cases {
@@ -377,7 +380,7 @@ fn down_goes_the_other_way_round_and_the_guard_goes_last() {
         "\
 remove link wg-lte
 remove qdisc drr 7b: dev modem
-remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
+remove rule 10: iif lo ipproto udp sport 51820 lookup 123
 remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 set link modem down
 remove address 192.168.0.2/24 dev modem
@@ -401,7 +404,7 @@ fn down_leaves_what_was_there_before() {
         "\
 remove link wg-lte
 remove qdisc drr 7b: dev modem
-remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
+remove rule 10: iif lo ipproto udp sport 51820 lookup 123
 remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 "
     );

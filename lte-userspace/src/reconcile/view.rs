@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
+use super::precedence::{Standing, Traffic};
 use super::{redirects, reverse_path};
 use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint, PublicKey};
@@ -47,6 +48,8 @@ pub struct View {
     pub observed: Observed,
     /// What the config did not say.
     pub facts: Facts,
+    /// Where our rules stand among other people's.
+    pub standing: Standing,
     /// What is to be there.
     pub want: Vec<Object>,
     /// The difference.
@@ -64,7 +67,6 @@ impl View {
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
         let Inputs { config, record, .. } = inputs;
-        let resting = inputs.resting;
         let started = Instant::now();
         let identity = &config.modem.identity;
         let observed = Observed::look(kernel, Some(&config.tunnel.interface), |links| {
@@ -80,12 +82,15 @@ impl View {
         if let Some(modem) = &mut modem {
             modem.backstop &= kernel.has_backstop() && !record.no_backstop;
         }
+        let standing = traffic(config, &inputs, &observed)
+            .standing(config.routing.rule_priority, &observed.other_rules);
         let facts = Facts {
             modem,
-            uplinks: observed.uplinks(config, &record.uplinks),
+            first_rule: standing.first,
+            uplinks: observed.uplinks(config),
             listen_port: inputs.listen_port,
             resolved: inputs.resolved.clone(),
-            resting,
+            resting: inputs.resting,
         };
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);
@@ -95,15 +100,35 @@ impl View {
         want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
-        let warnings = warnings(config, &observed, &facts)?;
+        let mut warnings = warnings(config, &observed, &facts)?;
+        warnings.extend(standing.warnings());
         Ok(Self {
             observed,
+            standing,
             facts,
             want,
             plan,
             warnings,
         })
     }
+}
+
+/// What must not be caught by anybody's rule. A peer may have moved from where the config has it.
+fn traffic(config: &Config, inputs: &Inputs<'_>, observed: &Observed) -> Traffic {
+    let configured = config.tunnel.peers.iter().map(|peer| match &peer.endpoint {
+        Endpoint::Address(address) => Some(*address),
+        name @ Endpoint::Name { .. } => inputs.resolved.get(name).copied(),
+    });
+    let device = observed.device.iter();
+    let roamed = device
+        .flat_map(|device| device.peers.values())
+        .filter_map(|peer| peer.endpoint)
+        .map(Some);
+    Traffic::new(
+        config,
+        inputs.listen_port,
+        configured.chain(roamed).collect(),
+    )
 }
 
 fn guard_state(
@@ -182,9 +207,9 @@ fn warnings(
     }
     for link in &observed.links {
         let guarded = link.index == modem.index || facts.uplinks.contains_key(&link.index);
-        if guarded && link.header.is_none() {
+        if guarded && link.up && link.header.is_none() {
             warnings.insert(format!(
-                "{} has a kind of frame header that is not known: it is treated as Ethernet",
+                "{} has a kind of frame header that is not known: eBPF takes it for Ethernet, and does not see the tunnel's packets there should any be routed to it",
                 link.name
             ));
         }

@@ -1,12 +1,10 @@
 //! How things were found, written down before they are changed.
 
-use std::collections::BTreeMap;
-
 use super::plan::{Step, sysctl_name};
 use super::redirects;
 use super::view::View;
 use crate::backend::Kind;
-use crate::config::{Config, Uplinks};
+use crate::config::Config;
 use crate::desired::{Object, SysctlKey};
 use crate::state::{InterfaceBefore, Record};
 
@@ -72,13 +70,4 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
             _ => {}
         }
     }
-    record.uplinks = match config.uplinks {
-        Uplinks::DefaultRoutes => view
-            .facts
-            .uplinks
-            .iter()
-            .map(|(index, uplink)| (*index, uplink.name.clone()))
-            .collect(),
-        Uplinks::Named(_) => BTreeMap::new(),
-    };
 }

@@ -37,9 +37,6 @@ pub struct Record {
     /// This kernel has been found to lack what the second net below the guard is made of.
     #[serde(default)]
     pub no_backstop: bool,
-    /// Interfaces that have held a default route, name by index: they stay guarded when they lose
-    /// it, for it may come back faster than a guard.
-    pub uplinks: BTreeMap<u32, String>,
 }
 
 /// How an interface was found.

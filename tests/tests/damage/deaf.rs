@@ -28,7 +28,7 @@ pub(crate) fn full_buffer(backend: Backend) -> Result<()> {
     for _ in 0..TIMES {
         house.agent.signal(Signal::SIGSTOP)?;
         router.ip(&storm)?;
-        router.ip("rule del priority 1230\nrule del priority 1231\nroute flush table 123\n")?;
+        router.ip("rule del priority 10\nrule del priority 11\nroute flush table 123\n")?;
         router.ip("route flush table 99\n")?;
         house.agent.signal(Signal::SIGCONT)?;
         house.all_in_place(SOON)?;

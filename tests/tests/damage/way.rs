@@ -22,9 +22,9 @@ pub(crate) fn damages() -> Vec<Damage> {
     let told =
         |name, shows, lines| Damage::new(name, Cuts::Way, Notice::Told, shows, Harm::Ip(lines));
     vec![
-        told("port rule deleted", RULES, "rule del pref 1230\n"),
-        told("mark rule deleted", RULES, "rule del pref 1231\n"),
-        told("source rule deleted", RULES, "rule del pref 1232\n"),
+        told("port rule deleted", RULES, "rule del pref 10\n"),
+        told("mark rule deleted", RULES, "rule del pref 11\n"),
+        told("source rule deleted", RULES, "rule del pref 12\n"),
         told("rules flushed", RULES, "rule flush table 123\n"),
         told(
             "default route deleted",
@@ -42,9 +42,9 @@ pub(crate) fn damages() -> Vec<Damage> {
         told(
             "as systemd-networkd restarts",
             ALL_OF_THE_WAY,
-            "rule del pref 1230
-             rule del pref 1231
-             rule del pref 1232
+            "rule del pref 10
+             rule del pref 11
+             rule del pref 12
              route flush table 123 proto 123
              addr flush dev modem
              addr flush dev wg-lte\n",

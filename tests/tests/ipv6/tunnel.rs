@@ -162,7 +162,7 @@ fn rules_flushed(backend: Backend) -> Result<()> {
                 "{answered} of 10 pings were answered: {pings}"
             );
         }
-        // Its steering needs rule 1231.
+        // Its steering needs rule 11.
         Backend::Nft => ensure!(steered == 0, "{steered} packets without a rule"),
     }
     agent.signal(Signal::SIGCONT)?;

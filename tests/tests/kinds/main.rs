@@ -90,7 +90,7 @@ impl Alone {
     }
 }
 
-/// Without its rules the tunnel is steered, where the backend can without rule 1231.
+/// Without its rules the tunnel is steered, where the backend can without rule 11.
 pub(crate) fn expect_steered(backend: Backend, steered: usize) -> Result<()> {
     match backend {
         Backend::Ebpf => ensure!(

@@ -87,9 +87,7 @@ fn source_port_changed_by_masquerade(backend: Backend) -> Result<()> {
     let agent = start(&scene, &scene.installation()?, backend)?;
     // The mark rule stays, by which the strict filter lets the answers in.
     let alone = Alone::leave_with(&scene, agent, 1, |router| {
-        router
-            .ip("rule del pref 1230\nrule del pref 1232\n")
-            .map(drop)
+        router.ip("rule del pref 10\nrule del pref 12\n").map(drop)
     })?;
     let steered = alone.steered(&scene)?;
     nothing_at_the_provider(&scene)?;

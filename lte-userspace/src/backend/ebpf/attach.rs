@@ -1,6 +1,7 @@
 //! Which program belongs where, and what is there.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::fmt;
 use std::time::Duration;
 
@@ -43,6 +44,19 @@ pub(super) struct Attachment {
     pub(super) name: String,
     pub(super) hook: Hook,
     pub(super) header: LinkHeader,
+}
+
+impl Attachment {
+    /// Whether it is on an uplink that has gone since it was looked at: containers' come and go all
+    /// the time. Without the modem there is no guard.
+    pub(super) fn has_gone(&self) -> bool {
+        let Ok(name) = CString::new(self.name.as_str()) else {
+            return false;
+        };
+        // SAFETY: the name is a C string that outlives the call.
+        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
+        matches!(self.hook, Hook::UplinkOut) && index != self.index
+    }
 }
 
 impl fmt::Display for Attachment {

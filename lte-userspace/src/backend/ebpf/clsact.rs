@@ -121,6 +121,17 @@ pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
         .map_err(|e| BackendError::failed(format!("remove {at}"), e))
 }
 
+/// Takes away the markers of interfaces that have gone, with their qdiscs.
+pub(super) fn forget_gone() {
+    for name in pins::names(QDISC).unwrap_or_default() {
+        let gone = name.parse().is_ok_and(|index: u32| !tc::exists(index));
+        if gone {
+            // One that stays says nothing of any interface.
+            drop(fs::remove_dir(pins::path(&format!("{QDISC}{name}"))));
+        }
+    }
+}
+
 /// Takes away the qdiscs that are ours, where nobody else's filter is on them by now.
 pub(super) fn remove_qdiscs() -> Vec<BackendError> {
     let mut errors = Vec::new();

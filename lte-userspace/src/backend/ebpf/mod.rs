@@ -72,8 +72,10 @@ impl Backend for Ebpf {
         let mut differences = Vec::new();
         for wanted in attach::wanted(want) {
             let policy = policy_for(want, wanted.header, self.objects.options());
-            if let Some(why) = attach::difference(self.mode, &wanted, &policy)? {
-                differences.push(Difference(why));
+            match attach::difference(self.mode, &wanted, &policy) {
+                Ok(why) => differences.extend(why.map(Difference)),
+                Err(_) if wanted.has_gone() => {}
+                Err(error) => return Err(error),
             }
         }
         for stale in attach::stale(self.mode, &attach::wanted(want))? {
@@ -123,8 +125,11 @@ impl Backend for Ebpf {
                     None => Ok(()),
                 }
             });
-            if let Err(error) = done {
-                first_error.get_or_insert(error);
+            match done {
+                Err(error) if !attachment.has_gone() => {
+                    first_error.get_or_insert(error);
+                }
+                _ => {}
             }
         }
         self.objects.keep(&policies);
@@ -137,6 +142,7 @@ impl Backend for Ebpf {
                 first_error.get_or_insert(error);
             }
         }
+        clsact::forget_gone();
         if first_error.is_none() {
             first_error = pins::remove_others().into_iter().next();
         }

@@ -46,13 +46,16 @@ fn message(index: u32, parent: u32) -> TcMessage {
 
 /// BPF filters on an interface; none where it is gone or has no clsact qdisc.
 pub(super) fn filters(index: u32, direction: TcAttachType) -> Result<Vec<Filter>, BackendError> {
-    // Without the qdisc the kernel answers with an error on some versions.
-    if !with_clsact()?.contains(&index) {
-        return Ok(Vec::new());
-    }
     let request = RouteNetlinkMessage::GetTrafficFilter(message(index, parent(direction)));
-    let answers = talk(request, NLM_F_DUMP)
-        .map_err(|e| BackendError::failed(format!("list the filters of interface {index}"), e))?;
+    let answers = match talk(request, NLM_F_DUMP) {
+        Ok(answers) => answers,
+        // Without the qdisc the kernel answers with an error on some versions.
+        Err(_) if !with_clsact()?.contains(&index) => return Ok(Vec::new()),
+        Err(e) => {
+            let context = format!("list the filters of interface {index}");
+            return Err(BackendError::failed(context, e));
+        }
+    };
     Ok(answers
         .into_iter()
         .filter_map(|answer| match answer {
@@ -105,6 +108,14 @@ pub(super) fn qdiscs(index: u32) -> Result<Vec<String>, BackendError> {
         .into_iter()
         .filter_map(|(at, kind)| (at == index).then_some(kind))
         .collect())
+}
+
+/// Whether there is an interface of that number.
+pub(super) fn exists(index: u32) -> bool {
+    let mut name = [0; libc::IF_NAMESIZE];
+    // SAFETY: the buffer is as long as the longest name.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr()) };
+    !found.is_null()
 }
 
 /// Interfaces with a clsact qdisc.

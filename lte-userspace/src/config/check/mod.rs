@@ -18,6 +18,11 @@ use value::number;
 /// The tunnel's interface where the file names none.
 const DEFAULT_TUNNEL: &str = "wg-lte";
 
+/// The place of our rules where the file names none: behind the local table's (0), with room between.
+const DEFAULT_PRIORITY: u32 = 10;
+/// Well before the rule of the main table (32766).
+const LAST_PRIORITY: u32 = 32_000;
+
 /// Checks everything and builds the config; on any problem nothing.
 pub(super) fn check(raw: Raw, directory: &Path, problems: &mut Problems<'_>) -> Option<Config> {
     names_differ(&raw, problems);
@@ -72,6 +77,10 @@ fn routing(raw: &RawRouting, problems: &mut Problems<'_>) -> Option<Routing> {
         table: field(&raw.table, "table", 123)?,
         mark: field(&raw.mark, "mark", 0x7b)?,
         mask: field(&raw.mask, "mask", 0xff)?,
+        rule_priority: match &raw.rule_priority {
+            None => DEFAULT_PRIORITY,
+            Some(value) => number(value, "rule_priority", 1, LAST_PRIORITY, problems)?,
+        },
     };
     if let (253..=255, Some(table)) = (found.table, &raw.table) {
         problems.add(
