@@ -1,6 +1,6 @@
 //! Which program belongs where, and what is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fmt;
 use std::time::Duration;
@@ -139,12 +139,35 @@ pub(super) fn remembered(
     wanted: &[Attachment],
 ) -> Result<BTreeMap<Remote, Duration>, BackendError> {
     let mut known = BTreeMap::new();
+    let mut asked = BTreeSet::new();
     for at in wanted {
-        if let Some(program) = found(mode, at)? {
+        if let Some(program) = found(mode, at)?
+            && asked.insert(program.id())
+        {
             remotes::merge(&mut known, remotes::remembered_by(&program)?);
         }
     }
     Ok(known)
+}
+
+/// What programs of ours were found to be in one look. Many interfaces have the same one, and asking takes
+/// dozens of system calls.
+#[derive(Debug, Default)]
+pub(super) struct Seen(BTreeMap<u32, Option<(Policy, bool)>>);
+
+impl Seen {
+    /// What a program was loaded with, and whether its maps are the pinned ones.
+    fn of(&mut self, program: &ProgramInfo) -> Result<Option<(Policy, bool)>, BackendError> {
+        if let Some(seen) = self.0.get(&program.id()) {
+            return Ok(*seen);
+        }
+        let seen = match policy_of(program) {
+            Some(policy) => Some((policy, maps::are_pinned(program)?)),
+            None => None,
+        };
+        self.0.insert(program.id(), seen);
+        Ok(seen)
+    }
 }
 
 /// What is wrong at a place; `None`: all is in place.
@@ -152,13 +175,17 @@ pub(super) fn difference(
     mode: Mode,
     at: &Attachment,
     policy: &Policy,
+    seen: &mut Seen,
 ) -> Result<Option<String>, BackendError> {
-    let running = found(mode, at)?.and_then(|program| Some((policy_of(&program)?, program)));
+    let running = match found(mode, at)? {
+        Some(program) => seen.of(&program)?,
+        None => None,
+    };
     Ok(match running {
         None => Some(format!("no {at}")),
-        Some((running, program)) => match running {
+        Some((running, are_pinned)) => match running {
             running if running == *policy => {
-                (!maps::are_pinned(&program)?).then(|| format!("{at} has maps of its own"))
+                (!are_pinned).then(|| format!("{at} has maps of its own"))
             }
             running if running.build != policy.build => Some(format!("{at} is of another build")),
             _ => Some(format!("{at} runs with another policy")),

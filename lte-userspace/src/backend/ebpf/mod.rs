@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
-use attach::Mode;
+use attach::{Mode, Seen};
 
 pub use object::{LoadedProgram, Options, load_for_test, object_for_test};
 pub use policy::{policy_for, ticks_per_second};
@@ -70,9 +70,10 @@ impl Backend for Ebpf {
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
         let mut differences = Vec::new();
+        let mut seen = Seen::default();
         for wanted in attach::wanted(want) {
             let policy = policy_for(want, wanted.header, self.objects.options());
-            match attach::difference(self.mode, &wanted, &policy) {
+            match attach::difference(self.mode, &wanted, &policy, &mut seen) {
                 Ok(why) => differences.extend(why.map(Difference)),
                 Err(_) if wanted.has_gone() => {}
                 Err(error) => return Err(error),
@@ -114,17 +115,20 @@ impl Backend for Ebpf {
             let policy = policy_for(want, attachment.header, self.objects.options());
             policies.push(policy);
             // Each interface is a guard of its own: one that fails leaves the others in place.
-            let done = attach::difference(self.mode, attachment, &policy).and_then(|difference| {
-                match difference {
-                    Some(_) => {
-                        let object = self.objects.get(&policy, &dir)?;
-                        // The maps are there with the first object.
-                        remotes::remember(&known)?;
-                        attach::put(self.mode, attachment, object)
+            // What is put in place changes whose maps are pinned.
+            let seen = &mut Seen::default();
+            let done =
+                attach::difference(self.mode, attachment, &policy, seen).and_then(|difference| {
+                    match difference {
+                        Some(_) => {
+                            let object = self.objects.get(&policy, &dir)?;
+                            // The maps are there with the first object.
+                            remotes::remember(&known)?;
+                            attach::put(self.mode, attachment, object)
+                        }
+                        None => Ok(()),
                     }
-                    None => Ok(()),
-                }
-            });
+                });
             match done {
                 Err(error) if !attachment.has_gone() => {
                     first_error.get_or_insert(error);
