@@ -147,10 +147,10 @@ pub struct Routing {
     pub rule_priority: u32,
 }
 
-/// Every other way out than the modem.
+/// The house's usual ways out. What is guarded does not hang on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uplinks {
-    /// Each interface that holds a default route.
+    /// Whatever holds a default route.
     DefaultRoutes,
     /// These.
     Named(Vec<String>),

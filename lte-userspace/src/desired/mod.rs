@@ -285,7 +285,7 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         .map(|family| {
             Object::Address(Address {
                 interface: modem.name.clone(),
-                cidr: family.address,
+                cidr: alone(family.address),
                 // The subnet's route belongs in our table: in the main one it would draw a LAN of
                 // the same numbers, which are common, to the modem.
                 prefix_route: false,
@@ -323,6 +323,16 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         objects.push(route(everything, family.gateway));
     }
     objects
+}
+
+/// An IPv4 address without its subnet: with one the kernel adds the subnet's broadcast addresses to
+/// the local table, whatever the flags, and a LAN of the same numbers loses its own to the modem. IPv6
+/// has none, and an address on an interface once, whatever its prefix: it could not be changed in place.
+const fn alone(cidr: Cidr) -> Cidr {
+    match cidr.address {
+        IpAddr::V4(_) => Cidr::new(cidr.address, 32),
+        IpAddr::V6(_) => cidr,
+    }
 }
 
 fn rules(config: &Config, facts: &Facts, modem: Cidr) -> [Object; RULES as usize] {

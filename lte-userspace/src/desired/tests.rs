@@ -92,7 +92,7 @@ sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
-address 192.168.0.2/24 dev modem noprefixroute
+address 192.168.0.2/32 dev modem noprefixroute
 qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
 link modem up
 route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
@@ -149,7 +149,7 @@ sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint [2001:db8:99::10]:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
-address 192.168.0.2/24 dev modem noprefixroute
+address 192.168.0.2/32 dev modem noprefixroute
 address 2001:db8:2::2/64 dev modem noprefixroute
 qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
 link modem up

@@ -18,6 +18,8 @@ use crate::desired::{Family, Route};
 pub struct Routes {
     /// Those with our protocol number.
     pub ours: Vec<Found>,
+    /// Everybody else's in the main table, but for the default routes.
+    pub in_main: Vec<RouteMessage>,
     /// Interfaces over which a default route of somebody else leads, by index.
     pub defaults: BTreeSet<u32>,
 }
@@ -30,6 +32,25 @@ pub struct Found {
     /// As the kernel told it, to be removed exactly.
     pub message: RouteMessage,
 }
+
+impl Routes {
+    /// Whose place a route of ours in the main table would take: the kernel has one to a destination
+    /// with the same metric, and answers EEXIST.
+    pub fn taken_by(&self, route: &Route) -> Option<&RouteMessage> {
+        let metric = match Family::of(route.destination.address) {
+            Family::V4 => 0,
+            Family::V6 => IPV6_METRIC,
+        };
+        self.in_main.iter().find(|found| {
+            destination(found) == Some(route.destination)
+                && found.header.tos == 0
+                && self::metric(found) == metric
+        })
+    }
+}
+
+/// `IP6_RT_PRIO_USER`: of a route that was added without a metric.
+const IPV6_METRIC: u32 = 1024;
 
 impl Kernel {
     /// Reads all routes of both families; names of interfaces by index are given.
@@ -58,6 +79,8 @@ impl Kernel {
                     && message.header.destination_prefix_length <= 1
                 {
                     routes.defaults.extend(interfaces(&message));
+                } else if table(&message) == MAIN_TABLE {
+                    routes.in_main.push(message);
                 }
             }
         }
@@ -190,6 +213,64 @@ fn interfaces(message: &RouteMessage) -> Vec<u32> {
         }
     }
     found
+}
+
+fn table(message: &RouteMessage) -> u32 {
+    let table = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    table.unwrap_or_else(|| u32::from(message.header.table))
+}
+
+fn metric(message: &RouteMessage) -> u32 {
+    let metric = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Priority(metric) => Some(*metric),
+        _ => None,
+    });
+    metric.unwrap_or(0)
+}
+
+/// Where a route leads to.
+pub fn destination(message: &RouteMessage) -> Option<Cidr> {
+    let to = message.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(to) => address(to),
+        _ => None,
+    })?;
+    Some(Cidr::new(to, message.header.destination_prefix_length))
+}
+
+/// Anybody's route in the main table in the words of `ip route`.
+pub fn print(message: &RouteMessage, names: &BTreeMap<u32, String>) -> String {
+    let mut text = match message.header.kind {
+        RouteType::Unicast => String::new(),
+        kind => format!("{} ", format!("{kind:?}").to_lowercase()),
+    };
+    match destination(message) {
+        Some(to) => text.push_str(&to.to_string()),
+        None => text.push_str("default"),
+    }
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Gateway(via) => {
+                if let Some(via) = address(via) {
+                    text.push_str(" via ");
+                    text.push_str(&via.to_string());
+                }
+            }
+            RouteAttribute::Oif(index) => {
+                let name = names.get(index).map_or("?", String::as_str);
+                text.push_str(" dev ");
+                text.push_str(name);
+            }
+            RouteAttribute::MultiPath(_) => text.push_str(" over several ways"),
+            _ => {}
+        }
+    }
+    match metric(message) {
+        0 => text,
+        metric => format!("{text} metric {metric}"),
+    }
 }
 
 /// Words for a route of our protocol number that is of no kind we make.

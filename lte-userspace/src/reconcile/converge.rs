@@ -10,7 +10,7 @@ use super::hearing::{Hearing, Moment};
 use super::observe::Observed;
 use super::pace::Pace;
 use super::patience::Patience;
-use super::plan::{Plan, Step};
+use super::plan::{Plan, Removal, Step};
 use super::precedence::Standing;
 use super::repairs::{self, Repairs};
 use super::view::{Inputs, View, ViewError};
@@ -18,8 +18,8 @@ use super::write_down::write_down;
 use crate::backend::select::others;
 use crate::backend::{Backend, Guard, Kind, chain};
 use crate::config::Config;
-use crate::desired::Object;
-use crate::kernel::{Kernel, wireguard};
+use crate::desired::{Object, Route};
+use crate::kernel::{Kernel, MAIN_TABLE, wireguard};
 use crate::state::{Before, Record, StateError};
 
 /// How often one convergence looks before it leaves the rest to the next event.
@@ -153,7 +153,9 @@ impl Converger {
                     if outcome.settled {
                         self.settled = true;
                         self.modem = outcome.modem;
-                        self.retry = RETRY.0;
+                        if outcome.retry.is_none() {
+                            self.retry = RETRY.0;
+                        }
                         self.backends.truncate(1);
                     }
                     if outcome.settled || outcome.retry.is_some() {
@@ -388,6 +390,11 @@ impl Converger {
         errors.extend(failed);
         let failed = (!errors.is_empty()).then(|| self.pause());
         outcome.retry = [failed, held].into_iter().flatten().min();
+        // What is left bears nothing: guard and tunnel are up, and watched as ever.
+        if blocked.is_empty() && outcome.retry.is_some() && !steps.iter().any(bears) {
+            outcome.settled = true;
+            self.wanted = view.want;
+        }
         self.say(view.warnings, errors);
         Ok(outcome)
     }
@@ -440,6 +447,17 @@ fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
         }
         _ => false,
     }
+}
+
+/// Whether guard or tunnel rest on a step. What does not rest on one that fails goes on without it.
+fn bears(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::Put(Object::Route(Route {
+            table: MAIN_TABLE,
+            ..
+        })) | Step::Remove(Removal::Route { .. } | Removal::Rule { .. } | Removal::Address { .. })
+    )
 }
 
 /// What a step repairs, whatever the reason.

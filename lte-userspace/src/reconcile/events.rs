@@ -14,8 +14,9 @@ use tokio::io::unix::AsyncFd;
 
 use super::observe::modem;
 use crate::backend::Watch;
-use crate::config::{Config, ModemIdentity};
+use crate::config::{Cidr, Config, ModemIdentity};
 use crate::kernel::link::Found;
+use crate::kernel::route::destination;
 use crate::kernel::{KernelError, PROTOCOL};
 
 const GROUPS: [MulticastGroup; 8] = [
@@ -47,9 +48,18 @@ pub(super) enum Heard {
 #[derive(Debug)]
 pub(super) struct Events {
     received: Received,
-    table: u32,
+    routes: OfConcern,
     modem: ModemIdentity,
     guard: Option<AsyncFd<Watch>>,
+}
+
+/// Which routes can concern us.
+#[derive(Debug)]
+struct OfConcern {
+    /// Those of our table.
+    table: u32,
+    /// Those to networks behind the tunnel: somebody else's stands in the way of ours.
+    networks: Vec<Cidr>,
 }
 
 impl Events {
@@ -67,7 +77,15 @@ impl Events {
         });
         Ok(Self {
             received,
-            table: config.routing.table,
+            routes: OfConcern {
+                table: config.routing.table,
+                networks: config
+                    .tunnel
+                    .peers
+                    .iter()
+                    .flat_map(|peer| peer.allowed_ips.clone())
+                    .collect(),
+            },
             modem: config.modem.identity.clone(),
             guard,
         })
@@ -78,18 +96,22 @@ impl Events {
     pub(super) async fn next(&mut self) -> Heard {
         let Self {
             received,
-            table,
+            routes,
             modem,
             guard,
         } = self;
         tokio::select! {
-            heard = of_objects(received, *table, modem) => heard,
+            heard = of_objects(received, routes, modem) => heard,
             () = of_the_guard(guard) => Heard::Change,
         }
     }
 }
 
-async fn of_objects(received: &mut Received, table: u32, identity: &ModemIdentity) -> Heard {
+async fn of_objects(
+    received: &mut Received,
+    routes: &OfConcern,
+    identity: &ModemIdentity,
+) -> Heard {
     while let Some((message, _)) = received.next().await {
         match message.payload {
             NetlinkPayload::Overrun(_) => return Heard::Change,
@@ -101,7 +123,7 @@ async fn of_objects(received: &mut Received, table: u32, identity: &ModemIdentit
                     None => Heard::Change,
                 };
             }
-            NetlinkPayload::InnerMessage(message) if concerns(&message, table) => {
+            NetlinkPayload::InnerMessage(message) if concerns(&message, routes) => {
                 return Heard::Change;
             }
             _ => {}
@@ -136,15 +158,16 @@ async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {
 
 /// Whether a change can be to something of ours, or to the uplinks, or get before our rules. A
 /// router's tables change all day for reasons of their own.
-fn concerns(message: &Message, table: u32) -> bool {
+fn concerns(message: &Message, routes: &OfConcern) -> bool {
     match message {
-        Message::NewRoute(route) | Message::DelRoute(route) => route_concerns(route, table),
+        Message::NewRoute(route) | Message::DelRoute(route) => route_concerns(route, routes),
         Message::NewNeighbour(_) | Message::DelNeighbour(_) => false,
         _ => true,
     }
 }
 
-fn route_concerns(route: &RouteMessage, table: u32) -> bool {
+fn route_concerns(route: &RouteMessage, of: &OfConcern) -> bool {
+    let table = of.table;
     let own_table =
         route.attributes.iter().any(
             |attribute| matches!(attribute, RouteAttribute::Table(number) if *number == table),
@@ -152,4 +175,5 @@ fn route_concerns(route: &RouteMessage, table: u32) -> bool {
     own_table
         || u8::from(route.header.protocol) == PROTOCOL
         || route.header.destination_prefix_length <= 1
+        || destination(route).is_some_and(|to| of.networks.contains(&to))
 }

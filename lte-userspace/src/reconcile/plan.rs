@@ -11,7 +11,7 @@ use crate::backend::{Difference, Kind};
 use crate::config::{Cidr, PublicKey};
 use crate::desired::{Admin, Object, Sysctl, SysctlKey};
 use crate::kernel::qdisc::Root;
-use crate::kernel::{route, rule};
+use crate::kernel::{MAIN_TABLE, route, rule};
 use crate::state::Record;
 
 /// What a backend said of its guard.
@@ -148,6 +148,9 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
                 guard.differences.clone(),
             )),
             object if is_there(object, have) => {}
+            // Somebody else has it to another place, and keeps it: that is a warning's.
+            Object::Route(want)
+                if want.table == MAIN_TABLE && have.routes.taken_by(want).is_some() => {}
             object => plan.steps.push(Step::Put(object.clone())),
         }
     }

@@ -350,6 +350,59 @@ fn each_damage_is_mended_by_itself() {
     }
 }
 
+/// Somebody's route to a network behind the tunnel is left alone, and ours is added when it has gone.
+#[test]
+fn a_network_that_is_taken_is_no_step() {
+    use rtnetlink::packet_route::AddressFamily;
+    use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute};
+
+    let network = Route {
+        destination: "10.99.0.0/24".parse().unwrap(),
+        gateway: None,
+        interface: "wg-lte".to_owned(),
+        source: None,
+        table: MAIN_TABLE,
+    };
+    let mut want = want();
+    want.push(Object::Route(network));
+    let theirs = |metric: Option<u32>| {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.destination_prefix_length = 24;
+        let to = RouteAddress::Inet([10, 99, 0, 0].into());
+        message.attributes.push(RouteAttribute::Destination(to));
+        message
+            .attributes
+            .extend(metric.map(RouteAttribute::Priority));
+        message
+    };
+    let planned = |in_main: Vec<RouteMessage>| {
+        let mut have = complete();
+        have.routes.in_main = in_main;
+        text(&up(&want, &have, &record(), &GuardState::default()))
+    };
+    let ours = "set route 10.99.0.0/24 dev wg-lte table main\n";
+    assert_eq!(planned(Vec::new()), ours);
+    assert_eq!(planned(vec![theirs(None)]), "");
+    assert_eq!(planned(vec![theirs(Some(100))]), ours, "another metric");
+}
+
+/// The rules of an older agent go when the new ones are there.
+#[test]
+fn rules_are_moved_without_a_moment_without_them() {
+    let mut have = complete();
+    let mut old = rule();
+    old.priority = 1230;
+    have.rules[0].rule = Some(old);
+    assert_eq!(
+        up_text(&have),
+        "\
+set rule 10: iif lo ipproto udp sport 51820 lookup 123
+remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
+"
+    );
+}
+
 #[test]
 fn an_interface_of_somebody_elses_is_left_alone() {
     let mut have = complete();

@@ -213,13 +213,13 @@ pub fn in_front_of_ours(observed: &Observed) -> Vec<String> {
     ) else {
         return Vec::new();
     };
-    let (mark, mask) = ours.iter().find_map(|rule| rule.mark).unwrap_or_default();
+    let mark = ours.iter().find_map(|rule| rule.mark).unwrap_or_default();
     let traffic = Traffic {
         modem: ours.iter().filter_map(|rule| rule.source).collect(),
         listen_port: device.listen_port,
         peers: device.peers.values().map(|peer| peer.endpoint).collect(),
-        mark,
-        mask,
+        mark: mark.0,
+        mask: mark.1,
         table: ours.first().map_or(0, |rule| rule.table),
     };
     let in_front = observed

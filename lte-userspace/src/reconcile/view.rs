@@ -12,7 +12,7 @@ use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, Object};
 use crate::kernel::qdisc::Root;
-use crate::kernel::{Kernel, KernelError, sysctl};
+use crate::kernel::{Kernel, KernelError, MAIN_TABLE, route, sysctl};
 use crate::state::Record;
 
 /// Why the machine could not be looked at.
@@ -102,10 +102,11 @@ impl View {
         let plan = plan::up(&want, &observed, record, &guard);
         let mut warnings = warnings(config, &observed, &facts)?;
         warnings.extend(standing.warnings());
+        warnings.extend(taken_networks(&want, &observed));
         Ok(Self {
             observed,
-            standing,
             facts,
+            standing,
             want,
             plan,
             warnings,
@@ -152,6 +153,29 @@ fn guard_state(
     Ok(state)
 }
 
+/// Networks behind the tunnel to which somebody else has a route.
+fn taken_networks(want: &[Object], observed: &Observed) -> Vec<String> {
+    let names: BTreeMap<u32, String> = observed
+        .links
+        .iter()
+        .map(|link| (link.index, link.name.clone()))
+        .collect();
+    let mut lines = Vec::new();
+    for object in want {
+        if let Object::Route(route) = object
+            && route.table == MAIN_TABLE
+            && let Some(taken) = observed.routes.taken_by(route)
+        {
+            lines.push(format!(
+                "somebody has the route `{}`: {} is not reached through the tunnel until that is gone",
+                route::print(taken, &names),
+                route.destination
+            ));
+        }
+    }
+    lines
+}
+
 fn warnings(
     config: &Config,
     observed: &Observed,
@@ -188,6 +212,11 @@ fn warnings(
             ));
         }
         _ => {}
+    }
+    if config.modem.v4.is_some() && sysctl::arp_ignore(name)? >= Some(2) {
+        warnings.insert(format!(
+            "arp_ignore on {name} is 2 or more (the larger of net.ipv4.conf.all.arp_ignore and net.ipv4.conf.{name}.arp_ignore counts): the carrier's ARP is not answered, and nothing comes in; set neither above 1"
+        ));
     }
     let own: Vec<_> = config.modem.places().map(|place| place.address).collect();
     for found in &observed.addresses {

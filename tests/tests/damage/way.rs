@@ -63,7 +63,7 @@ pub(crate) fn of_the_modem() -> Vec<Damage> {
         told(
             "modem's address deleted",
             MODEM_AND_ROUTES,
-            Harm::Ip("addr del 192.168.0.2/24 dev modem\n"),
+            Harm::Ip("addr del 192.168.0.2/32 dev modem\n"),
         ),
         told(
             "modem set down",

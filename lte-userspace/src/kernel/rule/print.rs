@@ -23,18 +23,18 @@ pub fn print(rule: &RuleMessage) -> String {
     });
     text.push_str(" from ");
     text.push_str(source.as_deref().unwrap_or("all"));
-    let (mut mark, mut mask) = (None, None);
+    let (mut mark, mut under) = (None, None);
     for attribute in &rule.attributes {
         match attribute {
             RuleAttribute::FwMark(value) => mark = Some(*value),
-            RuleAttribute::FwMask(value) => mask = Some(*value),
+            RuleAttribute::FwMask(value) => under = Some(*value),
             _ => {}
         }
     }
-    if mark.is_some() || mask.is_some() {
+    if mark.is_some() || under.is_some() {
         add(&mut text, format_args!(" fwmark {:#x}", mark.unwrap_or(0)));
     }
-    if let Some(mask) = mask.filter(|mask| *mask != u32::MAX) {
+    if let Some(mask) = under.filter(|mask| *mask != u32::MAX) {
         add(&mut text, format_args!("/{mask:#x}"));
     }
     for attribute in &rule.attributes {

@@ -8,12 +8,15 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 5] = [
+const ON_THE_ENDS: [&str; 8] = [
     "doctor::",
     "ipv6::tunnel::",
     "lock::",
     "nft_ruleset::",
     "redirects::",
+    "ways::*::a_",
+    "ways::*::containers",
+    "ways::*::rules_",
 ];
 
 /// What runs on the oldest kernel only, where programs know least of devices and packets.
@@ -152,6 +155,8 @@ mod tests {
         assert_eq!(kernels("nft_ruleset::x"), [0, 3]);
         assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
         assert_eq!(kernels("kinds::any::nft::x"), [3]);
+        assert_eq!(kernels("ways::ebpf::split_vpn"), [0, 1, 2, 3]);
+        assert_eq!(kernels("ways::nft::rules_of_others"), [0, 3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("damage::nft::chaos"), [1, 2]);
