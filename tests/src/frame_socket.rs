@@ -29,6 +29,23 @@ impl FrameSocket {
         })
     }
 
+    /// From now on its frames go to the driver itself, past traffic control and the root qdisc.
+    pub fn bypass_qdisc(&self) -> Result<()> {
+        let on: libc::c_int = 1;
+        // SAFETY: it reads the number, of the length that is told, which lives until it returns.
+        let result = unsafe {
+            libc::setsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_QDISC_BYPASS,
+                (&raw const on).cast(),
+                size_of_val(&on) as libc::socklen_t,
+            )
+        };
+        Errno::result(result).context("PACKET_QDISC_BYPASS")?;
+        Ok(())
+    }
+
     /// Sends a frame, from its Ethernet header on. That something on the way out drops it is how
     /// the kernel says ENOBUFS, and no error.
     pub fn send(&self, frame: &[u8]) -> Result<()> {

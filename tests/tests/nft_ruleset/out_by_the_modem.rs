@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT};
 use lte_tests::capture::Direction::{In, Out};
+use lte_tests::frame_socket::FrameSocket;
 use lte_tests::packet::Kind;
 use lte_tests::topology::{Options, Uplink};
-use lte_tests::{drops, ping, traffic};
+use lte_tests::{drops, kernel_version, ping, traffic};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::rig::{FAR, Rig, is_from, keepalive, message, receive, udp};
@@ -243,4 +244,33 @@ fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
         assert!(stray > 0, "this kernel guards more than is said");
     }
     assert!(receive(&rig.tunnel, Duration::from_millis(50)).is_none());
+}
+
+/// What is out of reach for programs at TC: `PACKET_QDISC_BYPASS` hands frames to the driver. Since 5.17
+/// netfilter is asked on that way, too.
+#[test]
+fn packet_sockets_do_not_go_past_the_qdisc_since_5_17() {
+    let rig = Rig::open();
+    rig.round_trip(&keepalive());
+    let mut frame = vec![0xff; 12];
+    frame.extend([0x08, 0x00, 0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0]);
+    frame.extend(MODEM.octets());
+    frame.extend(ELSEWHERE.octets());
+    frame.extend([0; 40]);
+    let socket = FrameSocket::open(&rig.lab.router, "modem").unwrap();
+    socket.bypass_qdisc().unwrap();
+    for _ in 0..5 {
+        socket.send(&frame).unwrap();
+    }
+    rig.round_trip(&keepalive());
+    let stray = rig
+        .left_by_modem()
+        .into_iter()
+        .filter(|s| s.packet.kind != Kind::Arp && !s.packet.is_wireguard())
+        .count();
+    if kernel_version::running().unwrap() >= (5, 17) {
+        assert_eq!(stray, 0);
+    } else {
+        assert_eq!(stray, 5, "this kernel guards more than is said");
+    }
 }
