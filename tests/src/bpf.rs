@@ -8,16 +8,41 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use aya::programs::{ProgramType, loaded_links, loaded_programs};
+use lte_common::layout;
+
+use crate::netns::Netns;
 
 /// Where the BPF file system is mounted.
 pub const FILE_SYSTEM: &str = "/sys/fs/bpf";
 
-/// Where the agent pins what is to outlive it. There is one such place for the whole machine.
+/// Where agents pin what is to outlive them. There is one such place for the whole machine.
 pub const AGENTS_PINS: &str = "/sys/fs/bpf/lte-backup";
+
+/// The directories of all agents' pins: each network namespace has one, and in it one for each layout.
+pub fn agents_layouts() -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for namespace in fs::read_dir(AGENTS_PINS).context(AGENTS_PINS)? {
+        for layout in fs::read_dir(namespace?.path())? {
+            found.push(layout?.path());
+        }
+    }
+    Ok(found)
+}
+
+/// The directory of the pins of a network namespace's agent.
+pub fn agents_pins(netns: &Netns) -> Result<PathBuf> {
+    let namespace = format!("net-{}", netns.number()?);
+    Ok(Path::new(AGENTS_PINS).join(namespace))
+}
+
+/// That of its pins of this version's layout.
+pub fn agents_layout(netns: &Netns) -> Result<PathBuf> {
+    Ok(agents_pins(netns)?.join(format!("v{}", layout::VERSION)))
+}
 
 /// Takes away the agent's pins, and with the last reference what they held.
 pub fn remove_agents_pins() -> Result<()> {
@@ -99,6 +124,21 @@ pub fn sever(pin: &Path) -> Result<()> {
     bpf(LINK_DETACH, &detach)
         .with_context(|| format!("severing {}", pin.display()))
         .map(drop)
+}
+
+/// Lets this process have programs and maps at all, on kernels that count them as locked memory (before
+/// 5.11), the agent's with them.
+pub(crate) fn allow_locked_memory() -> io::Result<()> {
+    let all = libc::rlimit {
+        rlim_cur: libc::RLIM_INFINITY,
+        rlim_max: libc::RLIM_INFINITY,
+    };
+    // SAFETY: it reads the limit, which lives until it returns.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const all) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// The system call, with a command's part of `union bpf_attr`.

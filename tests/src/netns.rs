@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::panic::resume_unwind;
 use std::process::{Child, Command};
 use std::sync::Arc;
@@ -50,6 +51,11 @@ impl Netns {
             std::process::id(),
             self.handle.as_raw_fd()
         )
+    }
+
+    /// Its number, which no other namespace of this machine has.
+    pub fn number(&self) -> Result<u64> {
+        Ok(self.handle.metadata()?.ino())
     }
 
     /// Runs `work` on a thread of its own inside the namespace. Sockets opened there stay there.

@@ -174,8 +174,15 @@ pub trait Backend: fmt::Debug {
     /// Which one it is.
     fn kind(&self) -> Kind;
 
-    /// Whether this machine can run it, without changing anything.
+    /// Whether a guard can be put in place with it, as far as that shows without doing it. What
+    /// anything at all needs was asked when it was opened.
     fn probe(&self) -> Result<(), BackendError>;
+
+    /// Why it has turned out that no guard can be put in place with it, though nothing was wrong with
+    /// [`Backend::probe`].
+    fn unfit(&self) -> Option<String> {
+        None
+    }
 
     /// What differs from the desired guard; empty when all is in place. Changes nothing.
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError>;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::bail;
 
 use super::{Common, block_on, machine};
+use crate::backend::select::Purpose;
 use crate::config::Config;
 use crate::kernel::Kernel;
 use crate::kernel::link::Found;
@@ -17,7 +18,7 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
     let config = Config::load(&common.config)?;
     machine::require_net_admin()?;
     machine::require_wireguard()?;
-    let backend = machine::backend(&config, common.backend)?;
+    let backend = machine::backend(&config, common.backend, Purpose::Guard)?;
     log::debug!("backend {}", backend.kind());
     block_on(async move {
         let kernel = Kernel::open()?;

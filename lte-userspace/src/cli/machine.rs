@@ -5,7 +5,7 @@ use std::fs;
 use anyhow::{Context as _, anyhow, bail};
 
 use crate::backend::Backend;
-use crate::backend::select::select;
+use crate::backend::select::{Purpose, select};
 use crate::config::{BackendChoice, Config};
 use crate::kernel::genl;
 use crate::reconcile::Observed;
@@ -38,8 +38,9 @@ pub(super) fn require_wireguard() -> anyhow::Result<()> {
 pub(super) fn backend(
     config: &Config,
     asked: Option<BackendChoice>,
+    purpose: Purpose,
 ) -> anyhow::Result<Box<dyn Backend>> {
-    let selected = select(asked.unwrap_or(config.backend))?;
+    let selected = select(asked.unwrap_or(config.backend), purpose)?;
     if let Some(why) = selected.why_not_ebpf {
         log::info!("backend nft, since ebpf cannot run here: {why}");
     }

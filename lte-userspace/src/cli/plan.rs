@@ -23,7 +23,11 @@ impl Plan {
         let config = Config::load(&common.config)?;
         machine::require_net_admin()?;
         machine::require_wireguard()?;
-        let mut backends = vec![machine::backend(&config, common.backend)?];
+        let mut backends = vec![machine::backend(
+            &config,
+            common.backend,
+            select::Purpose::Look,
+        )?];
         let kind = backends[0].kind();
         backends.extend(select::others(Some(kind)));
         let look::Look { view, mut notes } = look::look(&config, common, &mut backends)?;

@@ -14,7 +14,8 @@ use super::permits;
 use super::port;
 use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
-use crate::backend::select;
+use crate::backend::Kind;
+use crate::backend::select::{self, Purpose};
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
 use crate::notify::Notifier;
@@ -74,6 +75,10 @@ impl Agent {
         loop {
             let outcome = self.converger.converge(&self.config).await;
             self.tell(&outcome, &mut status);
+            if self.fall_back() {
+                events = self.listen()?;
+                continue;
+            }
             let mut retry = std::pin::pin!(pause(outcome.retry));
             loop {
                 tokio::select! {
@@ -217,7 +222,8 @@ impl Agent {
 
     fn try_reload(&mut self) -> anyhow::Result<()> {
         let config = Config::load(&self.path)?;
-        let selected = select::select(self.backend.unwrap_or(config.backend))?;
+        let choice = self.backend.unwrap_or(config.backend);
+        let selected = select::select(choice, Purpose::Guard)?;
         let kind = selected.backend.kind();
         match config.tunnel.listen_port {
             Some(port) => self.converger.listen_port = port,
@@ -226,7 +232,7 @@ impl Agent {
         }
         // What another one keeps until now goes when this one's guard is in place.
         if self.converger.kind() != kind {
-            self.converger.backends = vec![selected.backend];
+            self.converger.exchange(selected.backend);
         }
         self.converger.look_for_strangers = true;
         self.converger.renew_patience();
@@ -234,6 +240,30 @@ impl Agent {
         self.recall();
         self.converger.endpoints.believe();
         Ok(())
+    }
+
+    /// Takes nftables where eBPF was not asked for by name and has turned out not to do. Says whether it
+    /// has.
+    fn fall_back(&mut self) -> bool {
+        let choice = self.backend.unwrap_or(self.config.backend);
+        let Some(why) = self.converger.unfit() else {
+            return false;
+        };
+        if choice != BackendChoice::Auto || self.converger.kind() == Kind::Nft {
+            return false;
+        }
+        match select::select(BackendChoice::Nft, Purpose::Guard) {
+            Ok(selected) => {
+                log::info!("backend nft, since ebpf cannot run here: {why}");
+                // What eBPF keeps until now goes when the other guard is in place.
+                self.converger.exchange(selected.backend);
+                true
+            }
+            Err(error) => {
+                log::warn!("nor can backend nft keep the guard: {error}");
+                false
+            }
+        }
     }
 
     async fn down(mut self) -> Ending {

@@ -217,6 +217,19 @@ impl Converger {
         self.backends[0].kind()
     }
 
+    /// Why the backend cannot keep the guard after all.
+    pub fn unfit(&self) -> Option<String> {
+        self.backends.first().and_then(|backend| backend.unfit())
+    }
+
+    /// Has another backend keep the guard. What was tried in vain with the one before is tried at once.
+    pub fn exchange(&mut self, backend: Box<dyn Backend>) {
+        self.backends = vec![backend];
+        self.look_for_strangers = true;
+        self.repairs = Repairs::default();
+        self.retry = RETRY.0;
+    }
+
     /// Opens the backends that do not keep the guard, to see what they have left of earlier runs.
     pub fn open_others(&mut self) {
         self.backends.truncate(1);

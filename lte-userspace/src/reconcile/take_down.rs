@@ -56,7 +56,7 @@ fn unreachable(record: &Record, backends: &[Box<dyn Backend>]) -> Vec<Failure> {
         .iter()
         .filter(|kind| !backends.iter().any(|backend| backend.kind() == **kind))
         .filter_map(|kind| {
-            let error = select::open(*kind).err()?;
+            let error = select::open(*kind, select::Purpose::Look).err()?;
             Some(failure(&format!("remove guard ({kind})"), &error))
         })
         .collect()

@@ -1,17 +1,17 @@
 //! The memory of programs that are attached, as the agent's backend attaches them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use aya::maps::{Map, MapData, PerCpuArray, PerCpuValues, loaded_maps};
 use aya::programs::SchedClassifier;
-use lte_common::layout::{self, Recent, maps as names};
+use lte_common::layout::{Recent, maps as names};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
 use super::bpffs::Pins;
 use super::program::{Maps, Raw, moment};
 use super::{Memory, Moment, instructions};
-use crate::bpf::AGENTS_PINS;
+use crate::bpf;
 
 /// The maps of the attached programs.
 pub struct Installed {
@@ -30,7 +30,7 @@ impl Installed {
     /// Opens them where the agent pins them. To be used on the thread that made `pins`.
     pub fn open(pins: &Pins) -> Result<Self> {
         Ok(Self {
-            maps: Maps::open(&agents_pins())?,
+            maps: Maps::open(&agents_pins()?)?,
             ticks: instructions::ticks(&pins.path().join("ticks"))?,
             hz: u64::from(ticks_per_second()),
         })
@@ -48,8 +48,12 @@ impl Installed {
     }
 }
 
-fn agents_pins() -> PathBuf {
-    Path::new(AGENTS_PINS).join(format!("v{}", layout::VERSION))
+/// One agent has pins here.
+fn agents_pins() -> Result<PathBuf> {
+    let [layout] = &bpf::agents_layouts()?[..] else {
+        anyhow::bail!("not one directory of pins");
+    };
+    Ok(layout.clone())
 }
 
 /// The maps of the last remote that a CPU met have no pin: each object has one.

@@ -255,12 +255,8 @@ fn programs(route: &Netlink) -> Result<Facts> {
             }
         }
     }
-    for layout in fs::read_dir(bpf::AGENTS_PINS)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        for pin in fs::read_dir(layout.path()).into_iter().flatten().flatten() {
+    for layout in bpf::agents_layouts().unwrap_or_default() {
+        for pin in fs::read_dir(layout).into_iter().flatten().flatten() {
             let pin = pin.file_name().to_string_lossy().into_owned();
             if let Some((index, hook)) = pin.strip_prefix("link-").and_then(|p| p.split_once('-')) {
                 let index = index.parse().unwrap_or(0);

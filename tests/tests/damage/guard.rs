@@ -132,8 +132,8 @@ fn remove_pins(hook: &str) -> Result<()> {
 
 fn each_pin(hook: &str, mut what: impl FnMut(&Path) -> Result<()>) -> Result<()> {
     let mut found = 0;
-    for layout in fs::read_dir(bpf::AGENTS_PINS).context(bpf::AGENTS_PINS)? {
-        for pin in fs::read_dir(layout?.path())? {
+    for layout in bpf::agents_layouts()? {
+        for pin in fs::read_dir(layout)? {
             let pin = pin?;
             let name = pin.file_name().to_string_lossy().into_owned();
             if name.starts_with("link-") && name.ends_with(hook) {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use aya::maps::MapInfo;
-use lte_common::layout::{self, Counter, maps};
+use lte_common::layout::{Counter, maps};
 use lte_tests::addresses::{TUNNEL_PEER, TUNNEL_ROUTER};
 use lte_tests::backend::Backend;
 use lte_tests::ping::{PACE, Pinger};
@@ -40,11 +40,24 @@ fn other_maps_in_the_same_place() -> Result<()> {
 #[test]
 fn another_layout() -> Result<()> {
     upgrade(|scene, pins| {
-        let elsewhere = Path::new(bpf::AGENTS_PINS).join("v0");
-        fs::rename(pins, &elsewhere).context("giving the pins another version")?;
-        unpin_maps(&elsewhere)?;
-        other_version::take_its_place(&scene.lab.router, &elsewhere)
+        moved_to(
+            scene,
+            pins,
+            &bpf::agents_pins(&scene.lab.router)?.join("v0"),
+        )
     })
+}
+
+/// It does not tell network namespaces apart.
+#[test]
+fn a_layout_without_namespaces() -> Result<()> {
+    upgrade(|scene, pins| moved_to(scene, pins, &Path::new(bpf::AGENTS_PINS).join("v1")))
+}
+
+fn moved_to(scene: &Scene, pins: &Path, elsewhere: &Path) -> Result<()> {
+    fs::rename(pins, elsewhere).context("giving the pins another place")?;
+    unpin_maps(elsewhere)?;
+    other_version::take_its_place(&scene.lab.router, elsewhere)
 }
 
 /// Somebody has taken the maps' pins away.
@@ -62,7 +75,7 @@ fn far_end_is_remembered_through_silence() -> Result<()> {
     let agent = installation.start(Backend::Ebpf)?;
     scene.handshake_after(agent.started())?;
     agent.terminate()?;
-    let pins = Path::new(bpf::AGENTS_PINS).join(format!("v{}", layout::VERSION));
+    let pins = bpf::agents_layout(&scene.lab.router)?;
     unpin_maps(&pins)?;
     other_version::take_its_place(&scene.lab.router, &pins)?;
     let pinger = Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?;
@@ -106,7 +119,7 @@ fn upgrade(between: impl FnOnce(&Scene, &Path) -> Result<()>) -> Result<()> {
     let agent = installation.start(Backend::Ebpf)?;
     scene.handshake_after(agent.started())?;
     agent.terminate()?;
-    let pins = Path::new(bpf::AGENTS_PINS).join(format!("v{}", layout::VERSION));
+    let pins = bpf::agents_layout(&scene.lab.router)?;
     between(&scene, &pins)?;
     // The other version learns of the tunnel's far end.
     Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(PATIENCE)?;
@@ -141,8 +154,11 @@ fn upgrade(between: impl FnOnce(&Scene, &Path) -> Result<()>) -> Result<()> {
     scene.tunnel_is_sound()?;
 
     ensure!(has_our_shapes(&pins)?, "the maps are not this version's");
-    let versions = fs::read_dir(bpf::AGENTS_PINS)?.count();
-    ensure!(versions == 1, "pins of {versions} versions");
+    let layouts = bpf::agents_layouts()?;
+    ensure!(
+        layouts == [pins.clone()],
+        "pins elsewhere, too: {layouts:?}"
+    );
     let objects = bpf::objects()?;
     for name in ["modem_egress", "modem_ingress", "uplink_egress"] {
         let program = format!("program {name} ");

@@ -11,7 +11,7 @@ use aya::programs::TcAttachType;
 use aya::util::KernelVersion;
 use lte_common::policy::{Hook, Policy};
 
-use super::object::{self, Raw};
+use super::object::{self, Options, Raw};
 use super::{clsact, maps, remotes, tcx};
 use crate::backend::{BackendError, Guard, LinkHeader, Remote};
 
@@ -124,8 +124,24 @@ pub(super) fn is_of(program: &ProgramInfo, hook: Hook) -> bool {
     }
 }
 
+/// A program of ours in its place.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) program: ProgramInfo,
+    /// The programs that run before it at this place, and can keep a packet from it.
+    pub(super) before: Vec<String>,
+    /// Whether another of ours is behind it: an agent was killed while they changed places.
+    pub(super) twice: bool,
+}
+
+/// Number and name of a program.
+pub(super) fn shown(program: &ProgramInfo) -> String {
+    let name = program.name_as_str().filter(|name| !name.is_empty());
+    format!("{} {}", program.id(), name.unwrap_or("(no name)"))
+}
+
 /// The program of ours at a place, of whatever version.
-fn found(mode: Mode, at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
+pub(super) fn found(mode: Mode, at: &Attachment) -> Result<Option<Found>, BackendError> {
     match mode {
         Mode::Tcx => tcx::found(at),
         Mode::Clsact => clsact::found(at),
@@ -141,10 +157,10 @@ pub(super) fn remembered(
     let mut known = BTreeMap::new();
     let mut asked = BTreeSet::new();
     for at in wanted {
-        if let Some(program) = found(mode, at)?
-            && asked.insert(program.id())
+        if let Some(found) = found(mode, at)?
+            && asked.insert(found.program.id())
         {
-            remotes::merge(&mut known, remotes::remembered_by(&program)?);
+            remotes::merge(&mut known, remotes::remembered_by(&found.program)?);
         }
     }
     Ok(known)
@@ -175,22 +191,41 @@ pub(super) fn difference(
     mode: Mode,
     at: &Attachment,
     policy: &Policy,
+    options: Options,
     seen: &mut Seen,
 ) -> Result<Option<String>, BackendError> {
-    let running = match found(mode, at)? {
-        Some(program) => seen.of(&program)?,
-        None => None,
+    let Some(found) = found(mode, at)? else {
+        return Ok(Some(format!("no {at}")));
     };
+    let Some((mut running, are_pinned)) = seen.of(&found.program)? else {
+        return Ok(Some(format!("no {at}")));
+    };
+    running.build = object::seen_as(running.build, options);
     Ok(match running {
-        None => Some(format!("no {at}")),
-        Some((running, are_pinned)) => match running {
-            running if running == *policy => {
-                (!are_pinned).then(|| format!("{at} has maps of its own"))
+        running if running == *policy => {
+            if !are_pinned {
+                Some(format!("{at} has maps of its own"))
+            } else if found.is_first() {
+                found.twice.then(|| format!("{at} is there twice"))
+            } else {
+                let before = found.before.join(", ");
+                Some(format!("another program runs before {at}: {before}"))
             }
-            running if running.build != policy.build => Some(format!("{at} is of another build")),
-            _ => Some(format!("{at} runs with another policy")),
-        },
+        }
+        running if !object::is_same_object(running.build, policy.build) => {
+            Some(format!("{at} is of another build"))
+        }
+        running if running.build != policy.build => {
+            Some(format!("{at} writes its log for another process, or none"))
+        }
+        _ => Some(format!("{at} runs with another policy")),
     })
+}
+
+impl Found {
+    pub(super) const fn is_first(&self) -> bool {
+        self.before.is_empty()
+    }
 }
 
 /// Puts a program in place, at once where one of ours is there.
@@ -199,6 +234,19 @@ pub(super) fn put(mode: Mode, at: &Attachment, ebpf: &mut aya::Ebpf) -> Result<(
     match mode {
         Mode::Tcx => tcx::put(at, program),
         Mode::Clsact => clsact::put(at, program),
+    }
+}
+
+/// Puts a program before those of others, where another one of ours is behind them.
+pub(super) fn put_first(
+    mode: Mode,
+    at: &Attachment,
+    ebpf: &mut aya::Ebpf,
+) -> Result<(), BackendError> {
+    let program = object::program(ebpf, at.hook)?;
+    match mode {
+        Mode::Tcx => tcx::put_first(at, program),
+        Mode::Clsact => clsact::put_first(at, program),
     }
 }
 

@@ -1,18 +1,22 @@
-//! Filters of the clsact qdisc, at a priority and handle of our own.
-
-use std::fs;
+//! Filters of the clsact qdisc, at a priority and handles of our own.
+//!
+//! The kernel asks the filters of one priority in the order in which it lists them, and puts a new
+//! one before the others (`cls_bpf_change`). All of one priority are of one kind, and no priority
+//! comes before 1: so another program runs before ours only where it is a filter of priority 1, too.
 
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction, is_of};
+use super::attach::{Attachment, Found, direction, is_of, shown};
+use super::tc::Filter;
 use super::{pins, tc};
 use crate::backend::{BackendError, LinkHeader};
 
 /// Before filters that others put at the usual priorities.
 const PRIORITY: u16 = 1;
-const HANDLE: TcHandle = TcHandle::new(0, 0x7b);
+/// The second is for a filter that takes the place of one with the first, and the other way round.
+const HANDLES: [TcHandle; 2] = [TcHandle::new(0, 0x7b), TcHandle::new(0, 0x7c)];
 /// Of a directory that says: this interface's clsact qdisc is ours. The BPF file system forgets
 /// it when the kernel forgets the qdisc.
 pub(super) const QDISC: &str = "qdisc-";
@@ -23,42 +27,113 @@ fn info(id: u32) -> Option<ProgramInfo> {
         .find(|program| program.id() == id)
 }
 
+fn has_our_handle(filter: &Filter) -> bool {
+    HANDLES.iter().any(|own| u32::from(*own) == filter.handle)
+}
+
+/// Filters of our priority at a place, in the order in which they are asked.
+fn filters(at: &Attachment) -> Result<Vec<Filter>, BackendError> {
+    let mut filters = tc::filters(at.index, direction(at.hook))?;
+    filters.retain(|filter| filter.priority == PRIORITY);
+    Ok(filters)
+}
+
 /// Our filter's program at a place, of whatever version.
-pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
-    Ok(tc::filters(at.index, direction(at.hook))?
+pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
+    let filters = filters(at)?;
+    let Some(place) = filters.iter().position(has_our_handle) else {
+        return Ok(None);
+    };
+    let (before, rest) = filters.split_at(place);
+    let program = rest[0]
+        .program
+        .and_then(info)
+        .filter(|program| is_of(program, at.hook));
+    Ok(program.map(|program| Found {
+        program,
+        before: before.iter().map(name).collect(),
+        twice: rest[1..].iter().any(has_our_handle),
+    }))
+}
+
+fn name(filter: &Filter) -> String {
+    let program = filter.program.and_then(info);
+    program.map_or_else(
+        || format!("filter {:#x}", filter.handle),
+        |program| shown(&program),
+    )
+}
+
+/// Our filters at a place, by their handles, the first first.
+fn handles(at: &Attachment) -> Result<Vec<TcHandle>, BackendError> {
+    Ok(filters(at)?
         .into_iter()
-        .find(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE))
-        .and_then(|filter| info(filter.program))
-        .filter(|program| is_of(program, at.hook)))
+        .filter(has_our_handle)
+        .map(|filter| TcHandle::from(filter.handle))
+        .collect())
+}
+
+fn delete(at: &Attachment, handle: TcHandle) -> Result<(), BackendError> {
+    tc::delete_filter(at.index, direction(at.hook), PRIORITY, u32::from(handle))
+        .map_err(|e| BackendError::failed(format!("remove {at}"), e))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
     ensure_qdisc(at)?;
     let fail = |what: &str| format!("{what} {at}");
-    let here = tc::filters(at.index, direction(at.hook))?
-        .into_iter()
-        .any(|filter| filter.priority == PRIORITY && filter.handle == u32::from(HANDLE));
-    let id = if here {
-        let link =
-            SchedClassifierLink::attached(&at.name, direction(at.hook), PRIORITY, HANDLE, None)
-                .map_err(|e| BackendError::failed(fail("adopt"), e))?;
-        program.attach_to_link(link)
-    } else {
-        program.attach_with_options(
-            &at.name,
-            direction(at.hook),
-            TcAttachOptions::Netlink(NlOptions {
-                priority: PRIORITY,
-                handle: HANDLE,
-                classid: None,
-            }),
-        )
-    }
-    .map_err(|e| BackendError::failed(fail("attach"), e))?;
+    let here = handles(at)?;
+    let Some((first, more)) = here.split_first() else {
+        return add(at, program, HANDLES[0]);
+    };
+    let link = SchedClassifierLink::attached(&at.name, direction(at.hook), PRIORITY, *first, None)
+        .map_err(|e| BackendError::failed(fail("adopt"), e))?;
+    let id = program
+        .attach_to_link(link)
+        .map_err(|e| BackendError::failed(fail("attach"), e))?;
     let link = program
         .take_link(id)
         .map_err(|e| BackendError::failed(fail("keep"), e))?;
     // Dropping it would detach the filter, which is to outlive the agent.
+    std::mem::forget(link);
+    more.iter().try_for_each(|handle| delete(at, *handle))
+}
+
+/// Puts a filter before all others at a place, where one of ours is that is not the first: they change
+/// places without a moment in which neither is there. Meanwhile both run, and what passes is counted
+/// twice.
+pub(super) fn put_first(
+    at: &Attachment,
+    program: &mut SchedClassifier,
+) -> Result<(), BackendError> {
+    let here = handles(at)?;
+    let Some((behind, more)) = here.split_first() else {
+        return put(at, program);
+    };
+    // Of an agent that was killed between these steps.
+    more.iter().try_for_each(|handle| delete(at, *handle))?;
+    let other = HANDLES.into_iter().find(|own| own != behind);
+    add(at, program, other.unwrap_or(HANDLES[0]))?;
+    delete(at, *behind)
+}
+
+/// A new filter.
+fn add(
+    at: &Attachment,
+    program: &mut SchedClassifier,
+    handle: TcHandle,
+) -> Result<(), BackendError> {
+    let options = TcAttachOptions::Netlink(NlOptions {
+        priority: PRIORITY,
+        handle,
+        classid: None,
+    });
+    let id = program
+        .attach_with_options(&at.name, direction(at.hook), options)
+        .map_err(|e| BackendError::failed(format!("attach {at}"), e))?;
+    let link = program
+        .take_link(id)
+        .map_err(|e| BackendError::failed(format!("keep {at}"), e))?;
+    // As above.
     std::mem::forget(link);
     Ok(())
 }
@@ -80,35 +155,36 @@ fn ensure_qdisc(at: &Attachment) -> Result<(), BackendError> {
         ));
     }
     // The marker first: an agent that is killed in between leaves no qdisc that nobody owns.
-    let marker = pins::path(&format!("{QDISC}{}", at.index));
-    fs::create_dir_all(&marker)
-        .map_err(|e| BackendError::failed(format!("create {}", marker.display()), e))?;
+    pins::create_marker(&format!("{QDISC}{}", at.index))?;
     tc::add_clsact(at.index)
         .map_err(|e| BackendError::failed(format!("add a clsact qdisc to {}", at.name), e))
 }
 
-/// All places with our filter.
+/// All places with a filter of ours.
 pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
     let mut found = Vec::new();
     for index in tc::with_clsact()? {
         for attach_type in [TcAttachType::Egress, TcAttachType::Ingress] {
             for filter in tc::filters(index, attach_type)? {
-                if filter.priority != PRIORITY || filter.handle != u32::from(HANDLE) {
+                if filter.priority != PRIORITY || !has_our_handle(&filter) {
                     continue;
                 }
-                let Some(program) = info(filter.program) else {
+                let Some(program) = filter.program.and_then(info) else {
                     continue;
                 };
                 let hook = Hook::ALL
                     .into_iter()
                     .find(|hook| direction(*hook) == attach_type && is_of(&program, *hook));
                 if let Some(hook) = hook {
-                    found.push(Attachment {
+                    let at = Attachment {
                         index,
                         name: String::new(),
                         hook,
                         header: LinkHeader::None,
-                    });
+                    };
+                    if !found.contains(&at) {
+                        found.push(at);
+                    }
                 }
             }
         }
@@ -117,8 +193,9 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
 }
 
 pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
-    tc::delete_filter(at.index, direction(at.hook), PRIORITY, u32::from(HANDLE))
-        .map_err(|e| BackendError::failed(format!("remove {at}"), e))
+    handles(at)?
+        .into_iter()
+        .try_for_each(|handle| delete(at, handle))
 }
 
 /// Takes away the markers of interfaces that have gone, with their qdiscs.
@@ -127,7 +204,7 @@ pub(super) fn forget_gone() {
         let gone = name.parse().is_ok_and(|index: u32| !tc::exists(index));
         if gone {
             // One that stays says nothing of any interface.
-            drop(fs::remove_dir(pins::path(&format!("{QDISC}{name}"))));
+            drop(pins::remove_marker(&format!("{QDISC}{name}")));
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What aya has no call for: taking a link off its interface at once, and finding one that has lost
-//! its pin. The numbers and layouts are those of `enum bpf_cmd` and `union bpf_attr` in `linux/bpf.h`.
+//! What aya has no call for: taking a link off its interface at once, finding one that has lost its
+//! pin, asking where one is, making a map of any type. The numbers and layouts are those of `enum bpf_cmd` and `union bpf_attr`
+//! in `linux/bpf.h`.
 
 use std::ffi::CString;
 use std::io;
@@ -86,14 +87,28 @@ unsafe impl Attributes for Detach {
     const COMMAND: libc::c_long = 34;
 }
 
-/// Takes the program of a pinned link off its interface; the pin stays, and holds a severed link.
-///
-/// Removing the pin alone leaves the program in place until the kernel frees the pin's inode, a grace
-/// period of RCU later.
-pub(super) fn detach(pin: &Path) -> io::Result<()> {
-    let link = pinned(pin)?;
-    let fd = link.as_raw_fd().unsigned_abs();
-    bpf(&mut Detach { fd }).map(drop)
+/// A link that was pinned when it was opened.
+#[derive(Debug)]
+pub(super) struct Link(OwnedFd);
+
+impl Link {
+    pub(super) fn open(pin: &Path) -> io::Result<Self> {
+        pinned(pin).map(Self)
+    }
+
+    /// Takes its program off its interface; a pin stays, and holds a severed link.
+    ///
+    /// Removing the pin alone leaves the program in place until the kernel frees the pin's inode, a
+    /// grace period of RCU later.
+    pub(super) fn detach(&self) -> io::Result<()> {
+        let fd = self.0.as_raw_fd().unsigned_abs();
+        bpf(&mut Detach { fd }).map(drop)
+    }
+}
+
+/// What a pinned link is.
+pub(super) fn info(pin: &Path) -> io::Result<Info> {
+    Info::of(&pinned(pin)?)
 }
 
 /// `BPF_LINK_GET_NEXT_ID` and `BPF_LINK_GET_FD_BY_ID`.
@@ -113,12 +128,14 @@ unsafe impl<const COMMAND: libc::c_long> Attributes for Numbered<COMMAND> {
 
 /// The beginning of `struct bpf_link_info`, as it is for a TCX link.
 #[repr(C)]
-#[derive(Default)]
-struct Info {
+#[derive(Debug, Default)]
+pub(super) struct Info {
     kind: u32,
     id: u32,
-    program: u32,
+    /// Id of its program.
+    pub(super) program: u32,
     padding: u32,
+    /// Index, in the namespace of the interface.
     interface: u32,
     attach_type: u32,
 }
@@ -150,6 +167,90 @@ impl Info {
         })?;
         Ok(info)
     }
+
+    /// Whether its program is on an interface of whatever namespace. One that is severed is on none.
+    pub(super) fn is_attached(&self) -> bool {
+        self.kind == TCX && self.interface != 0
+    }
+
+    /// Whether its program is on that interface of this namespace.
+    pub(super) fn is_here(&self) -> bool {
+        programs(self.interface, self.attach_type).is_ok_and(|here| here.contains(&self.program))
+    }
+}
+
+/// `BPF_PROG_QUERY`.
+#[repr(C)]
+struct Query {
+    interface: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    programs: u64,
+    /// How many there is room for, and then how many there are.
+    count: u32,
+    padding: u32,
+    program_flags: u64,
+    links: u64,
+    link_flags: u64,
+    /// Written whatever size is told (`bpf_mprog_query`).
+    revision: u64,
+}
+
+// SAFETY: no more than `count` numbers are written to `programs`, which its one maker below has there;
+// the other addresses are zero, and then not written to.
+unsafe impl Attributes for Query {
+    const COMMAND: libc::c_long = 16;
+}
+
+/// `BPF_MPROG_MAX` of the kernel: what there can be on one hook.
+const PROGRAMS: usize = 64;
+
+/// Ids of the programs on an interface of this namespace, by TCX, in the order in which they run.
+fn programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut programs = vec![0_u32; PROGRAMS];
+    let mut query = Query {
+        interface,
+        attach_type,
+        flags: 0,
+        attach_flags: 0,
+        programs: programs.as_mut_ptr() as u64,
+        count: PROGRAMS as u32,
+        padding: 0,
+        program_flags: 0,
+        links: 0,
+        link_flags: 0,
+        revision: 0,
+    };
+    bpf(&mut query)?;
+    programs.truncate(query.count as usize);
+    Ok(programs)
+}
+
+/// `BPF_MAP_CREATE`.
+#[repr(C)]
+struct CreateMap {
+    kind: u32,
+    key: u32,
+    value: u32,
+    entries: u32,
+    flags: u32,
+}
+
+// SAFETY: nothing is written.
+unsafe impl Attributes for CreateMap {
+    const COMMAND: libc::c_long = 0;
+}
+
+/// A map of whatever type and sizes.
+pub(super) fn create_map(kind: u32, key: usize, value: usize, entries: u32) -> io::Result<OwnedFd> {
+    descriptor(&mut CreateMap {
+        kind,
+        key: key as u32,
+        value: value as u32,
+        entries,
+        flags: 0,
+    })
 }
 
 /// Pins the link that has a program at a place, if there is one: somebody took its pin away, and the

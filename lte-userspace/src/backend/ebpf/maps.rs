@@ -1,8 +1,8 @@
 //! The pinned maps: their shapes, whose they are, and the counters.
 
-use std::fs;
+use std::io;
 
-use aya::maps::{Map, MapData, MapInfo, MapType, PerCpuArray};
+use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::programs::ProgramInfo;
 use lte_common::layout::{
     self, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
@@ -10,7 +10,7 @@ use lte_common::layout::{
 use lte_common::policy::{Class, Hook};
 
 use super::object::Raw;
-use super::pins;
+use super::{link, pins};
 use crate::backend::{BackendError, Counter};
 
 /// A map as this version has it.
@@ -47,15 +47,16 @@ static COUNTERS: Shape =
 static ALL: [&Shape; 5] = [&REMOTES, &FRAGMENTS, &ASKED, &PERMITS, &COUNTERS];
 
 impl Shape {
-    /// What is pinned under its name.
+    /// What is pinned under its name. Whose the directory is, [`pins::check`] has said.
     pub(super) fn pinned(&self) -> Result<Option<MapInfo>, BackendError> {
-        let path = pins::path(self.name);
-        if !path.exists() {
-            return Ok(None);
+        let path = pins::path(self.name)?;
+        match MapInfo::from_pin(&path) {
+            Ok(info) => Ok(Some(info)),
+            Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(e) => Err(BackendError::failed(format!("open {}", path.display()), e)),
         }
-        MapInfo::from_pin(&path)
-            .map(Some)
-            .map_err(|e| BackendError::failed(format!("open {}", path.display()), e))
     }
 
     fn fits(&self, info: &MapInfo) -> bool {
@@ -67,7 +68,8 @@ impl Shape {
 
     /// Opens the pinned map after comparing its shape: opening alone does not.
     pub(super) fn open(&self) -> Result<Option<MapData>, BackendError> {
-        let path = pins::path(self.name);
+        pins::check()?;
+        let path = pins::path(self.name)?;
         let fail = |e| BackendError::failed(format!("open {}", path.display()), e);
         match self.pinned()? {
             None => Ok(None),
@@ -78,6 +80,27 @@ impl Shape {
             )),
         }
     }
+}
+
+/// What the programs have beside the pinned maps: their own instructions, constants and log, in an
+/// object for each kind of link header, and once more while they are replaced. Bytes.
+const BESIDE: usize = 1 << 20;
+static REST: Shape = Shape {
+    name: "the programs",
+    kind: MapType::Array,
+    key: size_of::<u32>(),
+    value: BESIDE,
+    entries: 1,
+};
+
+/// Whether the kernel makes what the guard needs, all at once and as large as it is.
+pub(super) fn try_for_size() -> io::Result<()> {
+    let mut held = Vec::new();
+    for shape in ALL.into_iter().chain([&REST]) {
+        let map = link::create_map(shape.kind as u32, shape.key, shape.value, shape.entries);
+        held.push(map.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", shape.name)))?);
+    }
+    Ok(())
 }
 
 /// Names of pinned maps that are not as this version has them.
@@ -94,9 +117,7 @@ pub(super) fn misfits() -> Result<Vec<&'static str>, BackendError> {
 /// Takes such pins away, so that loading makes the maps anew. Programs that run keep theirs.
 pub(super) fn make_way() -> Result<(), BackendError> {
     for name in misfits()? {
-        let path = pins::path(name);
-        fs::remove_file(&path)
-            .map_err(|e| BackendError::failed(format!("remove {}", path.display()), e))?;
+        pins::unpin_here(name)?;
     }
     Ok(())
 }

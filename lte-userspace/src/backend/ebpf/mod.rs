@@ -6,6 +6,7 @@
 
 mod attach;
 mod clsact;
+mod directory;
 mod events;
 mod link;
 mod maps;
@@ -19,12 +20,17 @@ mod tc;
 mod tcx;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
-use attach::{Mode, Seen};
+use lte_common::policy::Policy;
 
-pub use object::{LoadedProgram, Options, load_for_test, object_for_test};
+use super::{
+    Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch, chain,
+};
+use attach::{Attachment, Mode, Seen};
+
+pub use object::{LoadedProgram, Options, PacketLog, load_for_test, object_for_test};
 pub use policy::{policy_for, ticks_per_second};
 
 /// Keeper of the eBPF guard.
@@ -34,6 +40,10 @@ pub struct Ebpf {
     objects: object::Objects,
     /// Remotes that another backend remembers.
     inherited: BTreeMap<Remote, Duration>,
+    /// Why programs could not be loaded when that was tried last.
+    unfit: Option<String>,
+    /// Whether all was put in place once: then this machine can, and what fails later is tried again.
+    fit: bool,
 }
 
 impl Ebpf {
@@ -55,7 +65,37 @@ impl Ebpf {
             mode: Mode::of_this_kernel()?,
             objects: object::Objects::new(options),
             inherited: BTreeMap::new(),
+            unfit: None,
+            fit: false,
         })
+    }
+
+    /// Puts one program in place, if it is not; `known` are remotes that its maps are to have.
+    fn put(
+        &mut self,
+        at: &Attachment,
+        policy: &Policy,
+        pins: &Path,
+        known: &BTreeMap<Remote, Duration>,
+    ) -> Result<(), BackendError> {
+        let options = self.objects.options();
+        // What is put in place changes whose maps are pinned: nothing is kept from the place before.
+        let seen = &mut Seen::default();
+        if attach::difference(self.mode, at, policy, options, seen)?.is_none() {
+            return Ok(());
+        }
+        let behind = attach::found(self.mode, at)?.filter(|found| !found.is_first());
+        let than = behind.as_ref().map(|found| found.program.id());
+        let object = self
+            .objects
+            .get(policy, pins, at.hook, than)
+            .inspect_err(|error| self.unfit = Some(chain(error)))?;
+        // The maps are there with the first object.
+        remotes::remember(known)?;
+        match behind {
+            Some(_) => attach::put_first(self.mode, at, object),
+            None => attach::put(self.mode, at, object),
+        }
     }
 }
 
@@ -65,15 +105,21 @@ impl Backend for Ebpf {
     }
 
     fn probe(&self) -> Result<(), BackendError> {
-        probe::all()
+        probe::room()
+    }
+
+    fn unfit(&self) -> Option<String> {
+        self.unfit.clone().filter(|_| !self.fit)
     }
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
+        pins::check()?;
+        let options = self.objects.options();
         let mut differences = Vec::new();
         let mut seen = Seen::default();
         for wanted in attach::wanted(want) {
-            let policy = policy_for(want, wanted.header, self.objects.options());
-            match attach::difference(self.mode, &wanted, &policy, &mut seen) {
+            let policy = policy_for(want, wanted.header, options);
+            match attach::difference(self.mode, &wanted, &policy, options, &mut seen) {
                 Ok(why) => differences.extend(why.map(Difference)),
                 Err(_) if wanted.has_gone() => {}
                 Err(error) => return Err(error),
@@ -87,9 +133,9 @@ impl Backend for Ebpf {
             differences.extend(remotes::missing_peers(want)?);
         }
         let pins = misfits.into_iter().map(|name| format!("the map {name}"));
-        let others = pins::others()
+        let others = pins::others()?
             .into_iter()
-            .map(|dir| dir.display().to_string());
+            .map(|dir| dir.path().display().to_string());
         differences.extend(
             pins.chain(others)
                 .map(|what| Difference(format!("{what} is of another version"))),
@@ -109,27 +155,14 @@ impl Backend for Ebpf {
         // Handed over once: what is told of later would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
+        self.unfit = None;
         let mut first_error = None;
         let mut policies = Vec::new();
         for attachment in &wanted {
             let policy = policy_for(want, attachment.header, self.objects.options());
             policies.push(policy);
             // Each interface is a guard of its own: one that fails leaves the others in place.
-            // What is put in place changes whose maps are pinned.
-            let seen = &mut Seen::default();
-            let done =
-                attach::difference(self.mode, attachment, &policy, seen).and_then(|difference| {
-                    match difference {
-                        Some(_) => {
-                            let object = self.objects.get(&policy, &dir)?;
-                            // The maps are there with the first object.
-                            remotes::remember(&known)?;
-                            attach::put(self.mode, attachment, object)
-                        }
-                        None => Ok(()),
-                    }
-                });
-            match done {
+            match self.put(attachment, &policy, &dir, &known) {
                 Err(error) if !attachment.has_gone() => {
                     first_error.get_or_insert(error);
                 }
@@ -150,11 +183,12 @@ impl Backend for Ebpf {
         if first_error.is_none() {
             first_error = pins::remove_others().into_iter().next();
         }
+        self.fit |= first_error.is_none();
         first_error.map_or(Ok(()), Err)
     }
 
     fn present(&mut self) -> Result<bool, BackendError> {
-        Ok(pins::exist() || !attach::stale(self.mode, &[])?.is_empty())
+        Ok(pins::exist()? || !attach::stale(self.mode, &[])?.is_empty())
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {
@@ -170,6 +204,8 @@ impl Backend for Ebpf {
         }
         errors.extend(clsact::remove_qdiscs());
         errors.extend(pins::remove());
+        // What is refused is met in each of these.
+        errors.dedup_by_key(|error| error.to_string());
         if errors.is_empty() {
             Ok(())
         } else {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use aya::programs::SchedClassifier;
 use aya::{EbpfLoader, Pod};
@@ -15,11 +16,22 @@ use crate::backend::BackendError;
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lte-ebpf"));
 
 /// How the programs are loaded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
-    /// The programs log what they drop and steer, through the kernel's ring buffer. Off, the
-    /// verifier takes the lines out and they cost nothing.
-    pub packet_log: bool,
+    /// Whether they log what they drop and steer.
+    pub packet_log: PacketLog,
+}
+
+/// Whether programs log what they drop and steer, through the kernel's ring buffer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PacketLog {
+    /// They do not: the verifier takes the lines out, and they cost nothing.
+    #[default]
+    Off,
+    /// They do, for this process. What they write can be read by nobody who has not loaded them.
+    Own,
+    /// As it is: who only looks at programs that another process keeps minds no log.
+    Any,
 }
 
 /// What may be written to and read from the kernel as it lies in memory.
@@ -31,18 +43,36 @@ pub(super) struct Raw<T>(pub(super) T);
 // (asserted there), and so valid for any bytes.
 unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
 
-/// Tells this build of the programs from another: of the object's bytes and the options.
-///
-/// Programs that log are one process's own: what they write can be read by nobody who has not loaded
-/// them.
-pub(super) fn build_id(options: Options) -> u64 {
+/// The bits of a build's identity that say for which process programs log: its number, which is below
+/// 2^22 (`PID_MAX_LIMIT`), or 0.
+const LOG: u64 = (1 << 24) - 1;
+
+static OBJECT_ID: LazyLock<u64> = LazyLock::new(|| {
     let mut hasher = DefaultHasher::new();
     OBJECT.hash(&mut hasher);
-    options.hash(&mut hasher);
-    if options.packet_log {
-        std::process::id().hash(&mut hasher);
+    hasher.finish() & !LOG
+});
+
+/// Tells this build of the programs from another, and for whom they log.
+pub(super) fn build_id(options: Options) -> u64 {
+    let log = match options.packet_log {
+        PacketLog::Own => u64::from(std::process::id()),
+        PacketLog::Off | PacketLog::Any => 0,
+    };
+    *OBJECT_ID | log & LOG
+}
+
+/// A running build's identity as it is compared with [`build_id`] of the same options.
+pub(super) const fn seen_as(build: u64, options: Options) -> u64 {
+    match options.packet_log {
+        PacketLog::Any => build & !LOG,
+        PacketLog::Off | PacketLog::Own => build,
     }
-    hasher.finish()
+}
+
+/// Whether two are of the same object, whatever they log.
+pub(super) const fn is_same_object(one: u64, other: u64) -> bool {
+    (one ^ other) & !LOG == 0
 }
 
 /// The program for a hook, by its name in the object.
@@ -83,17 +113,30 @@ impl Objects {
         self.options
     }
 
-    /// The object for a policy, loaded if it is not yet; its maps are those that are pinned in the
-    /// directory.
+    /// The object for a policy, its program of a hook loaded if it is not yet; its maps are those that
+    /// are pinned in the directory. With `than`, one whose program is not that of this number: a program
+    /// is at a hook once, and that one is there.
     pub(super) fn get(
         &mut self,
         policy: &Policy,
         pins: &Path,
+        hook: Hook,
+        than: Option<u32>,
     ) -> Result<&mut aya::Ebpf, BackendError> {
-        let at_hand = self.loaded.iter().position(|(of, _)| of == policy);
-        let one = match at_hand.map(|at| self.loaded.remove(at)) {
-            Some(one) if uses_pinned_maps(&one.1)? => one,
-            _ => (*policy, load(policy, self.options, Some(pins))?),
+        self.loaded
+            .retain(|(of, ebpf)| of != policy || uses_pinned_maps(ebpf).unwrap_or_default());
+        let mut at_hand = None;
+        for (at, (of, ebpf)) in self.loaded.iter_mut().enumerate() {
+            if of == policy && Some(number(ebpf, hook)?) != than {
+                at_hand = Some(at);
+            }
+        }
+        let one = if let Some(at) = at_hand {
+            self.loaded.remove(at)
+        } else {
+            let mut ebpf = load(policy, self.options, Some(pins))?;
+            program(&mut ebpf, hook)?;
+            (*policy, ebpf)
         };
         Ok(&mut self.loaded.push_mut(one).1)
     }
@@ -120,11 +163,8 @@ fn uses_pinned_maps(ebpf: &aya::Ebpf) -> Result<bool, BackendError> {
 
 fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::Ebpf, BackendError> {
     let policy = Raw(*policy);
-    let log_level = if options.packet_log {
-        aya_log::Level::Debug as u8
-    } else {
-        0
-    };
+    let logs = options.packet_log == PacketLog::Own;
+    let log_level = if logs { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
     loader
         .override_global("POLICY", &policy, true)
@@ -135,7 +175,7 @@ fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::E
     let mut ebpf = loader
         .load(OBJECT)
         .map_err(|e| BackendError::failed("load the eBPF object", e))?;
-    if options.packet_log {
+    if logs {
         let logger = aya_log::EbpfLogger::init(&mut ebpf)
             .map_err(|e| BackendError::failed("read the programs' log", e))?;
         spawn_logger(logger);
@@ -170,6 +210,13 @@ pub(super) fn program(
             .map_err(|e| BackendError::failed(format!("load the eBPF program {name}"), e))?;
     }
     Ok(program)
+}
+
+/// The number that the kernel has given the program of a hook.
+fn number(ebpf: &mut aya::Ebpf, hook: Hook) -> Result<u32, BackendError> {
+    let info = program(ebpf, hook)?.info();
+    info.map(|info| info.id())
+        .map_err(|e| BackendError::failed("ask for a program's number", e))
 }
 
 /// A program in the kernel with maps of its own, attached to nothing: for `BPF_PROG_TEST_RUN`.

@@ -1,86 +1,165 @@
-//! The directory of pins in the BPF file system.
+//! What is pinned in the BPF file system, and where.
 //!
-//! It carries the layout's version: opening a pinned map does not compare its layout.
+//! ```text
+//! /sys/fs/bpf/lte-backup/net-<number of the network namespace>/v<layout>/
+//! ```
+//!
+//! Agents of two network namespaces may share a BPF file system, and an interface's index is a
+//! namespace's own: so each has a directory of its own. The layout's version is in the path, since
+//! opening a pinned map does not compare its layout.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use lte_common::layout;
 
+use super::directory::Directory;
+use super::{link, tcx};
 use crate::backend::BackendError;
 
 /// Where the BPF file system is mounted.
-pub(super) const BPF_FS: &str = "/sys/fs/bpf";
-const OURS: &str = "/sys/fs/bpf/lte-backup";
+const BPF_FS: &str = "/sys/fs/bpf";
+const OURS: &str = "lte-backup";
+/// How the directories of layouts begin.
+const LAYOUT: &str = "v";
+
+/// The name of the calling thread's network namespace's directory.
+fn namespace() -> Result<String, BackendError> {
+    const PATH: &str = "/proc/thread-self/ns/net";
+    fs::metadata(PATH)
+        .map(|namespace| format!("net-{}", namespace.ino()))
+        .map_err(|e| BackendError::failed(format!("look at {PATH}"), e))
+}
+
+fn layout() -> String {
+    format!("{LAYOUT}{}", layout::VERSION)
+}
+
+fn file_system() -> Result<Directory, BackendError> {
+    Directory::root(Path::new(BPF_FS))
+}
+
+/// The agents' directory, if it is there.
+fn agents() -> Result<Option<Directory>, BackendError> {
+    file_system()?.open(OURS)
+}
+
+/// This namespace's directory, if it is there.
+fn own() -> Result<Option<Directory>, BackendError> {
+    match agents()? {
+        Some(agents) => agents.open(&namespace()?),
+        None => Ok(None),
+    }
+}
+
+/// The directory of this layout's pins, if it is there.
+fn open() -> Result<Option<Directory>, BackendError> {
+    match own()? {
+        Some(own) => own.open(&layout()),
+        None => Ok(None),
+    }
+}
+
+/// Whether the directory of pins is ours, or can be made: what is wrong is the error. Once it is there
+/// and ours, nobody else can put another in its place.
+pub(super) fn check() -> Result<(), BackendError> {
+    open().map(drop)
+}
 
 /// The directory of this layout's pins.
-pub(super) fn dir() -> PathBuf {
-    Path::new(OURS).join(format!("v{}", layout::VERSION))
+pub(super) fn dir() -> Result<PathBuf, BackendError> {
+    let agents = Path::new(BPF_FS).join(OURS);
+    Ok(agents.join(namespace()?).join(layout()))
 }
 
 /// A pin of this layout.
-pub(super) fn path(name: &str) -> PathBuf {
-    dir().join(name)
+pub(super) fn path(name: &str) -> Result<PathBuf, BackendError> {
+    Ok(dir()?.join(name))
 }
 
+fn made() -> Result<Directory, BackendError> {
+    file_system()?
+        .make(OURS)?
+        .make(&namespace()?)?
+        .make(&layout())
+}
+
+/// Makes the directory of this layout's pins if it is not there.
 pub(super) fn create() -> Result<PathBuf, BackendError> {
-    let dir = dir();
-    fs::create_dir_all(&dir)
-        .map_err(|e| BackendError::failed(format!("create {}", dir.display()), e))?;
-    Ok(dir)
+    made().map(|dir| dir.path().to_owned())
 }
 
-pub(super) fn exist() -> bool {
-    Path::new(OURS).exists()
+/// Makes a directory among the pins of this layout.
+pub(super) fn create_marker(name: &str) -> Result<(), BackendError> {
+    made()?.make(name).map(drop)
+}
+
+/// Whether anything of this namespace's agent is there.
+pub(super) fn exist() -> Result<bool, BackendError> {
+    Ok(own()?.is_some() || !of_no_namespace()?.is_empty())
 }
 
 /// The directories of other layouts: another version of the agent has left them.
-pub(super) fn others() -> Vec<PathBuf> {
-    let own = dir();
-    let entries = fs::read_dir(OURS).into_iter().flatten().flatten();
-    entries
-        .map(|entry| entry.path())
-        .filter(|path| *path != own && path.is_dir())
-        .collect()
+pub(super) fn others() -> Result<Vec<Directory>, BackendError> {
+    let mut others = of_no_namespace()?;
+    if let Some(own) = own()? {
+        others.extend(layouts(&own, Some(&layout()))?);
+    }
+    Ok(others)
+}
+
+fn layouts(of: &Directory, but: Option<&str>) -> Result<Vec<Directory>, BackendError> {
+    let mut found = Vec::new();
+    for name in of.names_after(LAYOUT)? {
+        let name = format!("{LAYOUT}{name}");
+        if but != Some(name.as_str()) {
+            found.extend(of.open(&name)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Of the directories that versions have left which did not tell namespaces apart those that are not
+/// another namespace's for certain.
+fn of_no_namespace() -> Result<Vec<Directory>, BackendError> {
+    let Some(agents) = agents()? else {
+        return Ok(Vec::new());
+    };
+    let mut ours = layouts(&agents, None)?;
+    ours.retain(|dir| !is_of_another_namespace(dir));
+    Ok(ours)
+}
+
+/// Whether a link that is pinned there has a program on an interface, and not on one of this
+/// namespace.
+fn is_of_another_namespace(dir: &Directory) -> bool {
+    let pins = dir.names_after(tcx::PREFIX).unwrap_or_default();
+    pins.iter()
+        .filter_map(|name| link::info(&dir.path().join(format!("{}{name}", tcx::PREFIX))).ok())
+        .any(|info| info.is_attached() && !info.is_here())
 }
 
 /// Names in the directories of all layouts that begin with a prefix, without it.
 pub(super) fn names(prefix: &str) -> Result<Vec<String>, BackendError> {
     let mut names = BTreeSet::new();
-    for dir in others().into_iter().chain([dir()]) {
-        names.extend(names_in(&dir, prefix)?);
+    for dir in others()?.into_iter().chain(open()?) {
+        names.extend(dir.names_after(prefix)?);
     }
     Ok(names.into_iter().collect())
-}
-
-fn names_in(dir: &Path, prefix: &str) -> Result<Vec<String>, BackendError> {
-    let entries = match fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => {
-            return Err(BackendError::failed(format!("read {}", dir.display()), e));
-        }
-    };
-    Ok(entries
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .filter_map(|name| name.strip_prefix(prefix).map(str::to_owned))
-        .collect())
 }
 
 /// Makes the pins of other layouts whose names begin so pins of this one, where it has none of
 /// that name. A pin that is moved never ceases to hold what it holds.
 pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
-    for other in others() {
+    let own = made()?;
+    for other in others()? {
         for prefix in prefixes {
-            for name in names_in(&other, prefix)? {
+            for name in other.names_after(prefix)? {
                 let name = format!("{prefix}{name}");
-                let (from, to) = (other.join(&name), path(&name));
-                if !to.exists() {
-                    fs::rename(&from, &to).map_err(|e| {
-                        BackendError::failed(format!("take over {}", from.display()), e)
-                    })?;
+                if !own.has(&name)? {
+                    other.give(&name, &own)?;
                 }
             }
         }
@@ -89,59 +168,89 @@ pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
 }
 
 /// The pins of a name, whichever layout's directory they are in.
-pub(super) fn named(name: &str) -> Vec<PathBuf> {
-    others()
-        .into_iter()
-        .chain([dir()])
-        .map(|dir| dir.join(name))
-        .filter(|path| path.exists())
-        .collect()
+pub(super) fn named(name: &str) -> Result<Vec<PathBuf>, BackendError> {
+    let mut found = Vec::new();
+    for dir in others()?.into_iter().chain(open()?) {
+        if dir.has(name)? {
+            found.push(dir.path().join(name));
+        }
+    }
+    Ok(found)
 }
 
-/// Takes a pin away.
-pub(super) fn unpin(path: &Path) -> Result<(), BackendError> {
-    match fs::remove_file(path) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(BackendError::failed(
-            format!("remove {}", path.display()),
-            e,
-        )),
-        _ => Ok(()),
+/// Takes a marker away, of whatever layout.
+pub(super) fn remove_marker(name: &str) -> Result<(), BackendError> {
+    for dir in others()?.into_iter().chain(open()?) {
+        dir.remove_if_empty(name)?;
     }
+    Ok(())
+}
+
+/// Takes a pin of this layout away.
+pub(super) fn unpin_here(name: &str) -> Result<(), BackendError> {
+    open()?.map_or(Ok(()), |dir| dir.unlink(name))
+}
+
+/// Takes a pin away, of whatever layout.
+pub(super) fn unpin(name: &str) -> Result<(), BackendError> {
+    for dir in others()?.into_iter().chain(open()?) {
+        dir.unlink(name)?;
+    }
+    Ok(())
+}
+
+/// Puts a pin of this layout in the place of another, at once.
+pub(super) fn replace(name: &str, by: &str) -> Result<(), BackendError> {
+    made()?.replace(name, by)
 }
 
 /// Takes away what other layouts have left; what goes wrong is returned.
 pub(super) fn remove_others() -> Vec<BackendError> {
     let mut errors = Vec::new();
-    for dir in others() {
-        remove_all(&dir, &mut errors);
+    if let Err(e) = try_remove_others(&mut errors) {
+        errors.push(e);
     }
     errors
 }
 
-/// Takes away all pins, of other layouts too; what goes wrong is returned.
+fn try_remove_others(errors: &mut Vec<BackendError>) -> Result<(), BackendError> {
+    let Some(agents) = agents()? else {
+        return Ok(());
+    };
+    for dir in of_no_namespace()? {
+        agents.remove(name_of(&dir), errors);
+    }
+    if let Some(own) = agents.open(&namespace()?)? {
+        for dir in layouts(&own, Some(&layout()))? {
+            own.remove(name_of(&dir), errors);
+        }
+    }
+    Ok(())
+}
+
+fn name_of(dir: &Directory) -> &str {
+    let name = dir.path().file_name();
+    name.and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Takes away all pins of this namespace, of other layouts too; what goes wrong is returned.
 pub(super) fn remove() -> Vec<BackendError> {
     let mut errors = Vec::new();
-    remove_all(Path::new(OURS), &mut errors);
+    if let Err(e) = try_remove(&mut errors) {
+        errors.push(e);
+    }
     errors
 }
 
-fn remove_all(dir: &Path, errors: &mut Vec<BackendError>) {
-    let fail = |path: &Path, e| BackendError::failed(format!("remove {}", path.display()), e);
-    match fs::read_dir(dir) {
-        Ok(entries) => {
-            for entry in entries.flatten() {
-                let path = entry.path();
-                if path.is_dir() {
-                    remove_all(&path, errors);
-                } else if let Err(e) = fs::remove_file(&path) {
-                    errors.push(fail(&path, e));
-                }
-            }
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return,
-        Err(e) => errors.push(fail(dir, e)),
+fn try_remove(errors: &mut Vec<BackendError>) -> Result<(), BackendError> {
+    let file_system = file_system()?;
+    let Some(agents) = file_system.open(OURS)? else {
+        return Ok(());
+    };
+    for dir in of_no_namespace()? {
+        agents.remove(name_of(&dir), errors);
     }
-    if let Err(e) = fs::remove_dir(dir) {
-        errors.push(fail(dir, e));
-    }
+    agents.remove(&namespace()?, errors);
+    // Other namespaces' agents may have theirs in it.
+    file_system.remove_if_empty(OURS)
 }

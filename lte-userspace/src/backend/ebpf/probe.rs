@@ -3,18 +3,18 @@
 use aya::maps::MapType;
 use aya::programs::ProgramType;
 use aya::sys;
+use aya::util::KernelVersion;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::pins;
 use crate::backend::BackendError;
 
-/// `BPF_FS_MAGIC` of linux/magic.h.
-const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
-
 /// Checks everything; the first thing missing is the reason.
 pub(super) fn all() -> Result<(), BackendError> {
+    allow_locked_memory();
     programs()?;
     maps()?;
-    file_system()
+    pins::check()
 }
 
 fn unsupported(reason: impl Into<String>) -> BackendError {
@@ -66,15 +66,44 @@ fn maps() -> Result<(), BackendError> {
     Ok(())
 }
 
-fn file_system() -> Result<(), BackendError> {
-    let right = rustix::fs::statfs(pins::BPF_FS)
-        .is_ok_and(|stat| stat.f_type.cast_unsigned() as u32 == BPF_FS_MAGIC);
-    if right {
-        Ok(())
-    } else {
-        Err(unsupported(format!(
-            "eBPF: {0} is not the BPF file system; mount it (mount -t bpf bpf {0}), or use --backend nft",
-            pins::BPF_FS
-        )))
+/// Whether there is room for the maps and the programs as they are: kernels before 5.11 count both
+/// against `RLIMIT_MEMLOCK`, later ones against the memory of the control group.
+pub(super) fn room() -> Result<(), BackendError> {
+    super::maps::try_for_size().map_err(|error| {
+        let limit = getrlimit(Resource::Memlock).current;
+        let why = match limit {
+            Some(bytes) if counts_locked_memory() => format!(
+                "this kernel counts eBPF maps as locked memory, of which this process may have {} KiB: allow more (LimitMEMLOCK=infinity in the unit, ulimit -l unlimited)",
+                bytes / 1024
+            ),
+            _ => "make room".to_owned(),
+        };
+        unsupported(format!("eBPF: no memory for the maps ({error}): {why}, or use --backend nft"))
+    })
+}
+
+fn counts_locked_memory() -> bool {
+    KernelVersion::current().is_ok_and(|version| version < KernelVersion::new(5, 11, 0))
+}
+
+/// Takes as much as this process may have: all, with `CAP_SYS_RESOURCE`, else up to the hard limit.
+fn allow_locked_memory() {
+    if !counts_locked_memory() {
+        return;
+    }
+    let all = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    if setrlimit(Resource::Memlock, all).is_ok() {
+        return;
+    }
+    let limit = getrlimit(Resource::Memlock);
+    let hard = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Memlock, hard) {
+        log::debug!("raising the limit of locked memory: {error}");
     }
 }

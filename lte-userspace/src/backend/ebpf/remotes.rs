@@ -75,13 +75,10 @@ fn ticks() -> u64 {
 /// The far ends that were sent to, and how long ago. Another version's pins are looked into, too.
 pub(super) fn sent_to() -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
     let mut known = BTreeMap::new();
-    for dir in pins::others().into_iter().chain([pins::dir()]) {
-        let path = dir.join(names::REMOTES);
-        if path.exists() {
-            let data = MapData::from_pin(&path)
-                .map_err(|e| BackendError::failed(format!("open {}", path.display()), e))?;
-            merge(&mut known, read(data)?);
-        }
+    for path in pins::named(names::REMOTES)? {
+        let data = MapData::from_pin(&path)
+            .map_err(|e| BackendError::failed(format!("open {}", path.display()), e))?;
+        merge(&mut known, read(data)?);
     }
     Ok(known)
 }

@@ -21,13 +21,13 @@ const CLSACT_PARENT: u32 = 0xffff_fff1;
 /// `ETH_P_ALL` as a filter's protocol, network byte order.
 const ALL_PROTOCOLS: u16 = 0x0003_u16.to_be();
 
-/// A BPF filter.
+/// A filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Filter {
     pub(super) priority: u16,
     pub(super) handle: u32,
-    /// Id of its program.
-    pub(super) program: u32,
+    /// Id of its eBPF program, if it has one.
+    pub(super) program: Option<u32>,
 }
 
 const fn parent(direction: TcAttachType) -> u32 {
@@ -44,7 +44,8 @@ fn message(index: u32, parent: u32) -> TcMessage {
     message
 }
 
-/// BPF filters on an interface; none where it is gone or has no clsact qdisc.
+/// Filters on an interface, in the order in which they are asked; none where it is gone or has no
+/// clsact qdisc.
 pub(super) fn filters(index: u32, direction: TcAttachType) -> Result<Vec<Filter>, BackendError> {
     let request = RouteNetlinkMessage::GetTrafficFilter(message(index, parent(direction)));
     let answers = match talk(request, NLM_F_DUMP) {
@@ -52,20 +53,22 @@ pub(super) fn filters(index: u32, direction: TcAttachType) -> Result<Vec<Filter>
         // Without the qdisc the kernel answers with an error on some versions.
         Err(_) if !with_clsact()?.contains(&index) => return Ok(Vec::new()),
         Err(e) => {
-            let context = format!("list the filters of interface {index}");
-            return Err(BackendError::failed(context, e));
+            let doing = format!("list the filters of interface {index}");
+            return Err(BackendError::failed(doing, e));
         }
     };
     Ok(answers
         .into_iter()
         .filter_map(|answer| match answer {
-            RouteNetlinkMessage::NewTrafficFilter(filter) => bpf_filter(&filter),
+            RouteNetlinkMessage::NewTrafficFilter(message) => filter(&message),
             _ => None,
         })
         .collect())
 }
 
-fn bpf_filter(message: &TcMessage) -> Option<Filter> {
+/// What is dumped has an entry of each priority, too, which is no filter and has no handle.
+fn filter(message: &TcMessage) -> Option<Filter> {
+    let handle = u32::from(message.header.handle);
     let program = message
         .attributes
         .iter()
@@ -75,10 +78,10 @@ fn bpf_filter(message: &TcMessage) -> Option<Filter> {
                 _ => None,
             }),
             _ => None,
-        })?;
-    Some(Filter {
+        });
+    (handle != 0).then_some(Filter {
         priority: (message.header.info >> 16) as u16,
-        handle: u32::from(message.header.handle),
+        handle,
         program,
     })
 }

@@ -4,14 +4,16 @@ use std::io;
 
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOptions};
-use aya::programs::{LinkOrder, ProgramError, ProgramInfo, SchedClassifier};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, direction, is_of};
+use super::attach::{Attachment, Found, direction, is_of, shown};
 use super::{link, pins};
 use crate::backend::{BackendError, LinkHeader};
 
 pub(super) const PREFIX: &str = "link-";
+/// Of the pin of a link that is to take another's place.
+const NEXT: &str = "next-";
 
 fn pin_name(index: u32, hook: Hook) -> String {
     format!("{PREFIX}{index}-{}", hook.name())
@@ -19,17 +21,35 @@ fn pin_name(index: u32, hook: Hook) -> String {
 
 /// The program of ours at a place, of whatever version, if its link is pinned: one that is not goes
 /// with its owner.
-pub(super) fn found(at: &Attachment) -> Result<Option<ProgramInfo>, BackendError> {
-    if !pins::path(&pin_name(at.index, at.hook)).exists() {
-        return Ok(None);
-    }
-    let (_revision, programs) = SchedClassifier::query_tcx(&at.name, direction(at.hook))
+pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
+    let pin = pins::path(&pin_name(at.index, at.hook))?;
+    let pinned = match link::info(&pin) {
+        Ok(info) => info,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => {
+            return Err(BackendError::failed(format!("open {}", pin.display()), e));
+        }
+    };
+    let (_revision, mut programs) = SchedClassifier::query_tcx(&at.name, direction(at.hook))
         .map_err(|e| BackendError::failed(format!("ask for the programs on {}", at.name), e))?;
-    Ok(programs.into_iter().find(|program| is_of(program, at.hook)))
+    // A program is at a hook once.
+    let place = programs
+        .iter()
+        .position(|program| program.id() == pinned.program && is_of(program, at.hook));
+    Ok(place.map(|place| {
+        let program = programs.remove(place);
+        let before = programs.iter().take(place).map(shown).collect();
+        Found {
+            program,
+            before,
+            twice: false,
+        }
+    }))
 }
 
 pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
-    let path = pins::path(&pin_name(at.index, at.hook));
+    let name = pin_name(at.index, at.hook);
+    let path = pins::path(&name)?;
     let fail = |what: &str| format!("{what} {at}");
     match PinnedLink::from_pin(&path) {
         Ok(pinned) => {
@@ -47,23 +67,59 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
                     return Ok(());
                 }
             }
-            pins::unpin(&path)?;
+            pins::unpin_here(&name)?;
         }
         Err(LinkError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(BackendError::failed(fail("open the pinned link of"), e)),
     }
-    let Some(id) = attach(at, program)? else {
-        return Ok(());
-    };
-    let link = program
+    match attach(at, program)? {
+        Some(id) => pin(at, program, id, &name),
+        None => Ok(()),
+    }
+}
+
+/// Puts a program before all others at a place, where another of ours is that is not the first: they
+/// change places without a moment in which neither is there. Meanwhile both run, and what passes is
+/// counted twice.
+///
+/// It has to be another program than that which is there.
+pub(super) fn put_first(
+    at: &Attachment,
+    program: &mut SchedClassifier,
+) -> Result<(), BackendError> {
+    let fail = || format!("put {at} first");
+    let (name, next) = (
+        pin_name(at.index, at.hook),
+        format!("{NEXT}{}", pin_name(at.index, at.hook)),
+    );
+    // Of an agent that was killed between two of these steps.
+    pins::unpin_here(&next)?;
+    let behind =
+        link::Link::open(&pins::path(&name)?).map_err(|e| BackendError::failed(fail(), e))?;
+    let order = TcAttachOptions::TcxOrder(LinkOrder::first());
+    let id = program
+        .attach_with_options(&at.name, direction(at.hook), order)
+        .map_err(|e| BackendError::failed(fail(), e))?;
+    pin(at, program, id, &next)?;
+    pins::replace(&name, &next)?;
+    behind.detach().map_err(|e| BackendError::failed(fail(), e))
+}
+
+fn pin(
+    at: &Attachment,
+    program: &mut SchedClassifier,
+    id: SchedClassifierLinkId,
+    name: &str,
+) -> Result<(), BackendError> {
+    let fail = |what: &str| format!("{what} the link of {at}");
+    let link: FdLink = program
         .take_link(id)
-        .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
-    let link: FdLink = link
+        .map_err(|e| BackendError::failed(fail("keep"), e))?
         .try_into()
-        .map_err(|e: LinkError| BackendError::failed(fail("pin the link of"), e))?;
-    link.pin(&path)
-        .map_err(|e| BackendError::failed(fail("pin the link of"), e))?;
-    Ok(())
+        .map_err(|e: LinkError| BackendError::failed(fail("pin"), e))?;
+    link.pin(pins::path(name)?)
+        .map(drop)
+        .map_err(|e| BackendError::failed(fail("pin"), e))
 }
 
 /// A new link; `None`: an old one is there still, and is pinned again.
@@ -98,7 +154,7 @@ fn pin_again(at: &Attachment, program: &SchedClassifier) -> Result<bool, Backend
         .info()
         .map_err(|e| BackendError::failed(fail(), e))?
         .id();
-    let path = pins::path(&pin_name(at.index, at.hook));
+    let path = pins::path(&pin_name(at.index, at.hook))?;
     link::pin_again(id, at.index, direction(at.hook), &path)
         .map_err(|e| BackendError::failed(fail(), e))
 }
@@ -120,9 +176,15 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
 }
 
 pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
-    for pin in pins::named(&pin_name(at.index, at.hook)) {
-        link::detach(&pin).map_err(|e| BackendError::failed(format!("detach {at}"), e))?;
-        pins::unpin(&pin)?;
+    let name = pin_name(at.index, at.hook);
+    let next = format!("{NEXT}{name}");
+    for name in [&name, &next] {
+        for pin in pins::named(name)? {
+            link::Link::open(&pin)
+                .and_then(|link| link.detach())
+                .map_err(|e| BackendError::failed(format!("detach {at}"), e))?;
+        }
+        pins::unpin(name)?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::backend::Backend;
-use crate::backend::select::select;
+use crate::backend::select::{Purpose, select};
 use crate::cli::machine;
 use crate::config::BackendChoice;
 
@@ -21,7 +21,7 @@ pub(super) fn wireguard() -> Finding {
 
 /// The backend that is to keep the guard, and what there is to be said of it.
 pub(super) fn backend(choice: BackendChoice) -> (Option<Box<dyn Backend>>, Vec<Finding>) {
-    let selected = match select(choice) {
+    let selected = match select(choice, Purpose::Look) {
         Ok(selected) => selected,
         Err(error) => return (None, vec![Finding::fault("backend", error.to_string())]),
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lte_tests::bpf::{AGENTS_PINS, sever};
+use lte_tests::bpf::{agents_layouts, sever};
 use lte_tests::netns::Netns;
 use lte_userspace::backend::{Backend, Guard};
 use nix::net::if_::if_nametoindex;
@@ -119,8 +119,8 @@ fn in_place(backend: &mut dyn Backend, guard: &Guard) -> Result<()> {
 /// Where programs hang by links, these are severed; elsewhere, the qdiscs that they hang on go.
 fn off_the_hooks() -> Result<()> {
     let mut found = false;
-    for layout in fs::read_dir(AGENTS_PINS).context(AGENTS_PINS)? {
-        for pin in fs::read_dir(layout?.path())? {
+    for layout in agents_layouts()? {
+        for pin in fs::read_dir(layout)? {
             let pin = pin?.path();
             if is_link(&pin) {
                 sever(&pin)?;
