@@ -11,6 +11,7 @@ mod deaf;
 mod each;
 mod eyes;
 mod fight;
+mod first;
 mod guard;
 mod house;
 mod names;
@@ -81,6 +82,11 @@ fn full_buffer(backend: Backend) -> Result<()> {
 #[test]
 fn fight_over_the_guard() -> Result<()> {
     fight::over_the_guard()
+}
+
+#[test]
+fn another_before_the_guard() -> Result<()> {
+    first::before_the_guard()
 }
 
 fn chaos(backend: Backend) -> Result<()> {
