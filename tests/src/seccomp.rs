@@ -55,6 +55,46 @@ pub fn without_netfilter(command: &mut Command) -> &mut Command {
     )
 }
 
+/// Has the process, once started, find that nothing can be pinned in the BPF file system.
+pub fn without_pins(command: &mut Command) {
+    const OBJ_PIN: u32 = 6;
+    const REFUSED: u32 = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
+    filtered(
+        command,
+        [
+            step(LOAD_WORD, 0, 0),
+            step(JUMP_IF_EQUAL, libc::SYS_bpf as u32, 3),
+            step(LOAD_WORD, 16, 0),
+            step(JUMP_IF_EQUAL, OBJ_PIN, 1),
+            step(RETURN, REFUSED, 0),
+            step(RETURN, libc::SECCOMP_RET_ALLOW, 0),
+        ],
+    );
+}
+
+/// Has the process, once started, be allowed to lock 64 KiB of memory, as systemd's units were for long, and
+/// not allow itself more.
+pub fn little_locked_memory(command: &mut Command) {
+    const CAP_SYS_RESOURCE: libc::c_ulong = 24;
+    let limit = libc::rlimit {
+        rlim_cur: 64 << 10,
+        rlim_max: 64 << 10,
+    };
+    let restrict = move || {
+        // SAFETY: it reads the limit, which lives until it returns.
+        let result = unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const limit) };
+        nix::errno::Errno::result(result)?;
+        // SAFETY: no memory is involved.
+        let result = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, CAP_SYS_RESOURCE) };
+        nix::errno::Errno::result(result)?;
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure allocates nothing and makes two system calls.
+    unsafe {
+        command.pre_exec(restrict);
+    }
+}
+
 fn filtered<const N: usize>(
     command: &mut Command,
     mut steps: [libc::sock_filter; N],

@@ -49,6 +49,37 @@ fn names_each_dropped_packet() -> Result<()> {
     silent.interrupt()
 }
 
+/// Programs that log are no other build to a command that only looks, nor are those that do not to one that is
+/// told to log itself.
+#[test]
+fn is_no_other_build_to_who_looks() -> Result<()> {
+    let scene = Scene::open(&Options::default())?;
+    let installation = scene.installation()?;
+    let talkative = talkative(&installation)?;
+    scene.handshake_after(talkative.started())?;
+    finds_all_in_place(&installation, false)?;
+    finds_all_in_place(&installation, true)?;
+    talkative.terminate()?;
+    let silent = installation.start(Backend::Ebpf)?;
+    finds_all_in_place(&installation, true)?;
+    silent.interrupt()
+}
+
+fn finds_all_in_place(installation: &Installation, verbose: bool) -> Result<()> {
+    let ask = |command| {
+        let mut words = vec![command];
+        if verbose {
+            words.push("-vv");
+        }
+        installation.run(Some(Backend::Ebpf), &words)
+    };
+    let plan = ask("plan")?;
+    ensure!(plan.stdout.contains("nothing is to be done"), "{plan:?}");
+    let doctor = ask("doctor")?;
+    ensure!(doctor.stdout.contains("all is in place"), "{doctor:?}");
+    Ok(())
+}
+
 /// An agent with `-vv`, ready.
 fn talkative(installation: &Installation) -> Result<Agent> {
     installation

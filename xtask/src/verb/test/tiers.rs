@@ -8,19 +8,21 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 8] = [
+const ON_THE_ENDS: [&str; 9] = [
     "doctor::",
     "ipv6::tunnel::",
     "lock::",
     "nft_ruleset::",
+    "pins::",
     "redirects::",
     "ways::*::a_",
     "ways::*::containers",
     "ways::*::rules_",
 ];
 
-/// What runs on the oldest kernel only, where programs know least of devices and packets.
-const ON_THE_OLDEST: [&str; 1] = ["kinds::*::ebpf::"];
+/// What runs on the oldest kernel only, where programs know least of devices and packets, and have to lock
+/// their memory.
+const ON_THE_OLDEST: [&str; 2] = ["kinds::*::ebpf::", "memory::"];
 
 /// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
 /// the tests themselves.
