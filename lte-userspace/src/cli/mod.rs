@@ -15,6 +15,7 @@ mod doctor;
 mod down;
 mod look;
 mod machine;
+mod no_core;
 mod plan;
 mod status;
 
@@ -92,6 +93,7 @@ struct Common {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(arguments.verbose);
+    no_core::keep_to_itself();
     let common = Common {
         config: arguments.config,
         backend: arguments.backend,

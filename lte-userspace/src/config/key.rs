@@ -5,11 +5,12 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use defguard_wireguard_rs::key::Key;
-use zeroize::{Zeroize as _, Zeroizing};
+use x25519_dalek::StaticSecret;
+use zeroize::Zeroizing;
 
 /// Bytes in a key.
 pub const KEY_LEN: usize = 32;
@@ -30,30 +31,43 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A private key: never printed, wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PrivateKey([u8; KEY_LEN]);
+/// A private key: never printed, in memory once however often it is cloned, wiped with the last clone. Told
+/// from another by its public half.
+#[derive(Clone)]
+pub struct PrivateKey {
+    bytes: Arc<Zeroizing<[u8; KEY_LEN]>>,
+    public: PublicKey,
+}
 
-impl Drop for PrivateKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl PartialEq for PrivateKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.public == other.public
     }
 }
 
+impl Eq for PrivateKey {}
+
 impl PrivateKey {
+    /// A key of given bytes, which are read where they are: a copy on the way would stay on the stack.
+    pub fn new(bytes: &[u8; KEY_LEN]) -> Self {
+        let mut own = Arc::new(Zeroizing::new([0; KEY_LEN]));
+        if let Some(own) = Arc::get_mut(&mut own) {
+            own.copy_from_slice(bytes);
+        }
+        // It is wiped when it is dropped.
+        let secret = StaticSecret::from(**own);
+        let public = PublicKey(x25519_dalek::PublicKey::from(&secret).to_bytes());
+        Self { bytes: own, public }
+    }
+
     /// The bytes, for the kernel's eyes.
-    pub const fn expose(&self) -> &[u8; KEY_LEN] {
-        &self.0
+    pub fn expose(&self) -> &[u8; KEY_LEN] {
+        &self.bytes
     }
 
     /// Its public half.
-    pub fn public(&self) -> PublicKey {
-        PublicKey(Key::new(self.0).public_key().as_array())
-    }
-
-    /// A key of given bytes.
-    pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
-        Self(bytes)
+    pub const fn public(&self) -> PublicKey {
+        self.public
     }
 }
 
@@ -169,10 +183,8 @@ pub fn read_private_key(path: &Path) -> Result<PrivateKey, KeyFileError> {
         source,
     };
     let text = std::str::from_utf8(&text[..filled]).map_err(|_| content(KeyError::Base64))?;
-    let mut bytes = *decode(text.trim()).map_err(content)?;
-    let key = PrivateKey::from_bytes(bytes);
-    bytes.zeroize();
-    Ok(key)
+    let bytes = decode(text.trim()).map_err(content)?;
+    Ok(PrivateKey::new(&bytes))
 }
 
 #[cfg(test)]
@@ -182,9 +194,22 @@ mod tests {
 
     #[test]
     fn a_private_key_does_not_show() {
-        let key = PrivateKey::from_bytes([0x41; 32]);
+        let key = PrivateKey::new(&[0x41; 32]);
         let shown = format!("{key:?}");
         assert_eq!(shown, "PrivateKey(hidden)");
+    }
+
+    #[test]
+    fn a_private_key_is_in_memory_once_and_known_by_its_public_half() {
+        let key = PrivateKey::new(&[0xff; 32]);
+        let clone = key.clone();
+        assert!(std::ptr::eq(key.expose(), clone.expose()), "a second copy");
+        // The kernel keeps it with the bits set that Curve25519 ignores.
+        let mut kept = [0xff; 32];
+        kept[0] = 0xf8;
+        kept[31] = 0x7f;
+        assert_eq!(key, PrivateKey::new(&kept));
+        assert_ne!(key, PrivateKey::new(&[0xfe; 32].map(|byte| byte & 0x0f)));
     }
 
     #[test]

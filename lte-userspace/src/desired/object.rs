@@ -321,7 +321,7 @@ mod tests {
     fn a_port_that_nobody_has_chosen_is_not_shown_as_a_number() {
         let mut device = Device {
             interface: "wg-lte".to_owned(),
-            private_key: PrivateKey::from_bytes([1; 32]),
+            private_key: PrivateKey::new(&[1; 32]),
             listen_port: 51820,
         };
         let shown = "wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off";

@@ -25,7 +25,7 @@ fn config() -> Config {
         tunnel: Tunnel {
             interface: "wg-lte".to_owned(),
             addresses: vec!["10.88.88.1/24".parse().unwrap()],
-            private_key: PrivateKey::from_bytes([1; 32]),
+            private_key: PrivateKey::new(&[1; 32]),
             listen_port: Some(51820),
             mtu: 1380,
             handshake_patience: Duration::from_mins(5),

@@ -1,11 +1,15 @@
-//! WireGuard's generic netlink family, as far as defguard_wireguard_rs does not offer it: whether
-//! it is there, and settings of the device that leave its peers and their sessions alone.
+//! WireGuard's generic netlink family: whether it is there, and requests to it.
+//!
+//! Each request has a socket of its own, and an answer that does not come ends it: nothing is waited for
+//! without an end. What is sent and what comes may hold the private key, and is wiped.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkDeserializable, NetlinkMessage, NetlinkPayload,
-    NetlinkSerializable,
+    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkSerializable, NlasIterator,
+    Parseable as _,
 };
 use netlink_packet_generic::GenlMessage;
 use netlink_packet_generic::ctrl::nlas::GenlCtrlAttrs;
@@ -13,10 +17,24 @@ use netlink_packet_generic::ctrl::{GenlCtrl, GenlCtrlCmd};
 use netlink_packet_wireguard::{WireguardAttribute, WireguardCmd, WireguardMessage};
 use netlink_sys::protocols::NETLINK_GENERIC;
 use netlink_sys::{Socket, SocketAddr};
+use rustix::io::Errno;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{RecvFlags, recv};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::KernelError;
+use super::{KernelError, NLM_F_DUMP_INTR, wireguard};
 use crate::desired::Device;
+
+/// How long the kernel may take to answer. It takes milliseconds, and longer where it loads a module first.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// No message of the kernel's is longer (`netlink_dump`, net/netlink/af_netlink.c).
+const LONGEST: usize = 32 * 1024;
+/// Lengths of the headers of linux/netlink.h and linux/genetlink.h.
+const HEADER: usize = 16;
+const GENERIC_HEADER: usize = 4;
+/// Types of linux/netlink.h.
+const NLMSG_ERROR: u16 = 2;
+const NLMSG_DONE: u16 = 3;
 
 /// The number under which the kernel knows WireGuard. Asking loads the module, where there is one.
 pub fn family() -> Result<u16, KernelError> {
@@ -25,73 +43,241 @@ pub fn family() -> Result<u16, KernelError> {
         cmd: GenlCtrlCmd::GetFamily,
         nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())],
     });
-    let replies =
-        exchange(NetlinkMessage::from(request)).map_err(|error| KernelError::new(doing, error))?;
-    replies
-        .into_iter()
-        .flat_map(|reply: GenlMessage<GenlCtrl>| reply.payload.nlas)
-        .find_map(|attribute| match attribute {
-            GenlCtrlAttrs::FamilyId(id) => Some(id),
-            _ => None,
-        })
-        .ok_or_else(|| KernelError::new(doing, io::Error::other("it answers without a number")))
+    let mut family = None;
+    let take = |attributes: &[u8]| {
+        for attribute in NlasIterator::new(attributes).flatten() {
+            if let Ok(GenlCtrlAttrs::FamilyId(id)) = GenlCtrlAttrs::parse(&attribute) {
+                family = Some(id);
+            }
+        }
+        Ok(())
+    };
+    exchange(NetlinkMessage::from(request), NLM_F_ACK, take)
+        .map_err(|error| KernelError::new(doing, error))?;
+    family.ok_or_else(|| KernelError::new(doing, io::Error::other("it answers without a number")))
 }
 
 /// Sets key and port, and no FwMark. Peers stay, and so do their sessions where the key does.
 pub fn set_device(device: &Device) -> Result<(), KernelError> {
-    let mut message = GenlMessage::from_payload(WireguardMessage {
-        cmd: WireguardCmd::SetDevice,
-        attributes: vec![
-            WireguardAttribute::IfName(device.interface.clone()),
-            WireguardAttribute::PrivateKey(*device.private_key.expose()),
-            WireguardAttribute::ListenPort(device.listen_port),
-            WireguardAttribute::Fwmark(0),
-        ],
-    });
-    message.set_resolved_family_id(family()?);
-    let result = exchange(NetlinkMessage::from(message));
-    result
-        .map(|_: Vec<GenlMessage<WireguardMessage>>| ())
-        .map_err(|error| {
-            let doing = format!(
-                "setting key and port {} of {}",
-                device.listen_port, device.interface
-            );
-            KernelError::new(doing, error)
-        })
+    let settings = vec![
+        WireguardAttribute::PrivateKey(*device.private_key.expose()),
+        WireguardAttribute::ListenPort(device.listen_port),
+        WireguardAttribute::Fwmark(0),
+    ];
+    let message = wireguard::message(WireguardCmd::SetDevice, &device.interface, settings);
+    set(message).map_err(|error| {
+        let doing = format!(
+            "setting key and port {} of {}",
+            device.listen_port, device.interface
+        );
+        KernelError::new(doing, error)
+    })
 }
 
-/// Sends one request and reads until its acknowledgement. What is sent is wiped.
-fn exchange<I>(mut request: NetlinkMessage<I>) -> io::Result<Vec<I>>
-where
-    I: NetlinkSerializable + NetlinkDeserializable,
-{
-    request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+/// Has WireGuard do something.
+pub(super) fn set(message: WireguardMessage) -> io::Result<()> {
+    ask(message, NLM_F_ACK, |_| Ok(()))
+}
+
+/// Has WireGuard list something: hands over the attributes of each message of its answer. `Interrupted`: it
+/// changed meanwhile.
+pub(super) fn list(
+    message: WireguardMessage,
+    take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    ask(message, NLM_F_DUMP, take)
+}
+
+fn ask(
+    message: WireguardMessage,
+    flags: u16,
+    take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut message = GenlMessage::from_payload(message);
+    message.set_resolved_family_id(family().map_err(|error| error.source)?);
+    exchange(NetlinkMessage::from(message), flags, take)
+}
+
+/// Sends one request and reads until its end.
+fn exchange<I: NetlinkSerializable + Wipe>(
+    mut request: NetlinkMessage<I>,
+    flags: u16,
+    take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    request.header.flags = NLM_F_REQUEST | flags;
     request.finalize();
     let mut buffer = Zeroizing::new(vec![0; request.buffer_len()]);
     request.serialize(&mut buffer);
+    if let netlink_packet_core::NetlinkPayload::InnerMessage(inner) = &mut request.payload {
+        inner.wipe();
+    }
 
     let socket = Socket::new(NETLINK_GENERIC)?;
     socket.connect(&SocketAddr::new(0, 0))?;
     socket.send(&buffer, 0)?;
-    let mut found = Vec::new();
-    loop {
-        let (mut datagram, _) = socket.recv_from_full()?;
-        let mut rest = datagram.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<I>::deserialize(rest)
-                .map_err(|error| io::Error::other(error.to_string()))?;
-            // Messages are aligned to four bytes.
-            let length = (message.header.length as usize).next_multiple_of(4);
-            rest = rest.get(length..).unwrap_or_default();
-            match message.payload {
-                NetlinkPayload::Error(error) if error.code.is_none() => return Ok(found),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::Done(_) => return Ok(found),
-                NetlinkPayload::InnerMessage(inner) => found.push(inner),
-                _ => {}
+    read(&socket, Instant::now() + DEADLINE, take)
+}
+
+/// What is left of a secret in a request that has been sent.
+trait Wipe {
+    fn wipe(&mut self) {}
+}
+
+impl Wipe for GenlMessage<GenlCtrl> {}
+
+impl Wipe for GenlMessage<WireguardMessage> {
+    fn wipe(&mut self) {
+        for attribute in &mut self.payload.attributes {
+            if let WireguardAttribute::PrivateKey(key) = attribute {
+                key.zeroize();
             }
         }
-        datagram.zeroize();
+    }
+}
+
+/// Reads an answer to its end.
+fn read(
+    socket: impl AsFd,
+    until: Instant,
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> io::Result<()> {
+    let mut buffer = Zeroizing::new(vec![0; LONGEST]);
+    let mut disturbed = false;
+    loop {
+        let length = receive(&socket, &mut buffer, until)?;
+        let mut rest = &buffer[..length];
+        while let Some(header) = rest.first_chunk::<HEADER>() {
+            let [a, b, c, d, kind_a, kind_b, flags_a, flags_b, ..] = *header;
+            let length = u32::from_ne_bytes([a, b, c, d]) as usize;
+            let body = rest.get(HEADER..length).ok_or_else(cut_off)?;
+            let code = body.first_chunk().map(|code| i32::from_ne_bytes(*code));
+            disturbed |= u16::from_ne_bytes([flags_a, flags_b]) & NLM_F_DUMP_INTR != 0;
+            match (u16::from_ne_bytes([kind_a, kind_b]), code) {
+                (NLMSG_ERROR | NLMSG_DONE, Some(code)) if code < 0 => {
+                    return Err(io::Error::from_raw_os_error(-code));
+                }
+                (NLMSG_ERROR | NLMSG_DONE, _) if disturbed => {
+                    let why = "it changes faster than it can be read";
+                    return Err(io::Error::new(io::ErrorKind::Interrupted, why));
+                }
+                (NLMSG_ERROR | NLMSG_DONE, _) => return Ok(()),
+                _ => take(body.get(GENERIC_HEADER..).ok_or_else(cut_off)?)?,
+            }
+            // Messages are aligned to four bytes.
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
+        }
+    }
+}
+
+fn receive(socket: impl AsFd, buffer: &mut [u8], until: Instant) -> io::Result<usize> {
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        // A time-out of zero would be none.
+        let left = left.max(Duration::from_millis(1));
+        set_socket_timeout(&socket, Timeout::Recv, Some(left))?;
+        match recv(&socket, &mut *buffer, RecvFlags::TRUNC) {
+            Ok((_, length)) if length > buffer.len() => return Err(cut_off()),
+            Ok((length, _)) => return Ok(length),
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => {
+                let why = format!("no answer within {} s", DEADLINE.as_secs());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "an answer that is cut off")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+
+    fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(HEADER + body.len()).unwrap();
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend(flags.to_ne_bytes());
+        bytes.extend([0; 8]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    /// What is read of these datagrams, within so long.
+    fn heard(datagrams: &[Vec<u8>], within: Duration) -> io::Result<Vec<Vec<u8>>> {
+        let (kernel, us) = UnixDatagram::pair().unwrap();
+        for datagram in datagrams {
+            kernel.send(datagram).unwrap();
+        }
+        let mut heard = Vec::new();
+        read(&us, Instant::now() + within, |body| {
+            heard.push(body.to_vec());
+            Ok(())
+        })
+        .map(|()| heard)
+    }
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn an_answer_in_pieces_is_read_to_its_end() {
+        let first = [
+            message(40, 0, &[0, 0, 0, 0, 1]),
+            message(40, 0, &[0, 0, 0, 0, 2, 3]),
+        ]
+        .concat();
+        let second = message(NLMSG_DONE, 0, &[0; 4]);
+        assert_eq!(
+            heard(&[first, second], LONG).unwrap(),
+            [vec![1], vec![2, 3]]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_not_waited_for() {
+        let piece = message(40, 0, &[0, 0, 0, 0, 1]);
+        for said in [vec![], vec![piece]] {
+            let error = heard(&said, Duration::from_millis(50)).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_the_kernels_own_and_nonsense_is_no_answer() {
+        let refusal = message(NLMSG_ERROR, 0, &(-19_i32).to_ne_bytes());
+        let error = heard(&[refusal], LONG).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(19));
+        let mut cut = message(40, 0, &[0; 8]);
+        cut.truncate(HEADER + 4);
+        let error = heard(&[cut], LONG).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_listing_that_was_disturbed_is_said_to_be() {
+        let piece = message(40, NLM_F_DUMP_INTR, &[0; 4]);
+        let end = message(NLMSG_DONE, 0, &[0; 4]);
+        let error = heard(&[piece, end], LONG).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn what_was_sent_is_wiped() {
+        let key = WireguardAttribute::PrivateKey([7; 32]);
+        let mut message = GenlMessage::from_payload(wireguard::message(
+            WireguardCmd::SetDevice,
+            "wg-lte",
+            vec![key],
+        ));
+        message.wipe();
+        let wiped = WireguardAttribute::PrivateKey([0; 32]);
+        assert!(message.payload.attributes.contains(&wiped));
     }
 }

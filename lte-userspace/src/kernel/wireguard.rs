@@ -1,27 +1,32 @@
 //! Kernel WireGuard: reading the device, and its peers one by one.
 //!
-//! A thin wrapper around defguard_wireguard_rs. Of its calls only those are used that touch one
-//! peer or nothing: `configure_interface` drops addresses and sessions, `configure_peer_routing`
-//! and `remove_interface` change rules and sysctls that are not ours.
+//! The kernel gives the private key to whoever may read the device, and this is done twice a second: the
+//! key is left in the answer, which is wiped, and the device is known by its public key.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use defguard_wireguard_rs::key::Key;
-use defguard_wireguard_rs::net::IpAddrMask;
-use defguard_wireguard_rs::{Kernel as KernelWireGuard, WGApi, WireguardInterfaceApi as _};
+use netlink_packet_core::{DecodeError, NlasIterator, Parseable as _};
+use netlink_packet_wireguard::{
+    WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute,
+    WireguardCmd, WireguardMessage, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
+};
+use zeroize::Zeroize as _;
 
-use super::KernelError;
-use crate::config::{Cidr, KEY_LEN, PrivateKey, PublicKey};
+use super::{DUMP_ATTEMPTS, KernelError, genl};
+use crate::config::{Cidr, PublicKey};
 use crate::desired::{Device, Peer};
+
+/// `WGDEVICE_A_PRIVATE_KEY` of linux/wireguard.h.
+const PRIVATE_KEY: u16 = 3;
 
 /// The device as observed.
 #[derive(Debug, Clone, Default)]
 pub struct Found {
-    /// Its private key.
-    pub private_key: Option<PrivateKey>,
+    /// Its public key; `None`: it has no key.
+    pub public_key: Option<PublicKey>,
     /// Its UDP port, host byte order; 0: none yet.
     pub listen_port: u16,
     /// Its FwMark; 0: none.
@@ -31,7 +36,7 @@ pub struct Found {
 }
 
 /// A peer as observed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundPeer {
     /// Where it was last heard of.
     pub endpoint: Option<SocketAddr>,
@@ -52,10 +57,7 @@ impl Found {
     pub fn is(&self, want: &Device) -> bool {
         self.listen_port == want.listen_port
             && self.fwmark == 0
-            && self
-                .private_key
-                .as_ref()
-                .is_some_and(|key| clamped(key) == clamped(&want.private_key))
+            && self.public_key == Some(want.private_key.public())
     }
 
     /// Whether a peer is as desired. An endpoint that is not known is not compared.
@@ -68,121 +70,235 @@ impl Found {
     }
 }
 
-/// The key as the kernel keeps it: with the bits set that Curve25519 ignores.
-fn clamped(key: &PrivateKey) -> PrivateKey {
-    let mut bytes = zeroize::Zeroizing::new(*key.expose());
-    bytes[0] &= 0xf8;
-    bytes[KEY_LEN - 1] = (bytes[KEY_LEN - 1] & 0x7f) | 0x40;
-    PrivateKey::from_bytes(*bytes)
-}
-
 /// Reads a WireGuard interface, which must exist.
 pub fn read(interface: &str) -> Result<Found, KernelError> {
-    let host = api(interface)?
-        .read_interface_data()
-        .map_err(failed(format!("reading WireGuard interface {interface}")))?;
-    Ok(Found {
-        private_key: host
-            .private_key
-            .map(|key| PrivateKey::from_bytes(key.as_array())),
-        listen_port: host.listen_port,
-        fwmark: host.fwmark.unwrap_or(0),
-        peers: host
-            .peers
-            .into_values()
-            .map(|peer| {
-                let mut allowed_ips: Vec<Cidr> = peer
-                    .allowed_ips
-                    .iter()
-                    .map(|net| Cidr::new(net.address, net.cidr))
-                    .collect();
-                allowed_ips.sort_unstable();
-                let found = FoundPeer {
-                    endpoint: peer.endpoint,
-                    allowed_ips,
-                    keepalive: Duration::from_secs(
-                        peer.persistent_keepalive_interval.unwrap_or(0).into(),
-                    ),
-                    handshake: peer
-                        .last_handshake
-                        .filter(|time| *time != SystemTime::UNIX_EPOCH),
-                    received: peer.rx_bytes,
-                    sent: peer.tx_bytes,
-                };
-                (PublicKey(peer.public_key.as_array()), found)
-            })
-            .collect(),
+    read_it(interface).map_err(|source| {
+        KernelError::new(format!("reading WireGuard interface {interface}"), source)
     })
+}
+
+fn read_it(interface: &str) -> io::Result<Found> {
+    let mut attempts = 1..=DUMP_ATTEMPTS;
+    loop {
+        let mut found = Found::default();
+        let request = message(WireguardCmd::GetDevice, interface, Vec::new());
+        match genl::list(request, |attributes| found.take(attributes)) {
+            Err(error)
+                if error.kind() == io::ErrorKind::Interrupted && attempts.next().is_some() => {}
+            Err(error) => return Err(error),
+            Ok(()) => {
+                for peer in found.peers.values_mut() {
+                    peer.allowed_ips.sort_unstable();
+                }
+                return Ok(found);
+            }
+        }
+    }
 }
 
 /// Adds a peer or changes it; its session goes on.
 pub fn set_peer(want: &Peer) -> Result<(), KernelError> {
-    let mut peer = defguard_wireguard_rs::peer::Peer::new(Key::new(want.public_key.0));
-    peer.endpoint = want.endpoint;
-    // Zero turns it off; leaving it out would leave it as it is.
-    peer.persistent_keepalive_interval =
-        Some(u16::try_from(want.keepalive.as_secs()).unwrap_or(u16::MAX));
-    peer.allowed_ips = want
-        .allowed_ips
-        .iter()
-        .map(|net| IpAddrMask::new(net.address, net.prefix_len))
-        .collect();
-    api(&want.interface)?
-        .configure_peer(&peer)
-        .map_err(failed(format!("setting {want}")))
+    let keepalive = u16::try_from(want.keepalive.as_secs()).unwrap_or(u16::MAX);
+    let mut peer = vec![
+        WireguardPeerAttribute::PublicKey(want.public_key.0),
+        WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps),
+        // Zero turns it off; leaving it out would leave it as it is.
+        WireguardPeerAttribute::PersistentKeepalive(keepalive),
+    ];
+    peer.extend(want.endpoint.map(WireguardPeerAttribute::Endpoint));
+    let networks = want.allowed_ips.iter().map(network).collect();
+    peer.push(WireguardPeerAttribute::AllowedIps(networks));
+    set(&want.interface, peer, || format!("setting {want}"))
 }
 
 /// Removes a peer.
 pub fn remove_peer(interface: &str, key: PublicKey) -> Result<(), KernelError> {
-    api(interface)?
-        .remove_peer(&Key::new(key.0))
-        .map_err(failed(format!("removing peer {key} of {interface}")))
+    let peer = vec![
+        WireguardPeerAttribute::PublicKey(key.0),
+        WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
+    ];
+    set(interface, peer, || {
+        format!("removing peer {key} of {interface}")
+    })
 }
 
-fn api(interface: &str) -> Result<WGApi<KernelWireGuard>, KernelError> {
-    WGApi::new(interface.to_owned()).map_err(failed(format!("opening {interface}")))
+fn set(
+    interface: &str,
+    peer: Vec<WireguardPeerAttribute>,
+    doing: impl FnOnce() -> String,
+) -> Result<(), KernelError> {
+    let peers = WireguardAttribute::Peers(vec![WireguardPeer(peer)]);
+    genl::set(message(WireguardCmd::SetDevice, interface, vec![peers]))
+        .map_err(|source| KernelError::new(doing(), source))
 }
 
-fn failed(
-    doing: String,
-) -> impl FnOnce(defguard_wireguard_rs::error::WireguardInterfaceError) -> KernelError {
-    move |error| KernelError::new(doing, io::Error::other(error.to_string()))
+/// A request that is about an interface.
+pub(super) fn message(
+    cmd: WireguardCmd,
+    interface: &str,
+    more: Vec<WireguardAttribute>,
+) -> WireguardMessage {
+    let mut attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
+    attributes.extend(more);
+    WireguardMessage { cmd, attributes }
+}
+
+fn network(net: &Cidr) -> WireguardAllowedIp {
+    let family = match net.address {
+        IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
+        IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
+    };
+    WireguardAllowedIp(vec![
+        WireguardAllowedIpAttr::Family(family),
+        WireguardAllowedIpAttr::IpAddr(net.address),
+        WireguardAllowedIpAttr::Cidr(net.prefix_len),
+    ])
+}
+
+impl Found {
+    /// Takes the attributes of one message over; a device with many peers comes in several.
+    fn take(&mut self, attributes: &[u8]) -> io::Result<()> {
+        for attribute in NlasIterator::new(attributes) {
+            let attribute = attribute.map_err(|error| bad(&error))?;
+            if attribute.kind() == PRIVATE_KEY {
+                continue;
+            }
+            match WireguardAttribute::parse(&attribute).map_err(|error| bad(&error))? {
+                WireguardAttribute::PublicKey(key) => self.public_key = Some(PublicKey(key)),
+                WireguardAttribute::ListenPort(port) => self.listen_port = port,
+                WireguardAttribute::Fwmark(mark) => self.fwmark = mark,
+                WireguardAttribute::Peers(peers) => {
+                    for peer in peers {
+                        self.take_peer(peer);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A peer with many networks comes in several pieces, the first of which has all else.
+    fn take_peer(&mut self, piece: WireguardPeer) {
+        let mut key = None;
+        let mut found = FoundPeer::default();
+        for attribute in piece.0 {
+            match attribute {
+                WireguardPeerAttribute::PublicKey(bytes) => key = Some(PublicKey(bytes)),
+                // Not ours, and no less a secret.
+                WireguardPeerAttribute::PresharedKey(mut bytes) => bytes.zeroize(),
+                WireguardPeerAttribute::Endpoint(endpoint) => found.endpoint = Some(endpoint),
+                WireguardPeerAttribute::PersistentKeepalive(seconds) => {
+                    found.keepalive = Duration::from_secs(seconds.into());
+                }
+                WireguardPeerAttribute::LastHandshake(time) => {
+                    found.handshake = moment(time.seconds, time.nano_seconds);
+                }
+                WireguardPeerAttribute::RxBytes(bytes) => found.received = bytes,
+                WireguardPeerAttribute::TxBytes(bytes) => found.sent = bytes,
+                WireguardPeerAttribute::AllowedIps(networks) => {
+                    found.allowed_ips = networks.iter().filter_map(cidr).collect();
+                }
+                _ => {}
+            }
+        }
+        let Some(key) = key else {
+            return;
+        };
+        match self.peers.get_mut(&key) {
+            Some(known) => known.allowed_ips.extend(found.allowed_ips),
+            None => {
+                self.peers.insert(key, found);
+            }
+        }
+    }
+}
+
+fn cidr(network: &WireguardAllowedIp) -> Option<Cidr> {
+    let mut address = None;
+    let mut prefix_len = None;
+    for attribute in &network.0 {
+        match attribute {
+            WireguardAllowedIpAttr::IpAddr(ip) => address = Some(*ip),
+            WireguardAllowedIpAttr::Cidr(length) => prefix_len = Some(*length),
+            _ => {}
+        }
+    }
+    Some(Cidr::new(address?, prefix_len?))
+}
+
+/// `None`: never.
+fn moment(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
+    let seconds = Duration::from_secs(u64::try_from(seconds).ok()?);
+    let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).ok()?);
+    Some(SystemTime::UNIX_EPOCH + seconds + nanoseconds).filter(|t| *t != SystemTime::UNIX_EPOCH)
+}
+
+fn bad(error: &DecodeError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use super::*;
+    use netlink_packet_core::Emitable as _;
 
-    fn device(key: [u8; KEY_LEN]) -> Device {
-        Device {
-            interface: "wg-lte".to_owned(),
-            private_key: PrivateKey::from_bytes(key),
-            listen_port: 51820,
-        }
+    use super::*;
+    use crate::config::{KEY_LEN, PrivateKey};
+
+    const PORT: u16 = 51820;
+
+    fn bytes(attributes: &[WireguardAttribute]) -> Vec<u8> {
+        let mut bytes = vec![0; attributes.buffer_len()];
+        attributes.emit(&mut bytes);
+        bytes
+    }
+
+    fn peer(networks: &[&str]) -> WireguardAttribute {
+        let networks = networks.iter().map(|net| network(&net.parse().unwrap()));
+        WireguardAttribute::Peers(vec![WireguardPeer(vec![
+            WireguardPeerAttribute::PublicKey([2; KEY_LEN]),
+            WireguardPeerAttribute::PersistentKeepalive(25),
+            WireguardPeerAttribute::AllowedIps(networks.collect()),
+        ])])
     }
 
     #[test]
-    fn a_key_is_compared_as_the_kernel_keeps_it() {
-        let mut kept = [0xff; KEY_LEN];
-        kept[0] = 0xf8;
-        kept[31] = 0x7f;
-        let mut found = Found {
-            private_key: Some(PrivateKey::from_bytes(kept)),
-            listen_port: 51820,
-            ..Found::default()
+    fn a_device_is_known_by_its_public_key() {
+        let private_key = PrivateKey::new(&[0xff; KEY_LEN]);
+        let public = private_key.public();
+        let want = Device {
+            interface: "wg-lte".to_owned(),
+            private_key,
+            listen_port: PORT,
         };
-        assert!(found.is(&device([0xff; KEY_LEN])));
-        assert!(
-            !found.is(&device(
-                [0xfe; KEY_LEN - 1]
-                    .into_iter()
-                    .chain([0])
-                    .collect::<Vec<_>>()
-                    .try_into()
-                    .unwrap_or([0; KEY_LEN])
-            ))
-        );
+        let mut found = Found::default();
+        let said = [
+            WireguardAttribute::PrivateKey([0x5a; KEY_LEN]),
+            WireguardAttribute::PublicKey(public.0),
+            WireguardAttribute::ListenPort(PORT),
+        ];
+        found.take(&bytes(&said)).unwrap();
+        assert!(found.is(&want), "whatever the private key's field says");
         found.fwmark = 0x7b;
-        assert!(!found.is(&device([0xff; KEY_LEN])));
+        assert!(!found.is(&want));
+        let another = WireguardAttribute::PublicKey([1; KEY_LEN]);
+        let mut found = Found::default();
+        found.take(&bytes(&[another, said[2].clone()])).unwrap();
+        assert!(!found.is(&want));
+        assert!(!Found::default().is(&want), "it has no key");
+    }
+
+    #[test]
+    fn a_peer_that_comes_in_pieces_is_one() {
+        let mut found = Found::default();
+        found
+            .take(&bytes(&[peer(&["10.0.0.0/8", "fd00::/8"])]))
+            .unwrap();
+        found.take(&bytes(&[peer(&["192.168.0.0/16"])])).unwrap();
+        let peer = &found.peers[&PublicKey([2; KEY_LEN])];
+        assert_eq!(peer.keepalive, Duration::from_secs(25));
+        assert_eq!(peer.allowed_ips.len(), 3);
+        assert_eq!(peer.handshake, None);
     }
 }

@@ -11,7 +11,7 @@ fn tunnel(keepalive: u64, pause: u64) -> Tunnel {
     Tunnel {
         interface: "wg-lte".to_owned(),
         addresses: Vec::new(),
-        private_key: PrivateKey::from_bytes([1; KEY_LEN]),
+        private_key: PrivateKey::new(&[1; KEY_LEN]),
         listen_port: None,
         mtu: 1380,
         handshake_patience: Duration::from_mins(5),

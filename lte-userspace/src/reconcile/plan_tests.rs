@@ -42,7 +42,7 @@ fn want() -> Vec<Object> {
         }),
         Object::Device(Device {
             interface: "wg-lte".to_owned(),
-            private_key: PrivateKey::from_bytes([0x40; 32]),
+            private_key: PrivateKey::new(&[0x40; 32]),
             listen_port: 51820,
         }),
         Object::Peer(peer()),
@@ -158,7 +158,7 @@ fn complete() -> Observed {
         message: RuleMessage::default(),
     }];
     have.device = Some(wireguard::Found {
-        private_key: Some(PrivateKey::from_bytes([0x40; 32])),
+        public_key: Some(PrivateKey::new(&[0x40; 32]).public()),
         listen_port: 51820,
         fwmark: 0,
         peers: [(PublicKey([2; 32]), found_peer())].into(),
