@@ -55,7 +55,7 @@ impl Kernel {
             address: ip,
             prefix_len,
         } = address.cidr;
-        let mut request = self.handle.address().add(index, ip, prefix_len);
+        let mut request = self.handle().address().add(index, ip, prefix_len);
         let flags = flags(address);
         if !flags.is_empty() {
             request
@@ -63,26 +63,23 @@ impl Kernel {
                 .attributes
                 .push(AddressAttribute::Flags(flags));
         }
-        request
-            .execute()
+        self.answer(request.execute(), format!("adding {address}"))
             .await
-            .map_err(KernelError::netlink(format!("adding {address}")))
     }
 
     /// Removes an address.
     pub async fn remove_address(&self, index: u32, cidr: Cidr) -> Result<(), KernelError> {
         // The request type builds the very message that deleting needs.
         let mut add = self
-            .handle
+            .handle()
             .address()
             .add(index, cidr.address, cidr.prefix_len);
         let message = std::mem::take(add.message_mut());
-        self.handle
-            .address()
-            .del(message)
-            .execute()
-            .await
-            .map_err(KernelError::netlink(format!("removing address {cidr}")))
+        self.answer(
+            self.handle().address().del(message).execute(),
+            format!("removing address {cidr}"),
+        )
+        .await
     }
 }
 

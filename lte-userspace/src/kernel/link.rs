@@ -136,14 +136,11 @@ impl Kernel {
     /// Makes a WireGuard interface, down, with our alias.
     pub async fn create_wireguard(&self, name: &str, mtu: u32) -> Result<(), KernelError> {
         let link = LinkWireguard::new(name).mtu(mtu).build();
-        self.handle
-            .link()
-            .add(link)
-            .execute()
-            .await
-            .map_err(KernelError::netlink(format!(
-                "creating WireGuard interface {name}"
-            )))?;
+        self.answer(
+            self.handle().link().add(link).execute(),
+            format!("creating WireGuard interface {name}"),
+        )
+        .await?;
         let index = self.index(name).await?;
         self.change(
             LinkUnspec::new_with_index(index).alias(ALIAS).build(),
@@ -181,21 +178,16 @@ impl Kernel {
     }
 
     async fn change(&self, message: LinkMessage, doing: String) -> Result<(), KernelError> {
-        self.handle
-            .link()
-            .change(message)
-            .execute()
+        self.answer(self.handle().link().change(message).execute(), doing)
             .await
-            .map_err(KernelError::netlink(doing))
     }
 
     /// Deletes an interface.
     pub async fn delete_link(&self, index: u32, name: &str) -> Result<(), KernelError> {
-        self.handle
-            .link()
-            .del(index)
-            .execute()
-            .await
-            .map_err(KernelError::netlink(format!("deleting interface {name}")))
+        self.answer(
+            self.handle().link().del(index).execute(),
+            format!("deleting interface {name}"),
+        )
+        .await
     }
 }

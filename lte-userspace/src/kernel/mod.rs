@@ -1,13 +1,15 @@
 //! The kernel's side of each kind of object: observe, apply, remove.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use rtnetlink::packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::RouteProtocol;
+use tokio::time::timeout;
 
 pub mod address;
 mod framing;
@@ -29,6 +31,10 @@ pub const LOCAL_TABLE: u32 = 255;
 const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often a listing is tried anew when it was disturbed.
 const DUMP_ATTEMPTS: u32 = 5;
+
+/// How long the kernel may take for the next word of an answer. It takes milliseconds, and longer while
+/// somebody holds the routing lock; an answer that was lost (ENOBUFS) never comes.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request to the kernel that failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +76,8 @@ impl KernelError {
 /// A connection to the kernel's routing side, in the network namespace in which it was opened.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    handle: rtnetlink::Handle,
+    /// Another after each answer that did not come.
+    handle: Arc<Mutex<rtnetlink::Handle>>,
     /// This kernel cannot have the qdisc that is a second net.
     no_backstop: Arc<AtomicBool>,
 }
@@ -78,13 +85,49 @@ pub struct Kernel {
 impl Kernel {
     /// Opens it; must be called inside a tokio runtime.
     pub fn open() -> Result<Self, KernelError> {
-        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
-            .map_err(|error| KernelError::new("opening a netlink socket", error))?;
-        tokio::spawn(connection);
         Ok(Self {
-            handle,
+            handle: Arc::new(Mutex::new(connect()?)),
             no_backstop: Arc::default(),
         })
+    }
+
+    fn handle(&self) -> rtnetlink::Handle {
+        let handle = self.handle.lock().unwrap_or_else(PoisonError::into_inner);
+        handle.clone()
+    }
+
+    /// Waits for the answer to a request, and not for ever.
+    async fn answer<T>(
+        &self,
+        answer: impl Future<Output = Result<T, rtnetlink::Error>>,
+        doing: String,
+    ) -> Result<T, KernelError> {
+        match timeout(DEADLINE, answer).await {
+            Ok(answer) => answer.map_err(KernelError::netlink(doing)),
+            Err(_) => Err(self.unanswered(&doing)),
+        }
+    }
+
+    /// Waits for the next word of an answer, and not for ever.
+    async fn next_of<T>(
+        &self,
+        replies: &mut (impl Stream<Item = T> + Unpin),
+        doing: &str,
+    ) -> Result<Option<T>, KernelError> {
+        let next = timeout(DEADLINE, replies.next()).await;
+        next.map_err(|_| self.unanswered(doing))
+    }
+
+    /// Nothing more is asked by a socket that may still have the answer in it.
+    fn unanswered(&self, doing: &str) -> KernelError {
+        match connect() {
+            Ok(handle) => {
+                *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+            }
+            Err(error) => log::debug!("{error}: {}", error.source),
+        }
+        let why = format!("the kernel gave no answer within {} s", DEADLINE.as_secs());
+        KernelError::new(doing, io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     /// Lists objects, as often as it takes to get one undisturbed listing.
@@ -98,13 +141,12 @@ impl Kernel {
             let mut message = NetlinkMessage::from(request.clone());
             message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
             let mut replies = self
-                .handle
-                .clone()
+                .handle()
                 .request(message)
                 .map_err(KernelError::netlink(doing))?;
             let mut found = Vec::new();
             let mut disturbed = false;
-            while let Some(reply) = replies.next().await {
+            while let Some(reply) = self.next_of(&mut replies, doing).await? {
                 disturbed |= reply.header.flags & NLM_F_DUMP_INTR != 0;
                 match reply.payload {
                     NetlinkPayload::InnerMessage(message) => found.extend(take(message)),
@@ -125,6 +167,13 @@ impl Kernel {
     }
 }
 
+fn connect() -> Result<rtnetlink::Handle, KernelError> {
+    let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+        .map_err(|error| KernelError::new("opening a netlink socket", error))?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
 fn is_ours(protocol: RouteProtocol) -> bool {
     u8::from(protocol) == PROTOCOL
 }
@@ -135,4 +184,50 @@ fn nothing_there(error: &KernelError) -> bool {
     const EOPNOTSUPP: i32 = 95;
     const EAFNOSUPPORT: i32 = 97;
     matches!(error.errno(), Some(ENOENT | EOPNOTSUPP | EAFNOSUPPORT))
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    /// One whose requests stay where they are.
+    fn deaf() -> (Kernel, impl Sized) {
+        let (connection, handle, messages) = rtnetlink::new_connection().unwrap();
+        let kernel = Kernel {
+            handle: Arc::new(Mutex::new(handle)),
+            no_backstop: Arc::default(),
+        };
+        (kernel, (connection, messages))
+    }
+
+    fn is_late<T: std::fmt::Debug>(result: Result<T, KernelError>) {
+        let error = result.unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::TimedOut, "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_never_comes_is_not_waited_for() {
+        // Each way of asking: a listing, a request, one whose words are read one by one.
+        let (kernel, _open) = deaf();
+        is_late(kernel.links().await);
+        let (kernel, _open) = deaf();
+        is_late(kernel.delete_link(u32::MAX, "none").await);
+        let (kernel, _open) = deaf();
+        is_late(kernel.remove_backstop(u32::MAX, "none").await);
+    }
+
+    #[tokio::test]
+    async fn after_one_that_did_not_come_another_socket_asks() {
+        let (kernel, _open) = deaf();
+        kernel.unanswered("a test");
+        assert!(
+            kernel
+                .links()
+                .await
+                .unwrap()
+                .iter()
+                .any(|link| link.loopback)
+        );
+    }
 }

@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use futures_util::StreamExt as _;
 use rtnetlink::packet_core::{
     DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
     Nla, NlasIterator,
@@ -221,11 +220,10 @@ impl Kernel {
         let mut message = NetlinkMessage::from(request);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut replies = self
-            .handle
-            .clone()
+            .handle()
             .request(message)
             .map_err(KernelError::netlink(doing.clone()))?;
-        while let Some(reply) = replies.next().await {
+        while let Some(reply) = self.next_of(&mut replies, &doing).await? {
             if let NetlinkPayload::Error(error) = reply.payload
                 && error.code.is_some()
             {

@@ -90,14 +90,12 @@ impl Kernel {
     /// Adds a route by the interface of an index: in our own table in place of one to the same destination, in the main table
     /// beside what is there. Somebody else's route there is an error, EEXIST.
     pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
-        let mut request = self.handle.route().add(message(route, index));
+        let mut request = self.handle().route().add(message(route, index));
         if route.table != MAIN_TABLE {
             request = request.replace();
         }
-        request
-            .execute()
+        self.answer(request.execute(), format!("adding {route}"))
             .await
-            .map_err(KernelError::netlink(format!("adding {route}")))
     }
 
     /// Removes a route that was found.
@@ -122,12 +120,11 @@ impl Kernel {
             })
             .cloned()
             .collect();
-        self.handle
-            .route()
-            .del(message)
-            .execute()
-            .await
-            .map_err(KernelError::netlink(format!("removing {text}")))
+        self.answer(
+            self.handle().route().del(message).execute(),
+            format!("removing {text}"),
+        )
+        .await
     }
 }
 

@@ -64,22 +64,19 @@ impl Kernel {
 
     /// Adds a rule.
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), KernelError> {
-        let mut request = self.handle.rule().add();
+        let mut request = self.handle().rule().add();
         *request.message_mut() = message(rule);
-        request
-            .execute()
+        self.answer(request.execute(), format!("adding {rule}"))
             .await
-            .map_err(KernelError::netlink(format!("adding {rule}")))
     }
 
     /// Removes a rule that was found.
     pub async fn remove_rule(&self, found: &RuleMessage, text: &str) -> Result<(), KernelError> {
-        self.handle
-            .rule()
-            .del(found.clone())
-            .execute()
-            .await
-            .map_err(KernelError::netlink(format!("removing {text}")))
+        self.answer(
+            self.handle().rule().del(found.clone()).execute(),
+            format!("removing {text}"),
+        )
+        .await
     }
 }
 
