@@ -109,7 +109,7 @@ impl Agent {
                         break;
                     }
                     _ = slow.tick() => {
-                        self.converger.look_for_strangers = true;
+                        self.converger.look_for_other_guards = true;
                         break;
                     }
                     _ = glance.tick() => {
@@ -234,7 +234,7 @@ impl Agent {
         if self.converger.kind() != kind {
             self.converger.exchange(selected.backend);
         }
-        self.converger.look_for_strangers = true;
+        self.converger.look_for_other_guards = true;
         self.converger.renew_patience();
         self.config = config;
         self.recall();

@@ -54,7 +54,7 @@ pub struct Converger {
     /// When the peers were last heard.
     pub(super) hearing: Hearing,
     /// Whether what other backends have left is still to be looked for, when all else is done.
-    pub look_for_strangers: bool,
+    pub look_for_other_guards: bool,
     repairs: Repairs,
     /// The guard that was set last, or was to be.
     guard: Option<Guard>,
@@ -104,7 +104,7 @@ impl Converger {
             listen_port,
             endpoints: Endpoints::default(),
             hearing: Hearing::default(),
-            look_for_strangers: true,
+            look_for_other_guards: true,
             repairs: Repairs::default(),
             guard: None,
             rules_moved_for: None,
@@ -146,7 +146,7 @@ impl Converger {
             match self.round(config).await {
                 Ok(next) => {
                     outcome = next;
-                    if outcome.settled && std::mem::take(&mut self.look_for_strangers) {
+                    if outcome.settled && std::mem::take(&mut self.look_for_other_guards) {
                         self.open_others();
                         continue;
                     }
@@ -225,7 +225,7 @@ impl Converger {
     /// Has another backend keep the guard. What was tried in vain with the one before is tried at once.
     pub fn exchange(&mut self, backend: Box<dyn Backend>) {
         self.backends = vec![backend];
-        self.look_for_strangers = true;
+        self.look_for_other_guards = true;
         self.repairs = Repairs::default();
         self.retry = RETRY.0;
     }
@@ -361,7 +361,7 @@ impl Converger {
 
     async fn round(&mut self, config: &Config) -> Result<Convergence, RoundError> {
         let started = Instant::now();
-        let strangers = self.backends.len() > 1;
+        let others = self.backends.len() > 1;
         let inputs = Inputs {
             config,
             record: &self.before.record,
@@ -378,7 +378,7 @@ impl Converger {
             self.repairs = Repairs::default();
         }
         log::debug!(
-            "looked in {} ms (strangers: {strangers}): {} steps",
+            "looked in {} ms (other backends: {others}): {} steps",
             started.elapsed().as_millis(),
             view.plan.steps.len()
         );

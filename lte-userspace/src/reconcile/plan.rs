@@ -20,7 +20,7 @@ pub(super) struct GuardState {
     /// What differs from the guard that is wanted.
     pub differences: Vec<Difference>,
     /// Backends other than the wanted one that have left something here.
-    pub strangers: Vec<Kind>,
+    pub other_guards: Vec<Kind>,
 }
 
 /// One step.
@@ -157,7 +157,7 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
     plan.steps.extend(
         removals(want, have, record)
             .into_iter()
-            .chain(guard.strangers.iter().copied().map(Removal::Guard))
+            .chain(guard.other_guards.iter().copied().map(Removal::Guard))
             .map(Step::Remove),
     );
     plan.blocked.extend(in_the_way);

@@ -215,7 +215,7 @@ fn text(plan: &Plan) -> String {
 fn missing_guard() -> GuardState {
     GuardState {
         differences: vec![Difference("no program".to_owned())],
-        strangers: Vec::new(),
+        other_guards: Vec::new(),
     }
 }
 
@@ -466,7 +466,7 @@ remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 #[test]
 fn a_guard_that_another_backend_left_goes_at_the_end() {
     let guard = GuardState {
-        strangers: vec![Kind::Nft],
+        other_guards: vec![Kind::Nft],
         ..missing_guard()
     };
     let plan = up(&want(), &bare(), &Record::default(), &guard);

@@ -147,7 +147,7 @@ fn guard_state(
     }
     for other in others {
         if other.present()? {
-            state.strangers.push(other.kind());
+            state.other_guards.push(other.kind());
         }
     }
     Ok(state)
