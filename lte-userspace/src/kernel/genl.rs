@@ -26,7 +26,7 @@ use super::{KernelError, NLM_F_DUMP_INTR, wireguard};
 use crate::desired::Device;
 
 /// How long the kernel may take to answer. It takes milliseconds, and longer where it loads a module first.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 /// No message of the kernel's is longer (`netlink_dump`, net/netlink/af_netlink.c).
 const LONGEST: usize = 32 * 1024;
 /// Lengths of the headers of linux/netlink.h and linux/genetlink.h.
@@ -179,13 +179,16 @@ fn receive(socket: impl AsFd, buffer: &mut [u8], until: Instant) -> io::Result<u
             Ok((_, length)) if length > buffer.len() => return Err(cut_off()),
             Ok((length, _)) => return Ok(length),
             Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) => {
-                let why = format!("no answer within {} s", DEADLINE.as_secs());
-                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
-            }
+            Err(Errno::AGAIN) => return Err(no_answer(DEADLINE)),
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// The kernel has not answered.
+pub(super) fn no_answer(within: Duration) -> io::Error {
+    let why = format!("no answer within {} s", within.as_secs());
+    io::Error::new(io::ErrorKind::TimedOut, why)
 }
 
 fn cut_off() -> io::Error {

@@ -2,16 +2,26 @@
 //!
 //! The kernel gives the private key to whoever may read the device, and this is done twice a second: the
 //! key is left in the answer, which is wiped, and the device is known by its public key.
+//!
+//! Peers are set through defguard_wireguard_rs, by the calls that touch one peer: `configure_interface` drops
+//! addresses and sessions, `configure_peer_routing` and `remove_interface` change rules and sysctls that are
+//! not ours, and `read_interface_data` leaves the private key in memory.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, SystemTime};
 
+use defguard_wireguard_rs::error::WireguardInterfaceError;
+use defguard_wireguard_rs::key::Key;
+use defguard_wireguard_rs::net::IpAddrMask;
+use defguard_wireguard_rs::{Kernel as KernelWireGuard, WGApi, WireguardInterfaceApi as _};
 use netlink_packet_core::{DecodeError, NlasIterator, Parseable as _};
 use netlink_packet_wireguard::{
-    WireguardAddressFamily, WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute,
-    WireguardCmd, WireguardMessage, WireguardPeer, WireguardPeerAttribute, WireguardPeerFlags,
+    WireguardAllowedIp, WireguardAllowedIpAttr, WireguardAttribute, WireguardCmd, WireguardMessage,
+    WireguardPeer, WireguardPeerAttribute,
 };
 use zeroize::Zeroize as _;
 
@@ -98,38 +108,55 @@ fn read_it(interface: &str) -> io::Result<Found> {
 
 /// Adds a peer or changes it; its session goes on.
 pub fn set_peer(want: &Peer) -> Result<(), KernelError> {
-    let keepalive = u16::try_from(want.keepalive.as_secs()).unwrap_or(u16::MAX);
-    let mut peer = vec![
-        WireguardPeerAttribute::PublicKey(want.public_key.0),
-        WireguardPeerAttribute::Flags(WireguardPeerFlags::ReplaceAllowedIps),
-        // Zero turns it off; leaving it out would leave it as it is.
-        WireguardPeerAttribute::PersistentKeepalive(keepalive),
-    ];
-    peer.extend(want.endpoint.map(WireguardPeerAttribute::Endpoint));
-    let networks = want.allowed_ips.iter().map(network).collect();
-    peer.push(WireguardPeerAttribute::AllowedIps(networks));
-    set(&want.interface, peer, || format!("setting {want}"))
+    let mut peer = defguard_wireguard_rs::peer::Peer::new(Key::new(want.public_key.0));
+    peer.endpoint = want.endpoint;
+    // Zero turns it off; leaving it out would leave it as it is.
+    peer.persistent_keepalive_interval =
+        Some(u16::try_from(want.keepalive.as_secs()).unwrap_or(u16::MAX));
+    peer.allowed_ips = want
+        .allowed_ips
+        .iter()
+        .map(|net| IpAddrMask::new(net.address, net.prefix_len))
+        .collect();
+    within_deadline(&want.interface, move |api| api.configure_peer(&peer))
+        .map_err(|source| KernelError::new(format!("setting {want}"), source))
 }
 
 /// Removes a peer.
 pub fn remove_peer(interface: &str, key: PublicKey) -> Result<(), KernelError> {
-    let peer = vec![
-        WireguardPeerAttribute::PublicKey(key.0),
-        WireguardPeerAttribute::Flags(WireguardPeerFlags::RemoveMe),
-    ];
-    set(interface, peer, || {
-        format!("removing peer {key} of {interface}")
+    within_deadline(interface, move |api| api.remove_peer(&Key::new(key.0)))
+        .map_err(|source| KernelError::new(format!("removing peer {key} of {interface}"), source))
+}
+
+/// Has the library do something. It waits for the kernel's answer without an end, so a thread of its own
+/// does; one whose answer never comes stays.
+fn within_deadline(
+    interface: &str,
+    work: impl FnOnce(&mut WGApi<KernelWireGuard>) -> Result<(), WireguardInterfaceError>
+    + Send
+    + 'static,
+) -> io::Result<()> {
+    let interface = interface.to_owned();
+    answered(genl::DEADLINE, move || {
+        WGApi::new(interface)
+            .and_then(|mut api| work(&mut api))
+            .map_err(|error| io::Error::other(error.to_string()))
     })
 }
 
-fn set(
-    interface: &str,
-    peer: Vec<WireguardPeerAttribute>,
-    doing: impl FnOnce() -> String,
-) -> Result<(), KernelError> {
-    let peers = WireguardAttribute::Peers(vec![WireguardPeer(peer)]);
-    genl::set(message(WireguardCmd::SetDevice, interface, vec![peers]))
-        .map_err(|source| KernelError::new(doing(), source))
+fn answered(
+    within: Duration,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let (tell, told) = mpsc::channel();
+    thread::Builder::new()
+        .name("wireguard".to_owned())
+        .spawn(move || drop(tell.send(work())))?;
+    match told.recv_timeout(within) {
+        Ok(answer) => answer,
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(genl::no_answer(within)),
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("the library panicked")),
+    }
 }
 
 /// A request that is about an interface.
@@ -141,18 +168,6 @@ pub(super) fn message(
     let mut attributes = vec![WireguardAttribute::IfName(interface.to_owned())];
     attributes.extend(more);
     WireguardMessage { cmd, attributes }
-}
-
-fn network(net: &Cidr) -> WireguardAllowedIp {
-    let family = match net.address {
-        IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
-        IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
-    };
-    WireguardAllowedIp(vec![
-        WireguardAllowedIpAttr::Family(family),
-        WireguardAllowedIpAttr::IpAddr(net.address),
-        WireguardAllowedIpAttr::Cidr(net.prefix_len),
-    ])
 }
 
 impl Found {
@@ -241,7 +256,10 @@ fn bad(error: &DecodeError) -> io::Error {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use std::net::IpAddr;
+
     use netlink_packet_core::Emitable as _;
+    use netlink_packet_wireguard::WireguardAddressFamily;
 
     use super::*;
     use crate::config::{KEY_LEN, PrivateKey};
@@ -252,6 +270,18 @@ mod tests {
         let mut bytes = vec![0; attributes.buffer_len()];
         attributes.emit(&mut bytes);
         bytes
+    }
+
+    fn network(net: &Cidr) -> WireguardAllowedIp {
+        let family = match net.address {
+            IpAddr::V4(_) => WireguardAddressFamily::Ipv4,
+            IpAddr::V6(_) => WireguardAddressFamily::Ipv6,
+        };
+        WireguardAllowedIp(vec![
+            WireguardAllowedIpAttr::Family(family),
+            WireguardAllowedIpAttr::IpAddr(net.address),
+            WireguardAllowedIpAttr::Cidr(net.prefix_len),
+        ])
     }
 
     fn peer(networks: &[&str]) -> WireguardAttribute {
@@ -300,5 +330,20 @@ mod tests {
         assert_eq!(peer.keepalive, Duration::from_secs(25));
         assert_eq!(peer.allowed_ips.len(), 3);
         assert_eq!(peer.handshake, None);
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_not_waited_for() {
+        let (kernel, waiting) = mpsc::channel::<()>();
+        let work = move || {
+            waiting.recv().ok();
+            Ok(())
+        };
+        let error = answered(Duration::from_millis(50), work).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
+        drop(kernel);
+        let refused = answered(genl::DEADLINE, || Err(io::Error::other("refused"))).unwrap_err();
+        assert_eq!(refused.to_string(), "refused");
+        assert!(answered(genl::DEADLINE, || Ok(())).is_ok());
     }
 }
