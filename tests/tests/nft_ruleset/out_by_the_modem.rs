@@ -209,10 +209,8 @@ fn large_messages_pass_in_pieces_and_each_piece_is_booked_once() {
     }
 }
 
-#[test]
-fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
-    let rig = Rig::open();
-    rig.round_trip(&keepalive());
+/// A frame of a program that writes it itself: 60 bytes of IPv4, of UDP that is not the tunnel's.
+fn programs_frame() -> Vec<u8> {
     let mut frame = vec![0xff; 12];
     frame.extend([0x08, 0x00, 0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0]);
     frame.extend(MODEM.octets());
@@ -221,6 +219,14 @@ fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
     frame.extend(53_u16.to_be_bytes());
     frame.extend([0, 40, 0, 0]);
     frame.extend([0; 32]);
+    frame
+}
+
+#[test]
+fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
+    let rig = Rig::open();
+    rig.round_trip(&keepalive());
+    let frame = programs_frame();
     let mut lldp = frame.clone();
     lldp[12..14].copy_from_slice(&[0x88, 0xcc]);
     let mut look_alike = frame.clone();
@@ -252,11 +258,7 @@ fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
 fn packet_sockets_do_not_go_past_the_qdisc_since_5_17() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
-    let mut frame = vec![0xff; 12];
-    frame.extend([0x08, 0x00, 0x45, 0, 0, 60, 0, 0, 0, 0, 64, 17, 0, 0]);
-    frame.extend(MODEM.octets());
-    frame.extend(ELSEWHERE.octets());
-    frame.extend([0; 40]);
+    let frame = programs_frame();
     let socket = FrameSocket::open(&rig.lab.router, "modem").unwrap();
     socket.bypass_qdisc().unwrap();
     for _ in 0..5 {
