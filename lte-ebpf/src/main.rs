@@ -21,6 +21,7 @@ mod log;
 mod maps;
 mod rewrite;
 mod skb;
+mod sockets;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
@@ -67,13 +68,13 @@ fn guard(skb: &Skb, hook: Hook) -> i32 {
         mark: skb.mark(),
     };
     if let Some(facts) = headers::plain_udp(&Direct::new(skb), policy.link_len) {
-        let verdict = policy::decide(hook, Ok(&facts), origin, policy, &Maps);
+        let verdict = policy::decide(hook, Ok(&facts), origin, policy, &Maps, skb);
         return act(skb, hook, origin, &facts, &verdict);
     }
     let rejected = match headers::parse(&Helper::new(skb), policy.link_len) {
         Ok(facts) => {
             if let Some(facts) = maps::settle_facts(&facts) {
-                let verdict = policy::decide(hook, Ok(facts), origin, policy, &Maps);
+                let verdict = policy::decide(hook, Ok(facts), origin, policy, &Maps, skb);
                 if let Some(verdict) = maps::settle_verdict(&verdict) {
                     return act(skb, hook, origin, facts, verdict);
                 }
@@ -82,7 +83,7 @@ fn guard(skb: &Skb, hook: Hook) -> i32 {
         }
         Err(reject) => reject,
     };
-    let verdict = policy::decide(hook, Err(rejected), origin, policy, &Maps);
+    let verdict = policy::decide(hook, Err(rejected), origin, policy, &Maps, skb);
     act::verdict_to_action(skb, hook, origin.mark, None, &verdict)
 }
 

@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 use core::mem::MaybeUninit;
 
-use aya_ebpf::bindings::__sk_buff;
+use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
 use lte_common::headers::{Plain, Reader};
@@ -63,6 +63,13 @@ impl Skb {
     pub(crate) fn is_local(&self) -> bool {
         // SAFETY: as above.
         unsafe { (*self.raw).ingress_ifindex == 0 }
+    }
+
+    /// The socket it belongs to; null where there is none.
+    #[inline(always)]
+    pub(crate) fn socket(&self) -> *mut bpf_sock {
+        // SAFETY: as above; a pointer is all that is ever stored there.
+        unsafe { (*self.raw).__bindgen_anon_2.sk }
     }
 
     /// Whether a VLAN tag waits beside the frame (or lies in it, where a driver put it there).

@@ -6,7 +6,8 @@ use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
-    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket,
+    AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, setsockopt,
+    socket, sockopt,
 };
 
 use crate::netns::Netns;
@@ -44,6 +45,11 @@ impl FrameSocket {
         };
         Errno::result(result).context("PACKET_QDISC_BYPASS")?;
         Ok(())
+    }
+
+    /// From now on its frames bear a mark.
+    pub fn mark(&self, mark: u32) -> Result<()> {
+        setsockopt(&self.socket, sockopt::Mark, &mark).context("SO_MARK")
     }
 
     /// Sends a frame, from its Ethernet header on. That something on the way out drops it is how

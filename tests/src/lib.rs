@@ -43,6 +43,7 @@ pub mod scene;
 pub mod seccomp;
 pub mod snapshot;
 pub mod stack;
+pub mod stand_in;
 pub mod stranger;
 pub mod sysctl;
 pub mod tempdir;

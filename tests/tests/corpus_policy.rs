@@ -55,6 +55,7 @@ fn the_corpus_is_what_it_says_it_is() {
                 case.site,
                 &case.known,
                 case.forwarded,
+                case.sender,
                 case.mark,
                 &case.frame
             )

@@ -11,7 +11,10 @@ use lte_tests::corpus::{Memory, Seen, Subject, cases};
 #[test]
 fn every_case_ends_as_the_table_says() {
     let mut programs = Programs::new().unwrap();
-    let cases = cases::all();
+    // No packet of `BPF_PROG_TEST_RUN` belongs to a UDP socket: `conformance` shows those to the programs.
+    let (cases, of_sockets): (Vec<_>, Vec<_>) = cases::all()
+        .into_iter()
+        .partition(|case| case.sender.socket == 0);
     let mut failures = String::new();
     for case in &cases {
         match check(case, &mut programs).unwrap() {
@@ -23,9 +26,11 @@ fn every_case_ends_as_the_table_says() {
         }
     }
     println!(
-        "{} cases, {} of them really sent, since test_run does not take them here",
+        "{} cases, {} of them really sent, since test_run does not take them here; {} of sockets are left \
+         to conformance",
         cases.len(),
-        programs.sent()
+        programs.sent(),
+        of_sockets.len()
     );
     assert!(failures.is_empty(), "\n{failures}");
 }
@@ -44,6 +49,7 @@ fn a_forwarded_packet_is_judged_alike_when_it_is_really_sent() {
             hook: case.hook,
             site: case.site,
             forwarded: true,
+            sender: case.sender,
             mark: case.mark,
             frame: &case.frame,
         };

@@ -66,6 +66,9 @@ classes! {
     DropNotIp = 26, "drop-not-ip";
     /// The tunnel's, on an uplink, while there is no modem.
     DropModemGone = 27, "drop-modem-gone";
+    /// The tunnel's, or a program's whose port a masquerade has changed, on an uplink: nothing tells
+    /// which.
+    DropAmbiguous = 28, "drop-ambiguous";
 }
 
 const _: () = {

@@ -1,13 +1,14 @@
 //! (hook, facts, policy, memory) to verdict: the table of what the modem lets through.
 //!
 //! [`decide`] reads, [`remember`] writes; both go through [`Memory`], which is BPF maps in the
-//! kernel and a few tables on the host.
+//! kernel and a few tables on the host. Who has sent a packet is asked of [`Sockets`].
 
 mod class;
 mod memory;
 mod modem_in;
 mod modem_out;
 mod remember;
+mod sockets;
 mod uplink_out;
 
 pub use class::Class;
@@ -15,6 +16,9 @@ pub use memory::Memory;
 #[cfg(any(test, feature = "std"))]
 pub use memory::Tables;
 pub use remember::remember;
+pub use sockets::Sockets;
+#[cfg(any(test, feature = "std"))]
+pub use sockets::Told;
 
 use crate::headers::{Facts, Family, Reject};
 use crate::layout::Addr;
@@ -251,20 +255,21 @@ impl Verdict {
 
 /// The verdict on one packet.
 #[inline(always)]
-pub fn decide<M: Memory>(
+pub fn decide<M: Memory, S: Sockets>(
     hook: Hook,
     parsed: Result<&Facts, Reject>,
     origin: Origin,
     policy: &Policy,
     memory: &M,
+    sockets: &S,
 ) -> Verdict {
     match (hook, parsed) {
-        (Hook::UplinkOut, Ok(facts)) => uplink_out::decide(facts, origin, policy, memory),
+        (Hook::UplinkOut, Ok(facts)) => uplink_out::decide(facts, origin, policy, memory, sockets),
         // What cannot be read was not made by WireGuard.
         (Hook::UplinkOut, Err(_)) => Verdict::UNTOUCHED,
         (_, Err(reject)) => rejected(reject),
         (_, Ok(facts)) if policy.modem(facts.family).is_none() => Verdict::drop(Class::DropFamily),
-        (Hook::ModemOut, Ok(facts)) => modem_out::decide(facts, origin, policy, memory),
+        (Hook::ModemOut, Ok(facts)) => modem_out::decide(facts, origin, policy, memory, sockets),
         (Hook::ModemIn, Ok(facts)) => modem_in::decide(facts, policy, memory),
     }
 }

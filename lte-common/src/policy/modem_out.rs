@@ -1,15 +1,17 @@
 //! What leaves by the modem.
 
-use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Rewrite, Verdict};
+use super::sockets::is_a_programs;
+use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Rewrite, Sockets, Verdict};
 use crate::headers::{Facts, Family, Fragment, Payload, icmp_kind, protocol};
 use crate::layout::{Addr, FragmentKey, RemoteKey, TalkKey};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory>(
+pub(super) fn decide<M: Memory, S: Sockets>(
     facts: &Facts,
     origin: Origin,
     policy: &Policy,
     memory: &M,
+    sockets: &S,
 ) -> Verdict {
     if !origin.local {
         return Verdict::drop(Class::DropForwarded);
@@ -21,7 +23,8 @@ pub(super) fn decide<M: Memory>(
         let ours = facts.source_port == policy.listen_port
             // Steered here with a port that a masquerade on the uplink gave it.
             || policy.is_marked(origin.mark) && source_port_is_known(facts, memory);
-        if ours {
+        // Whoever holds the tunnel's port while WireGuard does not is a program like any other.
+        if ours && !is_a_programs(facts, sockets) {
             return tunnel(facts, policy);
         }
     }

@@ -1,27 +1,33 @@
 //! What leaves by an uplink.
 
 use super::modem_out::{first, later, remote_key, replace_source};
-use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Verdict};
+use super::sockets::is_a_programs;
+use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Sockets, Verdict};
 use crate::headers::{Facts, Fragment, Payload, protocol};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory>(
+pub(super) fn decide<M: Memory, S: Sockets>(
     facts: &Facts,
     origin: Origin,
     policy: &Policy,
     memory: &M,
+    sockets: &S,
 ) -> Verdict {
     if !origin.local || facts.protocol != protocol::UDP {
         return Verdict::UNTOUCHED;
     }
     let mut verdict = if matches!(facts.fragment, Fragment::Later) {
         later(Hook::UplinkOut, facts, policy, memory)
-    } else if is_tunnel(facts, policy, memory) {
-        let mut verdict = first(Verdict::new(Action::Steer, Class::Steered), facts);
-        verdict.note = Note::Remote;
-        verdict
     } else {
-        return Verdict::UNTOUCHED;
+        match whose(facts, policy, memory, sockets) {
+            Whose::Others => return Verdict::UNTOUCHED,
+            Whose::Unknown => return first(Verdict::drop(Class::DropAmbiguous), facts),
+            Whose::Tunnels => {
+                let mut verdict = first(Verdict::new(Action::Steer, Class::Steered), facts);
+                verdict.note = Note::Remote;
+                verdict
+            }
+        }
     };
     if !matches!(verdict.action, Action::Steer) {
         return verdict;
@@ -36,12 +42,46 @@ pub(super) fn decide<M: Memory>(
     verdict
 }
 
-/// By the port; or, where a masquerade may have changed that, by the remote and the shape.
+/// Whose datagram it is.
+enum Whose {
+    /// WireGuard has sent it by the tunnel.
+    Tunnels,
+    /// A program has sent it, or another WireGuard interface.
+    Others,
+    /// The one or the other.
+    Unknown,
+}
+
+/// By the port; or, where a masquerade may have changed that, by the remote, the shape, and that the
+/// port is no socket's. What cannot be told is dropped: it costs neither the SIM's bytes nor shows
+/// the uplink's address to the peer.
 #[inline(always)]
-fn is_tunnel<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> bool {
-    facts.source_port == policy.listen_port
-        || matches!(facts.payload, Payload::WireGuard | Payload::NatKeepalive)
-            && memory
-                .remote(&remote_key(facts.destination, facts.destination_port))
-                .is_some()
+fn whose<M: Memory, S: Sockets>(facts: &Facts, policy: &Policy, memory: &M, sockets: &S) -> Whose {
+    if facts.source_port == policy.listen_port {
+        return if is_a_programs(facts, sockets) {
+            Whose::Others
+        } else {
+            Whose::Tunnels
+        };
+    }
+    if !matches!(facts.payload, Payload::WireGuard | Payload::NatKeepalive)
+        || memory
+            .remote(&remote_key(facts.destination, facts.destination_port))
+            .is_none()
+        || is_a_programs(facts, sockets)
+    {
+        return Whose::Others;
+    }
+    let of_a_socket = sockets.is_bound(facts, facts.source_port);
+    // While nobody holds the tunnel's port the socket may be WireGuard's, at a port that somebody has
+    // given it. The socket of another port that a packet belongs to may be the program's that has sent
+    // it, or that of a flow inside the tunnel.
+    if !sockets.is_bound(facts, policy.listen_port) || !of_a_socket && sockets.sender() != 0 {
+        return Whose::Unknown;
+    }
+    if of_a_socket {
+        Whose::Others
+    } else {
+        Whose::Tunnels
+    }
 }

@@ -6,6 +6,7 @@ use lte_common::policy::{Class, Hook};
 
 use super::memory::Known;
 use super::packet::{Device, Packet};
+use super::sender::Sender;
 use super::site::{MARK, MASK, Site};
 
 /// What becomes of a packet.
@@ -59,6 +60,8 @@ pub struct Case {
     pub known: Vec<Known>,
     /// It came in by another interface; else it was made on this machine.
     pub forwarded: bool,
+    /// Who has sent it.
+    pub sender: Sender,
     /// Its mark before.
     pub mark: u32,
     /// Its bytes, from the link header on.
@@ -83,6 +86,7 @@ pub struct Draft {
     site: Site,
     known: Vec<Known>,
     forwarded: bool,
+    sender: Sender,
     mark: u32,
     matter: Matter,
 }
@@ -94,6 +98,7 @@ fn draft(hook: Hook, name: &str, matter: Matter) -> Draft {
         site: Site::ETHERNET,
         known: Vec::new(),
         forwarded: false,
+        sender: Sender::TUNNEL,
         mark: 0,
         matter,
     }
@@ -123,6 +128,24 @@ impl Draft {
     /// Forwarded for a host of the house.
     pub fn forwarded(mut self) -> Self {
         self.forwarded = true;
+        self
+    }
+
+    /// Sent by a program, or for one inside the tunnel: by the UDP socket of this port.
+    pub fn of_socket(mut self, port: u16) -> Self {
+        self.sender.socket = port;
+        self
+    }
+
+    /// A UDP socket holds its source port.
+    pub fn from_a_held_port(mut self) -> Self {
+        self.sender.bound = true;
+        self
+    }
+
+    /// WireGuard does not hold the tunnel's port: its interface is down, or has been given another.
+    pub fn wireguard_gone(mut self) -> Self {
+        self.sender.wireguard = false;
         self
     }
 
@@ -204,6 +227,7 @@ impl Draft {
             site: self.site,
             known: self.known,
             forwarded: self.forwarded,
+            sender: self.sender,
             mark: self.mark,
             want: Want {
                 fate,

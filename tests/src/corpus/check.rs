@@ -25,6 +25,7 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
         hook: case.hook,
         site: case.site,
         forwarded: case.forwarded,
+        sender: case.sender,
         mark: case.mark,
         frame: &case.frame,
     };

@@ -12,6 +12,7 @@ pub mod case;
 pub mod cases;
 pub mod check;
 pub mod checksum;
+mod held;
 pub mod installed;
 pub mod instructions;
 pub mod memory;
@@ -19,12 +20,14 @@ pub mod model;
 pub mod packet;
 pub mod payload;
 pub mod program;
+pub mod sender;
 pub mod site;
 pub mod tap;
 
 pub use case::{Case, Fate, Want};
 pub use memory::{Known, Memory, Moment, Talk, When};
 pub use packet::{Device, Endpoint};
+pub use sender::Sender;
 pub use site::Site;
 
 use lte_common::policy::{Class, Hook};
@@ -38,6 +41,8 @@ pub struct Seen<'a> {
     pub site: Site,
     /// It came in by another interface; else it was made on this machine.
     pub forwarded: bool,
+    /// Who has sent it.
+    pub sender: Sender,
     /// Its mark, host byte order.
     pub mark: u32,
     /// Its bytes, from the link header on.

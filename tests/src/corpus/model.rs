@@ -74,7 +74,8 @@ impl Subject for Model {
             mark: seen.mark,
         };
         let facts = parsed.as_ref().map_err(|reject| *reject);
-        let verdict = decide(seen.hook, facts, origin, &policy, &self.tables);
+        let sockets = seen.sender.told(facts.ok().map(|facts| facts.source_port));
+        let verdict = decide(seen.hook, facts, origin, &policy, &self.tables, &sockets);
         let facts = facts.ok();
         if let Some(facts) = facts {
             remember(seen.hook, facts, origin, &verdict, &policy, &self.tables);

@@ -6,10 +6,11 @@ use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
+use lte_common::headers;
 use lte_common::layout::{
     Counter, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
 };
@@ -18,7 +19,9 @@ use lte_userspace::backend::ebpf::{LoadedProgram, load_for_test, ticks_per_secon
 use nix::time::{ClockId, clock_gettime};
 
 use super::bpffs::Pins;
+use super::held::Held;
 use super::memory::SECOND;
+use super::model::Slice;
 use super::tap::Taps;
 use super::{Device, Fate, Memory, Moment, Outcome, Seen, Site, Subject, instructions};
 
@@ -63,6 +66,7 @@ pub struct Programs {
     // Before the pins: what is dropped first.
     loaded: BTreeMap<Site, LoadedProgram>,
     maps: Maps,
+    held: Held,
     books: Books,
     taps: Option<Taps>,
     ticks: SchedClassifier,
@@ -84,7 +88,8 @@ impl fmt::Debug for Programs {
 }
 
 impl Programs {
-    /// With maps of their own. To be used on the thread that made it.
+    /// With maps of their own. To be used on the thread that made it, which is taken to a network
+    /// namespace of its own.
     pub fn new() -> Result<Self> {
         let pins = Pins::create()?;
         let first = load_for_test(Hook::ModemOut, &Site::ETHERNET.policy(), pins.path())?;
@@ -93,6 +98,7 @@ impl Programs {
             loaded: [(Site::ETHERNET, first)].into(),
             books: maps.read_books()?,
             maps,
+            held: Held::in_a_namespace_of_its_own()?,
             taps: None,
             ticks: instructions::ticks(&pins.path().join("ticks"))?,
             hz: u64::from(ticks_per_second()),
@@ -206,6 +212,14 @@ impl Programs {
         if seen.forwarded && !self.forwarded_in_context {
             return Ok(None);
         }
+        ensure!(
+            seen.sender.socket == 0,
+            "no packet here belongs to a socket"
+        );
+        let link = seen.site.device.header_len() as u16;
+        let facts = headers::parse(&Slice(seen.frame), link).ok();
+        self.held
+            .hold(seen.sender, facts.map(|facts| facts.source_port))?;
         let Some((action, mark, data)) = self.test_run(seen)? else {
             return Ok(None);
         };

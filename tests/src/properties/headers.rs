@@ -8,8 +8,10 @@ use lte_common::headers::{Reject, maybe_udp, parse, plain_udp, protocol};
 use lte_common::policy::{Class, Hook};
 
 use crate::corpus::model::{Model, Slice};
-use crate::corpus::site::{MASK, PEER, PEER6};
-use crate::corpus::{Case, Fate, Known, Memory, Moment, Outcome, Seen, Site, Subject, When, cases};
+use crate::corpus::site::{LISTEN, MASK, PEER, PEER6};
+use crate::corpus::{
+    Case, Fate, Known, Memory, Moment, Outcome, Seen, Sender, Site, Subject, When, cases,
+};
 
 static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
 
@@ -29,7 +31,7 @@ const REWRITTEN: usize = 16 + 2 + 2;
 
 /// Turns any bytes into a frame on a hook and judges it by the pure policy.
 ///
-/// The first eight say where: hook, devices, origin, memory, mark, and whether the rest is the
+/// The first eight say where: hook, devices, origin, sender, memory, mark, and whether the rest is the
 /// frame or alters one of the corpus.
 ///
 /// # Panics
@@ -57,6 +59,11 @@ pub fn headers(data: &[u8]) {
         hook,
         site,
         forwarded: control[2] & 1 != 0,
+        sender: Sender {
+            socket: [0, LISTEN, 4000, 0][usize::from(control[2] >> 1 & 3)],
+            bound: control[2] & 8 != 0,
+            wireguard: control[2] & 16 == 0,
+        },
         mark: u32::from(control[3]) << 4,
         frame: &frame,
     };
@@ -131,7 +138,12 @@ fn holds(seen: &Seen<'_>, known: &[Known], outcome: &Outcome) -> Result<()> {
     match parse(&Slice(seen.frame), link_len) {
         Err(Reject::Arp) => ensure!(passed, "ARP is dropped"),
         Err(_) => ensure!(!passed, "it cannot be read, and passes"),
-        Ok(_) => {
+        Ok(facts) => {
+            ensure!(
+                !matches!(class, Class::Tunnel | Class::NatKeepalive)
+                    || facts.source_port != seen.sender.socket,
+                "a program's own is taken for the tunnel's"
+            );
             let forwarded = seen.forwarded && hook == Hook::ModemOut;
             ensure!(!(passed && forwarded), "a forwarded packet leaves");
             let sent_to = known.iter().any(
@@ -155,15 +167,23 @@ fn on_an_uplink(seen: &Seen<'_>, outcome: &Outcome) -> Result<()> {
         ),
         (Fate::Passed, _) => anyhow::bail!("it passes, and is counted"),
         (Fate::Steered, [(Hook::UplinkOut, Class::Steered, 1, _)]) => ensure!(
-            seen.site.modem.is_some() && !seen.forwarded,
-            "steered to nowhere, or from elsewhere"
+            seen.site.modem.is_some() && !seen.forwarded && !is_a_programs(seen),
+            "steered to nowhere, from elsewhere, or of a program's own socket"
         ),
-        (Fate::Dropped, [(Hook::UplinkOut, Class::DropModemGone, 1, _)]) => {
+        (Fate::Dropped, [(Hook::UplinkOut, Class::DropModemGone | Class::DropAmbiguous, 1, _)]) => {
             ensure!(!seen.forwarded, "a forwarded packet is dropped");
         }
         (fate, counters) => anyhow::bail!("{fate} and counted as {counters:?}"),
     }
     Ok(())
+}
+
+/// Whether the socket that it belongs to has its source port.
+fn is_a_programs(seen: &Seen<'_>) -> bool {
+    let link_len = seen.site.device.header_len() as u16;
+    let facts = parse(&Slice(seen.frame), link_len);
+    // Later pieces have no port, and go as the first did.
+    facts.is_ok_and(|facts| facts.source_port != 0 && facts.source_port == seen.sender.socket)
 }
 
 /// What reads at fixed offsets agrees with what reads everything.

@@ -11,6 +11,7 @@ mod nf_tables;
 mod observer;
 mod rig;
 mod rows;
+mod senders;
 mod sides;
 mod verdict;
 
@@ -24,7 +25,13 @@ use self::sides::Side;
 use self::verdict::Verdict;
 
 /// The corpus in parts, each a test: one after the other they would take minutes under emulation.
-const TUNNEL_OUT: Part = (Hook::ModemOut, &["out: tunnel, NAT keepalive"]);
+const TUNNEL_OUT: Part = (
+    Hook::ModemOut,
+    &[
+        "out: tunnel, NAT keepalive",
+        "out: look-alikes, by who sends them",
+    ],
+);
 const PIECES_OUT: Part = (Hook::ModemOut, &["out: fragments"]);
 const OTHERS_OUT: Part = (
     Hook::ModemOut,
@@ -48,7 +55,13 @@ const OTHERS_IN: Part = (
 );
 const BROKEN_IN: Part = (Hook::ModemIn, &["broken packets"]);
 const TUNNEL_UP: Part = (Hook::UplinkOut, &["uplink: tunnel"]);
-const OTHERS_UP: Part = (Hook::UplinkOut, &["uplink: anything else"]);
+const OTHERS_UP: Part = (
+    Hook::UplinkOut,
+    &[
+        "uplink: anything else",
+        "out: look-alikes, by who sends them",
+    ],
+);
 
 /// A hook, and rows of the corpus.
 type Part = (Hook, &'static [&'static str]);

@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use lte_tests::corpus::bpffs::Pins;
 use lte_tests::corpus::site::{GATEWAY, MODEM, MODEM6, WAN, WAN6};
 use lte_tests::corpus::{Case, Device, Fate, Site, instructions, tap};
 use lte_tests::netns::Netns;
+use lte_tests::stand_in::StandIn;
 use lte_tests::sysctl;
 use lte_tests::wait::{self, PATIENCE};
 use nix::errno::Errno;
@@ -28,6 +30,7 @@ use nix::sys::socket::{
     SockaddrLike, recv, sendto, setsockopt, socket, sockopt,
 };
 
+use crate::senders::{Held, masquerade, send_by_a_socket, unmasquerade};
 use crate::verdict::comparable;
 
 /// Bytes of mark that `instructions::stamp` leaves behind a frame.
@@ -63,6 +66,8 @@ table inet seen {
 pub(crate) struct Rig {
     pub(crate) netns: Netns,
     pub(crate) site: Site,
+    tunnel: StandIn,
+    held: Mutex<Held>,
     modem: Option<Port>,
     wan: Port,
     lan: Port,
@@ -115,6 +120,8 @@ impl Rig {
         };
         let modem = site.modem.map(|device| Port::new(&netns, "modem", device));
         let rig = Self {
+            tunnel: StandIn::create(&netns, "wg-lte")?,
+            held: Mutex::default(),
             modem: modem.transpose()?,
             wan: Port::new(&netns, "wan", uplink)?,
             lan: Port::new(&netns, "lan0", Device::Ethernet)?,
@@ -275,10 +282,17 @@ impl Rig {
             Hook::UplinkOut => "wan",
             Hook::ModemIn | Hook::ModemOut => "modem",
         };
-        self.netns.run(|| match through_the_stack(case) {
-            Some((ip, to)) => send_raw(ip, to, name, case),
-            None => send_frame(name, case),
-        })?;
+        self.held.lock().unwrap().hold(&self.netns, case)?;
+        match through_the_stack(case) {
+            Some((ip, _)) if is_the_tunnels(case) => self.tunnel.send_marked(ip, case.mark)?,
+            Some((ip, to)) if case.sender.socket != 0 => {
+                masquerade(&self.netns, case)?;
+                self.netns.run(|| send_by_a_socket(ip, to, name, case))?;
+                unmasquerade(&self.netns, case)?;
+            }
+            Some((ip, to)) => self.netns.run(|| send_raw(ip, to, name, case))?,
+            None => self.netns.run(|| send_frame(name, case))?,
+        }
         Ok(true)
     }
 
@@ -296,6 +310,15 @@ impl Rig {
                 .context("writing to the feed")?;
             Ok(link.detach()?)
         })
+    }
+
+    /// Sends as the tunnel, by the modem.
+    pub(crate) fn send_as_the_tunnel(&self, ip: &[u8]) -> Result<()> {
+        if self.modem.is_none() {
+            return Ok(());
+        }
+        self.tunnel.send(ip)?;
+        self.drain()
     }
 
     /// Sends a packet of this machine's own through the IP stack, by the modem.
@@ -433,6 +456,19 @@ impl Port {
             Err(error) => Err(error).context("reading from a device"),
         }
     }
+}
+
+/// Whether WireGuard is the one who sends it.
+fn is_the_tunnels(case: &Case) -> bool {
+    let rows = [
+        "out: tunnel, NAT keepalive",
+        "out: fragments",
+        "uplink: tunnel",
+        "out: look-alikes, by who sends them",
+    ];
+    rows.contains(&case.row)
+        && !case.sender.bound
+        && (case.sender.socket == 0 || Held::carries(case))
 }
 
 /// The IP packet and where it goes, where a raw socket takes it as it is. What lies about its

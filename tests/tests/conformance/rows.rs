@@ -439,12 +439,16 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         side: Nft,
         hook: ModemOut,
-        kind: LetsPass,
-        why: Why::Marked,
-        names: &[
-            "data with another port than the masquerade's",
-            "marked, from port 0, to a remote without a masquerade",
-        ],
+        kind: Refuses,
+        why: Why::Masquerade,
+        names: &["data, steered here with a masqueraded port"],
+    },
+    Row {
+        side: Nft,
+        hook: ModemOut,
+        kind: Books,
+        why: Why::Masquerade,
+        names: &["steered here with a masqueraded port, not WireGuard"],
     },
     Row {
         side: Nft,
@@ -478,13 +482,40 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         side: Nft,
         hook: UplinkOut,
+        kind: Refuses,
+        why: Why::Masquerade,
+        names: &[
+            "data with a masqueraded port, remote known",
+            "data with a masqueraded port, remote from the config",
+            "initiation with a masqueraded port, remote long not sent to",
+            "NAT keepalive with a masqueraded port",
+            "data with a masqueraded port, again",
+            "data over IPv6 with a masqueraded port, remote known",
+        ],
+    },
+    Row {
+        side: Nft,
+        hook: UplinkOut,
+        kind: Books,
+        why: Why::Masquerade,
+        names: &["data of a masqueraded port while nobody holds the tunnel's"],
+    },
+    Row {
+        side: Nft,
+        hook: UplinkOut,
         kind: LetsPass,
         why: Why::Masquerade,
         names: &[
-            "data with a masqueraded port, remote from the config",
-            "initiation with a masqueraded port, remote long not sent to",
-            "data with a masqueraded port, modem gone",
+            "a program's, masqueraded, or the tunnel's, carrying one, masqueraded",
+            "data of WireGuard while nobody holds the tunnel's port",
         ],
+    },
+    Row {
+        side: Nft,
+        hook: UplinkOut,
+        kind: Refuses,
+        why: Why::Holder,
+        names: &["data of a program that holds the tunnel's port"],
     },
     Row {
         side: Nft,

@@ -289,7 +289,7 @@ impl Stage<'_> {
                     if recent {
                         let source = source.unwrap_or(if at.0.is_ipv4() { MODEM } else { MODEM6 });
                         let packet = udp((source, LISTEN), at, data(32));
-                        self.rig.send_local(&packet.ip(), at.0)?;
+                        self.rig.send_as_the_tunnel(&packet.ip())?;
                     }
                 }
                 Known::Asked(talk, _) => self.ask(talk)?,

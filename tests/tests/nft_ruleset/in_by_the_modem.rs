@@ -82,7 +82,7 @@ fn errors_about_the_tunnel_get_in_and_others_do_not() {
     let rig = Rig::open();
     // Nobody listens there: port unreachable, from behind the carrier.
     rig.tunnel.connect((ELSEWHERE, 9)).unwrap();
-    rig.tunnel.send(&keepalive()).unwrap();
+    rig.send_to(&keepalive(), (ELSEWHERE, 9));
     let error = lte_tests::wait::until(SOON * 10, "an ICMP error", || {
         Ok(rig.tunnel.take_error()?)
     });

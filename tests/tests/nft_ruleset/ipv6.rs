@@ -1,10 +1,12 @@
 //! IPv6 on the modem: nothing where it is not configured, all rows where it is.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use lte_tests::addresses::LISTEN_PORT;
+use lte_tests::corpus::packet::udp as datagram;
 use lte_tests::packet::Kind;
+use lte_tests::stand_in::TABLE;
 use lte_tests::sysctl;
 use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
@@ -12,9 +14,12 @@ use lte_userspace::backend::Inet;
 
 use crate::rig::{Echo, Rig, keepalive, message, receive};
 
-const HERE: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
+const HERE: IpAddr = IpAddr::V6(HERE_V6);
+const HERE_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 2);
 const GATEWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xc, 0, 0, 0, 0, 1);
-pub(crate) const AWAY: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1);
+pub(crate) const AWAY: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 1));
+/// The router on the uplink.
+const UPLINK: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 2));
 
 /// A router advertisement with a prefix, from the far side's link-local address.
 fn advertisement() -> Vec<u8> {
@@ -51,7 +56,7 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
 pub(crate) fn with_ipv6() -> (Rig, Echo) {
     let rig = Rig::with(&Options::default(), |guard| {
         guard.modem.as_mut().unwrap().v6 = Some(Inet {
-            address: HERE,
+            address: HERE_V6,
             prefix_len: 64,
             gateway: Some(GATEWAY),
         });
@@ -69,6 +74,7 @@ pub(crate) fn with_ipv6() -> (Rig, Echo) {
             "addr add {HERE}/64 dev modem nodad
              route add 2001:db8:c::/64 dev modem table 123
              route add default via {GATEWAY} dev modem src {HERE} table 123
+             route add default via {GATEWAY} dev modem src {HERE} table {TABLE}
              rule add pref 1230 iif lo ipproto udp sport {LISTEN_PORT} lookup 123
              rule add pref 1231 fwmark 0x7b/0xff lookup 123\n"
         ),
@@ -82,27 +88,36 @@ fn the_tunnel_goes_over_ipv6() {
     let (rig, _far) = with_ipv6();
     rig.round_trip(&keepalive());
     let tunnel = only_v6(&rig);
-    let to = SocketAddr::from((AWAY, 51820));
-    let round_trip = |payload: &[u8]| {
-        tunnel.send_to(payload, to).unwrap();
+    let away = (AWAY, 51820);
+    let echoed = |payload: &[u8]| {
         let (echo, from) = receive(&tunnel, PATIENCE).expect("no echo");
-        assert_eq!((echo.as_slice(), from), (payload, to));
+        assert_eq!((echo.as_slice(), from), (payload, SocketAddr::from(away)));
     };
-    round_trip(&keepalive());
+    let round_trip = |source, payload: &[u8]| {
+        rig.send_ip(&datagram((source, LISTEN_PORT), away, payload).ip());
+        echoed(payload);
+    };
+    round_trip(HERE, &keepalive());
     assert_eq!(rig.books()["modem-out/tunnel"], (2, 60 + 80));
     assert_eq!(rig.books()["modem-in/reply"], (2, 60 + 80));
     assert!(rig.booked("modem-in/neighbour") > 0);
-    // Pieces, both ways.
-    round_trip(&message(4, 32 + 16 * 250));
+    // Pieces, both ways. The stand-in takes no packet that is to be cut: they come to the stack cut.
+    let large = message(4, 32 + 16 * 250);
+    let whole = datagram((HERE, LISTEN_PORT), away, large.clone());
+    for (from, length) in [(0, 1232), (1232, 1232), (2464, large.len() + 8 - 2464)] {
+        rig.send_ip(&whole.clone().piece(7, from, length).ip());
+    }
+    echoed(&large);
     assert_eq!(rig.booked("modem-in/fragment"), 3);
     // Steered from an uplink that has IPv6 too.
     Rig::ip6(
         &rig.lab.router,
         "addr add 2001:db8:a::2/64 dev wan nodad
          route add default via 2001:db8:a::1 dev wan
-         rule del pref 1230\n",
+         rule del pref 1230
+         route del default table 300\n",
     );
-    round_trip(&keepalive());
+    round_trip(UPLINK, &keepalive());
     assert_eq!(rig.booked("uplink-out/steered"), 1);
     // Other ICMPv6 is dropped, both ways.
     let before = rig.booked("modem-in/drop-unsolicited");
@@ -118,7 +133,7 @@ fn errors_about_the_tunnel_get_in_over_ipv6() {
     let (rig, _far) = with_ipv6();
     let tunnel = only_v6(&rig);
     tunnel.connect((AWAY, 9)).unwrap();
-    tunnel.send(&keepalive()).unwrap();
+    rig.send_ip(&datagram((HERE, LISTEN_PORT), (AWAY, 9), keepalive()).ip());
     let error = wait::until(PATIENCE, "an ICMPv6 error", || Ok(tunnel.take_error()?));
     assert_eq!(error.unwrap().kind(), std::io::ErrorKind::ConnectionRefused);
     assert_eq!(rig.booked("modem-in/icmp-error"), 1);
@@ -134,8 +149,7 @@ fn the_family_that_is_off_does_not_leave_by_the_uplink_either() {
              route add default via fe80::1 dev wan
              neigh add fe80::1 lladdr 02:00:00:00:00:01 dev wan\n")
         .unwrap();
-    let tunnel = only_v6(&rig);
-    tunnel.send_to(&keepalive(), (AWAY, 51820)).ok();
+    rig.send_ip(&datagram((UPLINK, LISTEN_PORT), (AWAY, 51820), keepalive()).ip());
     wait::until(Duration::from_secs(5), "a drop", || {
         Ok((rig.booked("uplink-out/drop-modem-gone") == 1).then_some(()))
     })

@@ -1,14 +1,14 @@
 //! `only-the-modem`.
 
-use std::net::{SocketAddrV4, UdpSocket};
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use lte_tests::addresses::{LISTEN_PORT, MODEM, PEER, PEER_PORT};
 use lte_tests::topology::Options;
 use lte_tests::{drops, traffic, wait};
-use lte_userspace::backend::{Backend, Remote};
+use lte_userspace::backend::Backend;
 
-use crate::rig::{Rig, is_from, keepalive, receive};
+use crate::rig::{FAR, Rig, is_from, keepalive, receive};
 
 /// What home routers and others do on their uplinks, or on everything.
 const MASQUERADES: [&str; 4] = [
@@ -115,30 +115,23 @@ fn without_the_modem_nothing_leaks() {
 }
 
 #[test]
-fn of_a_port_that_somebody_gave_it_nothing_leaks_without_the_modem() {
+fn of_a_port_that_somebody_gave_it_nothing_leaks() {
     let mut rig = Rig::open();
-    let far = SocketAddrV4::new(PEER, PEER_PORT);
-    rig.guard.peers = [Remote {
-        address: PEER.into(),
-        port: PEER_PORT,
-    }]
-    .into();
-    rig.apply();
-    let socket = rig.lab.router.run(|| Ok(UdpSocket::bind("0.0.0.0:50000")?));
-    let socket = socket.unwrap();
-    // Whether the kernel says that it drops them is no matter.
-    let send = || (0..5).for_each(|_| drop(socket.send_to(&keepalive(), far)));
+    rig.flush_port_rule();
+    let send = |rig: &Rig| (0..5).for_each(|_| rig.send_from(50000, &keepalive(), FAR));
+    send(&rig);
+    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 5);
     // The link goes, and table 123's routes with it; the guard stands as it was.
     rig.lab.router.ip("link set modem down\n").unwrap();
-    send();
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 5);
-    rig.lab.router.ip("link del modem\n").unwrap();
-    send();
+    send(&rig);
     assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 10);
+    rig.lab.router.ip("link del modem\n").unwrap();
+    send(&rig);
+    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 15);
     rig.guard.modem = None;
     rig.apply();
-    send();
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 15);
+    send(&rig);
+    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 20);
     rig.nothing_leaked();
 }
 

@@ -255,7 +255,7 @@ fn an_echo_may_be_permitted() {
 fn an_echo_may_be_permitted_over_ipv6() {
     let (rig, _far) = with_ipv6();
     Rig::ip6(&rig.lab.router, "rule add pref 1200 oif modem lookup 123\n");
-    echoes(&rig, Protocol::IcmpV6, AWAY.into());
+    echoes(&rig, Protocol::IcmpV6, AWAY);
 }
 
 #[test]
@@ -267,9 +267,9 @@ fn a_permit_may_be_for_ipv6() {
     let socket = udp(&rig.lab.router, at.into());
     setsockopt(&socket, sockopt::BindToDevice, &"modem".into()).unwrap();
     assert!(!answered(&socket, (AWAY, FAR_PORT)));
-    open(&rig, probe(IpAddr::from(AWAY)), LONG);
+    open(&rig, probe(AWAY), LONG);
     assert!(answered(&socket, (AWAY, FAR_PORT)));
-    withdraw(&rig, probe(IpAddr::from(AWAY)));
+    withdraw(&rig, probe(AWAY));
     open(&rig, probe(None), LONG);
     assert!(answered(&socket, (AWAY, FAR_PORT)), "any remote");
 }

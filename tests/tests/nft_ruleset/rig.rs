@@ -1,6 +1,6 @@
 //! The lab with the backend and a played tunnel in the router.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
@@ -11,10 +11,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::Result;
-use lte_tests::addresses::{LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT};
+use lte_tests::addresses::{LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT, TUNNEL, UPLINK};
 use lte_tests::capture::{Capture, Direction, Seen};
+use lte_tests::corpus::packet::udp as datagram;
 use lte_tests::frame_socket::FrameSocket;
 use lte_tests::netns::Netns;
+use lte_tests::stand_in::{StandIn, TABLE};
 use lte_tests::sysctl;
 use lte_tests::topology::{Lab, Options};
 use lte_tests::wait::{self, PATIENCE};
@@ -29,13 +31,18 @@ use nix::sys::socket::{
 /// The peer, as the tunnel sends to it.
 pub(crate) const FAR: (Ipv4Addr, u16) = (PEER, PEER_PORT);
 
-/// The lab, the guard, and sockets in place of WireGuard.
+/// The lab, the guard, and in place of WireGuard a device that sends as it does and a socket that holds
+/// its port.
 pub(crate) struct Rig {
     pub(crate) lab: Lab,
     pub(crate) at_isp: Capture,
     pub(crate) at_carrier: Capture,
     pub(crate) guard: Guard,
+    /// Gets what comes to the tunnel's port.
     pub(crate) tunnel: UdpSocket,
+    stand_in: StandIn,
+    /// The address that WireGuard would have of the route.
+    source: Cell<Ipv4Addr>,
     nft: RefCell<Nft>,
     pub(crate) far: Echo,
 }
@@ -59,6 +66,7 @@ impl Rig {
         change(&mut guard);
         let mut nft = Nft::new().unwrap();
         lab.router.run(|| Ok(nft.apply(&guard)?)).unwrap();
+        let stand_in = StandIn::create(&lab.router, TUNNEL).unwrap();
         modem_up(&lab.router).unwrap();
         let far = Echo::start(&lab.vps.netns, FAR.into());
         let tunnel = udp(&lab.router, (Ipv4Addr::UNSPECIFIED, LISTEN_PORT).into());
@@ -68,6 +76,8 @@ impl Rig {
             at_carrier,
             guard,
             tunnel,
+            stand_in,
+            source: MODEM.into(),
             nft: nft.into(),
             far,
         }
@@ -127,19 +137,39 @@ impl Rig {
             .unwrap();
     }
 
-    /// Deletes the rule by which the tunnel finds its table.
+    /// Deletes the rule by which the tunnel finds its table, and the route by which the stand-in does.
     pub(crate) fn flush_port_rule(&self) {
-        self.lab.router.ip("rule del pref 1230\n").unwrap();
+        self.lab
+            .router
+            .ip(&format!("rule del pref 1230\nroute flush table {TABLE}\n"))
+            .unwrap();
+        self.source.set(UPLINK);
     }
 
-    /// Sends as the tunnel; whether the kernel took it.
-    pub(crate) fn send(&self, payload: &[u8]) -> bool {
-        self.tunnel.send_to(payload, FAR).is_ok()
+    /// Sends as the tunnel, to the far end.
+    pub(crate) fn send(&self, payload: &[u8]) {
+        self.send_to(payload, FAR);
+    }
+
+    /// Sends as the tunnel.
+    pub(crate) fn send_to(&self, payload: &[u8], to: (Ipv4Addr, u16)) {
+        self.send_from(LISTEN_PORT, payload, to);
+    }
+
+    /// Sends as the tunnel, from a port that somebody has given it.
+    pub(crate) fn send_from(&self, port: u16, payload: &[u8], to: (Ipv4Addr, u16)) {
+        let source = (self.source.get().into(), port);
+        self.send_ip(&datagram(source, (to.0.into(), to.1), payload).ip());
+    }
+
+    /// Sends an IP packet as the tunnel.
+    pub(crate) fn send_ip(&self, ip: &[u8]) {
+        self.stand_in.send(ip).unwrap();
     }
 
     /// Sends as the tunnel, and waits for the far end's echo.
     pub(crate) fn round_trip(&self, payload: &[u8]) {
-        assert!(self.send(payload), "the kernel did not take it");
+        self.send(payload);
         let (echo, from) = receive(&self.tunnel, PATIENCE).expect("no echo of the far end");
         assert_eq!((echo.as_slice(), from), (payload, SocketAddr::from(FAR)));
     }
@@ -178,7 +208,7 @@ fn guard() -> Guard {
             }),
             v6: None,
         }),
-        tunnel: "wg-lte".to_owned(),
+        tunnel: TUNNEL.to_owned(),
         uplinks: BTreeMap::new(),
         peers: std::collections::BTreeSet::new(),
         listen_port: LISTEN_PORT,
@@ -197,6 +227,7 @@ fn modem_up(router: &Netns) -> Result<()> {
          link set modem up
          route add 192.168.0.0/24 dev modem src {MODEM} table 123
          route add default via {MODEM_GATEWAY} dev modem src {MODEM} table 123
+         route add default via {MODEM_GATEWAY} dev modem src {MODEM} table {TABLE}
          rule add pref 1230 iif lo ipproto udp sport {LISTEN_PORT} lookup 123
          rule add pref 1231 fwmark 0x7b/0xff lookup 123\n"
     ))?;

@@ -222,15 +222,6 @@ pub(super) fn known(left: Expr, set: &str) -> Stmt {
     eq(left, text(format!("@{set}")))
 }
 
-/// An anonymous set of concatenations.
-pub(super) fn any_of_these(tuples: impl IntoIterator<Item = Vec<Expr>>) -> Expr {
-    let items = tuples
-        .into_iter()
-        .map(|parts| SetItem::Element(concat(parts)))
-        .collect();
-    Expression::Named(NamedExpression::Set(items))
-}
-
 /// Puts it into the named set, or starts its time-out anew.
 pub(super) fn remember(elem: Expr, set: &str) -> Stmt {
     Stmt::Set(Set {

@@ -2,17 +2,17 @@
 //! the SIM to the tunnel.
 
 use std::io::IoSlice;
-use std::net::UdpSocket;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use lte_tests::corpus::packet::udp;
 use lte_tests::drops;
 use nix::sched::{CpuSet, sched_getcpu, sched_setaffinity};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
 use nix::unistd::Pid;
 
-use crate::guard::wireguard;
+use crate::guard::{MODEM, PEER, PORT, wireguard};
 use crate::report::{Chapter, Goal, Row, progress};
 use crate::ways::{Built, Way};
 
@@ -122,11 +122,11 @@ pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> R
         Direction::In => built.router.clone(),
     };
     let arrived = drops::udp_not_queued(&receiver)?;
-    let socket = match direction {
-        Direction::Out => &built.near,
-        Direction::In => &built.far,
+    let payload = wireguard(payload);
+    let (sent, took) = match direction {
+        Direction::Out => send(built.near.as_fd(), &datagram(payload))?,
+        Direction::In => send(built.far.as_fd(), &payload)?,
     };
-    let (sent, took) = send(socket, payload)?;
     let arrived = drops::udp_not_queued(&receiver)? - arrived;
     // A queue that was empty takes a few.
     ensure!(
@@ -143,11 +143,17 @@ pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> R
     Ok(f64::from(BATCH) / took.as_secs_f64())
 }
 
+/// A whole packet of the tunnel's. The kernel puts in what it puts in for everybody.
+fn datagram(payload: Vec<u8>) -> Vec<u8> {
+    udp((MODEM.into(), PORT), (PEER.into(), PORT), payload)
+        .unsummed()
+        .ip()
+}
+
 /// How many were sent, and how long the middlemost batch took: what else the machine does meanwhile
 /// falls into few of them.
-fn send(socket: &UdpSocket, payload: usize) -> Result<(u64, Duration)> {
-    let payload = wireguard(payload);
-    let message = [IoSlice::new(&payload)];
+fn send(socket: BorrowedFd<'_>, payload: &[u8]) -> Result<(u64, Duration)> {
+    let message = [IoSlice::new(payload)];
     let messages = [message; BATCH as usize];
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH.into(), None);
     let mut batches = Vec::new();

@@ -2,19 +2,21 @@
 //! `modem` leads to a carrier that has the peer's address, and whose `wan` leads nowhere.
 
 use std::fmt;
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsFd as _;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use anyhow::{Context as _, Result, anyhow};
 use aya::programs::{SchedClassifier, TcAttachType, tc};
 use lte_common::policy::Hook;
 use lte_tests::corpus::bpffs::Pins;
 use lte_tests::netns::Netns;
-use lte_tests::sysctl;
+use lte_tests::{process, sysctl};
 use lte_userspace::backend::ebpf::{Ebpf, LoadedProgram, Options, load_for_test, policy_for};
 use lte_userspace::backend::{Backend, LinkHeader, nft::Nft};
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{setsockopt, sockopt};
+use nix::sys::socket::{
+    self, AddressFamily, SockFlag, SockProtocol, SockType, SockaddrIn, setsockopt, sockopt,
+};
 
 use crate::guard::{GATEWAY, MARK, MODEM, PEER, PORT, WAN, guard};
 
@@ -69,8 +71,10 @@ pub(crate) struct Built {
     pub(crate) way: Way,
     pub(crate) router: Netns,
     pub(crate) carrier: Netns,
-    /// At the router, bound to the tunnel's port and connected to the peer.
-    pub(crate) near: UdpSocket,
+    /// At the router, connected to the peer: sends whole IP packets, as nobody's UDP socket does.
+    pub(crate) near: OwnedFd,
+    /// At the router, at the tunnel's port.
+    _tunnel: UdpSocket,
     /// At the peer, connected to the router's modem.
     pub(crate) far: UdpSocket,
     /// Its books tell whether it is at work.
@@ -135,9 +139,10 @@ impl Built {
             })?,
             _ => Vec::new(),
         };
-        let near = socket(&router, MODEM, PEER)?;
+        let tunnel = socket(&router, MODEM, PEER)?;
+        let near = raw_socket(&router)?;
         if way == Way::Recipe {
-            setsockopt(&near.as_fd(), sockopt::Mark, &MARK.0)?;
+            setsockopt(&near, sockopt::Mark, &MARK.0)?;
         }
         let far = socket(&carrier, PEER, MODEM)?;
         Ok(Self {
@@ -145,6 +150,7 @@ impl Built {
             router,
             carrier,
             near,
+            _tunnel: tunnel,
             far,
             backend,
             _empty: empty,
@@ -202,8 +208,28 @@ fn keep(way: Way, router: &Netns) -> Result<Option<Box<dyn Backend + Send>>> {
         if let Some(difference) = left.first() {
             return Err(anyhow!("the guard is not in place: {difference}"));
         }
+        if way == Way::Nft {
+            let_out_what_has_come_by_none()?;
+        }
         Ok(Some(backend))
     })
+}
+
+/// WireGuard's packets have come in by its interface, and nothing but a tunnel in the kernel can make any
+/// that have. A comparison of the interface it is all the same.
+fn let_out_what_has_come_by_none() -> Result<()> {
+    let chain = ["inet", "lte_backup", "modem_out"];
+    let listing = process::tool("nft", &[&["-a", "list", "chain"], &chain[..]].concat(), "")?;
+    let rule = listing
+        .lines()
+        .find(|line| line.contains("iifname \"wg-lte\"") && line.contains("udp sport"));
+    let handle = rule.and_then(|line| line.rsplit(' ').next());
+    let handle = handle.context("the rule that lets the tunnel out")?;
+    let command = format!(
+        "replace rule {} handle {handle} iif 0 udp sport {PORT} goto tunnel_out",
+        chain.join(" ")
+    );
+    process::tool("nft", &["-f", "-"], &command).map(drop)
 }
 
 fn empty(direction: TcAttachType) -> Result<LoadedProgram> {
@@ -220,6 +246,18 @@ fn empty(direction: TcAttachType) -> Result<LoadedProgram> {
     tc::qdisc_add_clsact("modem").ok();
     program.attach("modem", direction)?;
     Ok(loaded)
+}
+
+/// A socket for whole IP packets, which gets none.
+fn raw_socket(netns: &Netns) -> Result<OwnedFd> {
+    netns.run(|| {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let socket = socket::socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Raw)?;
+        let at = |address| SockaddrIn::from(SocketAddrV4::new(address, 0));
+        socket::bind(socket.as_raw_fd(), &at(MODEM))?;
+        socket::connect(socket.as_raw_fd(), &at(PEER))?;
+        Ok(socket)
+    })
 }
 
 /// A socket that nobody reads from: what arrives is dropped where a tunnel would take it over.

@@ -20,6 +20,8 @@ mod permits;
 #[rustfmt::skip]
 mod replies;
 #[rustfmt::skip]
+mod senders;
+#[rustfmt::skip]
 mod steering;
 #[rustfmt::skip]
 mod tunnel_out;
@@ -51,6 +53,7 @@ pub fn all() -> Vec<Case> {
         ("in: anything else", unwanted_in::cases()),
         ("uplink: tunnel", steering::cases()),
         ("uplink: anything else", uplink_rest::cases()),
+        ("out: look-alikes, by who sends them", senders::cases()),
         ("broken packets", broken::cases()),
     ];
     let named = rows.into_iter().flat_map(|(row, cases)| {

@@ -155,6 +155,7 @@ mod tests {
     #[test]
     fn each_test_has_its_kernels() {
         assert_eq!(kernels("flood::x"), [0, 1, 2, 3]);
+        assert_eq!(kernels("senders::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("nft_ruleset::x"), [0, 3]);
         assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
         assert_eq!(kernels("kinds::any::nft::x"), [3]);

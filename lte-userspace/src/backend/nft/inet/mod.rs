@@ -12,10 +12,7 @@ mod modem_in;
 mod modem_out;
 mod steer;
 
-use super::expr::{
-    Expr, Family, Stmt, address, any_of_these, concat, drop, eq, field, known, meta, ne, number,
-    text,
-};
+use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, text};
 use super::permits;
 use super::table::Table;
 use super::terms::{Terms, book};
@@ -90,28 +87,6 @@ fn came_by(interface: &str) -> Stmt {
 
 fn came_not_by(interface: &str) -> Stmt {
     ne(meta(MetaKey::Iifname), text(interface))
-}
-
-/// To a far end of the tunnel: one of the config's, or one that it has sent to. Each is a rule of its own.
-fn to_far_ends(terms: Terms<'_>) -> Vec<Vec<Stmt>> {
-    let mut rules = Vec::new();
-    for family in Family::BOTH {
-        let to = || remote(family, "daddr", "dport");
-        let peers: Vec<_> = terms
-            .guard
-            .peers
-            .iter()
-            .filter(|peer| peer.address.is_ipv6() == (family == Family::V6))
-            .map(|peer| vec![address(peer.address), number(peer.port.into())])
-            .collect();
-        if !peers.is_empty() {
-            rules.push(vec![eq(to(), any_of_these(peers))]);
-        }
-        if terms.place(family).is_some() {
-            rules.push(vec![known(to(), family.remotes())]);
-        }
-    }
-    rules
 }
 
 /// A far end of the tunnel, as the sets hold it.

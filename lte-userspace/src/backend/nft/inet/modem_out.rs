@@ -1,6 +1,6 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::{came_not_by, is_of, leaves_by, leaves_not_by, remote, to_far_ends};
+use super::{came_by, came_not_by, is_of, is_udp, leaves_by, leaves_not_by, remote};
 use crate::backend::Modem;
 use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
 use crate::backend::nft::permits;
@@ -25,12 +25,9 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     }
     let elsewhere = [leaves_not_by("lo"), terms.of_port(), goto("uplink_out")];
     table.rule(chain, elsewhere);
-    for far in to_far_ends(terms) {
-        // Of another port: `steer` has marked it, and the mark has found no way to the modem.
-        let marked = [leaves_not_by("lo"), terms.is_marked(meta(MetaKey::Mark))];
-        let rule = marked.into_iter().chain(far);
-        table.rule(chain, rule.chain([goto("uplink_out")]));
-    }
+    // Of another port, which somebody has given the tunnel: `steer` cannot tell it from others'.
+    let by_tunnel = [leaves_not_by("lo"), came_by(&terms.guard.tunnel), is_udp()];
+    table.rule(chain, by_tunnel.into_iter().chain([goto("uplink_out")]));
 }
 
 fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
@@ -52,12 +49,14 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
         let closed = book(Hook::ModemOut, Class::DropFamily);
         table.rule(chain, [is_of(family), closed, drop()]);
     }
-    table.rule(chain, [terms.of_port(), goto("tunnel_out")]);
-    for far in to_far_ends(terms) {
-        // `steer` has told it by its far end and its shape.
-        let marked = std::iter::once(terms.is_marked(meta(MetaKey::Mark)));
-        table.rule(chain, marked.chain(far).chain([goto("tunnel_out")]));
-    }
+    // What WireGuard sends has come in by its interface (`wg_socket_send_skb` sets `skb->dev`); what a
+    // program sends that holds the port while WireGuard does not, by none.
+    let ours = [
+        came_by(&terms.guard.tunnel),
+        terms.of_port(),
+        goto("tunnel_out"),
+    ];
+    table.rule(chain, ours);
     for (family, place) in terms.places() {
         for permitted in permits::out(family) {
             table.rule(chain, pass(permitted, Class::Permit, terms));

@@ -1,12 +1,12 @@
 //! `only-the-modem`: the tunnel's packets that would go another way.
 
-use super::{RAW, is_of, leaves_by, leaves_not_by, to_far_ends};
+use super::{RAW, is_of, leaves_by, leaves_not_by};
 use crate::backend::nft::expr::{
     Family, accept, address, drop, eq, field, goto, meta, ne, number, set, source_kind, source_nat,
     text,
 };
 use crate::backend::nft::table::Table;
-use crate::backend::nft::terms::{Terms, book, shapes};
+use crate::backend::nft::terms::{Terms, book};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
@@ -27,18 +27,11 @@ pub(super) fn output(table: &mut Table, terms: Terms<'_>) {
         table.base_chain(name, kind, hook, priority, None);
     }
     table.chain("steer");
-    table.chain("by_shape");
     for chain in ["output", "output_late"] {
+        // By the port alone: it is not translated yet, and the interface that WireGuard's packets have
+        // come in by is not told here. `modem_out` asks for that.
         let tunnel = [leaves_not_by("lo"), terms.of_port(), goto("steer")];
         table.rule(chain, tunnel);
-        // Somebody may have given the tunnel another port.
-        for far in to_far_ends(terms) {
-            let rule = std::iter::once(leaves_not_by("lo")).chain(far);
-            table.rule(chain, rule.chain([goto("by_shape")]));
-        }
-    }
-    for (shape, _) in shapes() {
-        table.rule("by_shape", shape.into_iter().chain([goto("steer")]));
     }
     for family in Family::BOTH {
         let source = || field(family.header(), "saddr");

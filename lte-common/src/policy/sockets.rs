@@ -1,0 +1,51 @@
+//! Whose packet it is: the sockets of this machine, as the kernel tells of them.
+//!
+//! Measured with kernel WireGuard at TC egress. WireGuard's own datagrams belong to no socket, or to
+//! that of the flow they carry; a program's belong to its UDP socket, whose port is their source port
+//! unless a masquerade has changed that.
+
+use crate::headers::Facts;
+
+/// What the kernel knows of the sender of a packet on its way out.
+pub trait Sockets {
+    /// The local port of the UDP socket that the packet belongs to (`skb->sk`), host byte order; 0
+    /// where it belongs to none, or to one of another protocol.
+    fn sender(&self) -> u16;
+    /// Whether a UDP socket of this namespace would be given an answer to the packet at this local
+    /// port, host byte order (`bpf_sk_lookup_udp` of the packet's addresses reversed).
+    fn is_bound(&self, facts: &Facts, port: u16) -> bool;
+}
+
+/// Whether a program on this machine has sent the datagram by a socket of its own: the socket's port
+/// is the datagram's. A flow inside the tunnel has another port: WireGuard holds this one.
+#[inline(always)]
+pub(super) fn is_a_programs(facts: &Facts, sockets: &impl Sockets) -> bool {
+    facts.source_port != 0 && sockets.sender() == facts.source_port
+}
+
+#[cfg(any(test, feature = "std"))]
+pub use told::Told;
+
+#[cfg(any(test, feature = "std"))]
+mod told {
+    use super::{Facts, Sockets};
+    use std::collections::BTreeSet;
+
+    /// The sockets on the host, as a test tells them.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Told {
+        /// The port of the UDP socket the packet belongs to; 0: none.
+        pub sender: u16,
+        /// The ports at which a UDP socket is bound.
+        pub bound: BTreeSet<u16>,
+    }
+
+    impl Sockets for Told {
+        fn sender(&self) -> u16 {
+            self.sender
+        }
+        fn is_bound(&self, _: &Facts, port: u16) -> bool {
+            self.bound.contains(&port)
+        }
+    }
+}

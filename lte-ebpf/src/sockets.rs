@@ -1,0 +1,73 @@
+//! The sockets of this machine, as the kernel's helpers tell of them.
+
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
+use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_lookup_udp, bpf_sk_release};
+use lte_common::headers::{Facts, Family, protocol};
+use lte_common::policy::Sockets;
+
+use crate::skb::Skb;
+
+/// `BPF_F_CURRENT_NETNS`: in the namespace of the device the packet is on.
+const CURRENT_NETNS: u64 = u64::MAX;
+/// Bytes of an address and a port twice: what of the tuple the kernel takes for each family.
+const TUPLE_V4: u32 = 2 * (4 + 2);
+const TUPLE_V6: u32 = 2 * (16 + 2);
+
+impl Sockets for Skb {
+    #[inline(always)]
+    fn sender(&self) -> u16 {
+        let sk = self.socket();
+        if sk.is_null() {
+            return 0;
+        }
+        // SAFETY: the pointer is the context's, and not null; what of a socket is not whole, as of a
+        // request to connect, is answered by null.
+        let sk: *const bpf_sock = unsafe { bpf_sk_fullsock(sk) };
+        if sk.is_null() {
+            return 0;
+        }
+        // SAFETY: the helper has given it, and it is valid for the run of the program.
+        let (of, port) = unsafe { ((*sk).protocol, (*sk).src_port) };
+        if of == u32::from(protocol::UDP) {
+            port as u16
+        } else {
+            0
+        }
+    }
+
+    #[inline(always)]
+    fn is_bound(&self, facts: &Facts, port: u16) -> bool {
+        let (far, near) = (facts.destination_port.to_be(), port.to_be());
+        // SAFETY: all zeros are a valid value of it.
+        let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
+        let len = match facts.family {
+            Family::V4 => {
+                // SAFETY: both variants are integers; the kernel takes this one by the length.
+                let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
+                v4.saddr = facts.destination.v4_word();
+                v4.daddr = facts.source.v4_word();
+                v4.sport = far;
+                v4.dport = near;
+                TUPLE_V4
+            }
+            Family::V6 => {
+                // SAFETY: as above.
+                let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
+                v6.saddr = facts.destination.0;
+                v6.daddr = facts.source.0;
+                v6.sport = far;
+                v6.dport = near;
+                TUPLE_V6
+            }
+        };
+        // SAFETY: the context is valid, and the tuple is as long as is said.
+        let found =
+            unsafe { bpf_sk_lookup_udp(self.raw().cast(), &raw mut tuple, len, CURRENT_NETNS, 0) };
+        if found.is_null() {
+            return false;
+        }
+        // SAFETY: the helper has given it, and it is not used after this.
+        unsafe { bpf_sk_release(found.cast()) };
+        true
+    }
+}

@@ -1,0 +1,49 @@
+//! UDP sockets that hold ports while the programs under test look for them.
+
+use std::net::{Ipv6Addr, UdpSocket};
+
+use anyhow::{Context, Result};
+use nix::sched::{CloneFlags, unshare};
+
+use super::Sender;
+use super::site::LISTEN;
+
+/// Sockets of the calling thread's network namespace, which is nobody else's.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    tunnels: Option<UdpSocket>,
+    other: Option<(u16, UdpSocket)>,
+}
+
+impl Held {
+    /// Takes the thread to a namespace of its own: another test may hold the same ports.
+    /// `BPF_PROG_TEST_RUN` takes its packet to be on the loopback device there.
+    pub(super) fn in_a_namespace_of_its_own() -> Result<Self> {
+        unshare(CloneFlags::CLONE_NEWNET).context("a network namespace for sockets")?;
+        Ok(Self::default())
+    }
+
+    /// Holds the ports that the sender of a packet from this port implies, and no others.
+    pub(super) fn hold(&mut self, sender: Sender, source_port: Option<u16>) -> Result<()> {
+        if sender.wireguard != self.tunnels.is_some() {
+            self.tunnels = if sender.wireguard {
+                Some(bind(LISTEN)?)
+            } else {
+                None
+            };
+        }
+        let other = source_port.filter(|port| sender.bound && *port != LISTEN);
+        if other != self.other.as_ref().map(|(port, _)| *port) {
+            self.other = match other {
+                Some(port) => Some((port, bind(port)?)),
+                None => None,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// At all addresses of both families.
+fn bind(port: u16) -> Result<UdpSocket> {
+    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).with_context(|| format!("UDP port {port}"))
+}

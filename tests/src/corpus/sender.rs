@@ -1,0 +1,39 @@
+//! Who has sent a packet of this machine's own.
+
+use std::collections::BTreeSet;
+
+use lte_common::policy::Told;
+
+use super::site::LISTEN;
+
+/// The socket a packet belongs to, and which ports are held. Without meaning for what is forwarded
+/// and for what enters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sender {
+    /// The port of the UDP socket it belongs to; 0: it belongs to none.
+    pub socket: u16,
+    /// A UDP socket holds its source port. That the tunnel's port is held, `wireguard` says.
+    pub bound: bool,
+    /// WireGuard holds the tunnel's port.
+    pub wireguard: bool,
+}
+
+impl Sender {
+    /// WireGuard, by the tunnel.
+    pub const TUNNEL: Self = Self {
+        socket: 0,
+        bound: false,
+        wireguard: true,
+    };
+
+    /// As the pure policy is told of it; `source_port` is the packet's, where it has one.
+    pub fn told(self, source_port: Option<u16>) -> Told {
+        let mut bound = BTreeSet::new();
+        bound.extend(self.wireguard.then_some(LISTEN));
+        bound.extend(source_port.filter(|_| self.bound));
+        Told {
+            sender: self.socket,
+            bound,
+        }
+    }
+}
