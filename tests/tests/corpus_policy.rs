@@ -5,11 +5,14 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use lte_common::headers::Family;
+use lte_common::layout::Addr;
 use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::check::{Ending, check};
 use lte_tests::corpus::memory::SECOND;
 use lte_tests::corpus::model::Model;
-use lte_tests::corpus::{Fate, Moment, cases};
+use lte_tests::corpus::site::Admin;
+use lte_tests::corpus::{Fate, Moment, Site, cases};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
 #[test]
@@ -35,6 +38,19 @@ fn every_case_ends_as_the_table_says() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+/// The unspecified address is how the policy says that there is none, and a packet may bear it.
+#[test]
+fn an_admin_page_that_is_nowhere_is_at_no_address() {
+    let admin = Admin::Nowhere;
+    let site = Site {
+        admin,
+        ..Site::ETHERNET
+    };
+    for family in [Family::V4, Family::V6] {
+        assert!(!site.policy().is_admin(family, &Addr::NONE));
+    }
 }
 
 #[test]

@@ -22,13 +22,13 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
             header,
             v4: Some(Inet {
                 address: Ipv4Addr::new(192, 168, 0, 2),
-                prefix_len: 24,
                 gateway: Some(Ipv4Addr::new(192, 168, 0, 1)),
+                admin: Some(Ipv4Addr::new(192, 168, 0, 1).into()),
             }),
             v6: v6.then(|| Inet {
                 address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2),
-                prefix_len: 64,
                 gateway: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
+                admin: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into()),
             }),
         }),
         tunnel: "wg-lte".to_owned(),

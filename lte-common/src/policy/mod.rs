@@ -74,14 +74,18 @@ pub struct Policy {
     pub flow_timeout: u64,
     /// The modem's IPv4 address, mapped; [`Addr::NONE`]: nothing of IPv4 passes.
     pub modem_v4: Addr,
-    /// The mask of its subnet, on the mapped address.
-    pub mask_v4: Addr,
+    /// Where its page and its echo are, mapped; [`Addr::NONE`]: nowhere.
+    pub admin_v4: Addr,
+    /// The mask of that, on the mapped address: all ones are one address.
+    pub admin_mask_v4: Addr,
     /// Its gateway; [`Addr::NONE`]: point-to-point.
     pub gateway_v4: Addr,
     /// The modem's IPv6 address; [`Addr::NONE`]: nothing of IPv6 passes.
     pub modem_v6: Addr,
-    /// The mask of its subnet.
-    pub mask_v6: Addr,
+    /// Where its page and its echo are; [`Addr::NONE`]: nowhere.
+    pub admin_v6: Addr,
+    /// The mask of that.
+    pub admin_mask_v6: Addr,
     /// Its gateway; [`Addr::NONE`]: point-to-point.
     pub gateway_v6: Addr,
     /// Interface index of the modem; 0: it is gone.
@@ -105,7 +109,7 @@ pub struct Policy {
 }
 
 const _: () = {
-    assert!(size_of::<Policy>() == 8 + 8 + 6 * 16 + 3 * 4 + 3 * 2 + 2 * ADMIN_PORTS + 2 + 4);
+    assert!(size_of::<Policy>() == 8 + 8 + 8 * 16 + 3 * 4 + 3 * 2 + 2 * ADMIN_PORTS + 2 + 4);
     assert!(core::mem::offset_of!(Policy, hz) + 4 == size_of::<Policy>());
     assert!(align_of::<Policy>() == 8);
 };
@@ -126,13 +130,14 @@ impl Policy {
         }
     }
 
-    /// Whether an address is the modem's neighbour.
+    /// Whether the modem's own page and echo may be at an address.
     #[inline(always)]
-    pub const fn on_modem_subnet(&self, family: Family, address: &Addr) -> bool {
-        match family {
-            Family::V4 => self.modem_v4.same_subnet(address, &self.mask_v4),
-            Family::V6 => self.modem_v6.same_subnet(address, &self.mask_v6),
-        }
+    pub const fn is_admin(&self, family: Family, address: &Addr) -> bool {
+        let (admin, mask) = match family {
+            Family::V4 => (&self.admin_v4, &self.admin_mask_v4),
+            Family::V6 => (&self.admin_v6, &self.admin_mask_v6),
+        };
+        !admin.is_none() && admin.same_subnet(address, mask)
     }
 
     /// Whether a port is one of the admin page's.

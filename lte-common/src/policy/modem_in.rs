@@ -111,7 +111,7 @@ fn talk_in(facts: &Facts) -> TalkKey {
 /// Whether the modem itself was asked for this, lately.
 #[inline(always)]
 fn answers<M: Memory>(facts: &Facts, policy: &Policy, memory: &M, talk: &TalkKey) -> bool {
-    if !policy.on_modem_subnet(facts.family, &facts.source)
+    if !policy.is_admin(facts.family, &facts.source)
         || !facts.destination.same(policy.modem(facts.family))
         || facts.protocol != protocol::TCP && !is_echo_reply(facts)
     {

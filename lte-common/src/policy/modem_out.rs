@@ -176,7 +176,7 @@ pub(super) const fn is_neighbour_discovery(facts: &Facts) -> bool {
 
 #[inline(always)]
 fn asks_the_modem(facts: &Facts, policy: &Policy) -> bool {
-    policy.on_modem_subnet(facts.family, &facts.destination)
+    policy.is_admin(facts.family, &facts.destination)
         && matches!(facts.fragment, Fragment::Whole)
         && match (facts.family, facts.protocol) {
             (_, protocol::TCP) => policy.is_admin_port(facts.destination_port),

@@ -52,10 +52,39 @@ pub enum LinkHeader {
 pub struct Inet<A> {
     /// The modem interface's address.
     pub address: A,
-    /// Length of its subnet's prefix, in bits.
-    pub prefix_len: u8,
     /// The way out. `None` on a point-to-point modem.
     pub gateway: Option<A>,
+    /// Where the modem's own page and echo may be reached; `None`: nowhere.
+    pub admin: Option<Network<A>>,
+}
+
+/// One address, or all that begin alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network<A> {
+    /// An address; of a network, any of its own.
+    pub address: A,
+    /// How many of its bits count.
+    pub prefix_len: u8,
+}
+
+impl From<Ipv4Addr> for Network<Ipv4Addr> {
+    fn from(address: Ipv4Addr) -> Self {
+        let prefix_len = 32;
+        Self {
+            address,
+            prefix_len,
+        }
+    }
+}
+
+impl From<Ipv6Addr> for Network<Ipv6Addr> {
+    fn from(address: Ipv6Addr) -> Self {
+        let prefix_len = 128;
+        Self {
+            address,
+            prefix_len,
+        }
+    }
 }
 
 /// The modem as the guard sees it.

@@ -22,6 +22,12 @@ impl Cidr {
         }
     }
 
+    /// One address alone.
+    pub const fn host(address: IpAddr) -> Self {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        Self::new(address, bits)
+    }
+
     /// The length of an address of this family, in bits.
     pub const fn bits(&self) -> u8 {
         match self.address {

@@ -98,6 +98,8 @@ pub struct Place {
     /// The modem's own address, the way out; `None` on a point-to-point modem. In IPv6 it may be
     /// link-local.
     pub gateway: Option<IpAddr>,
+    /// Where the modem's own page and echo may be reached: an address, or a network; `None`: nowhere.
+    pub admin: Option<Cidr>,
 }
 
 /// The WireGuard interface.

@@ -39,6 +39,7 @@ pub(super) struct RawModem {
     pub(super) mac: Option<Spanned<String>>,
     pub(super) address: Texts,
     pub(super) gateway: Option<Texts>,
+    pub(super) admin_address: Option<Texts>,
     pub(super) admin_ports: Option<Vec<Spanned<i64>>>,
     pub(super) name_servers: Option<Texts>,
 }

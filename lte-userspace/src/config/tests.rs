@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::*;
 
+mod admin;
 mod ipv6;
 
 const GOOD: &str = r#"backend = "auto"
@@ -167,7 +168,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "admin_ports = [80, 443]",
         "colour = 1",
-        "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_ports`, `name_servers`",
+        "7:1: unknown key `colour`: known here are `interface`, `mac`, `address`, `gateway`, `admin_address`, `admin_ports`, `name_servers`",
     ),
     (
         "backend = \"auto\"",

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
+use crate::backend::{Guard, Inet, LinkHeader, Modem, Network, Remote, Uplink};
 use crate::config::{Cidr, Config, Endpoint, Place, PublicKey};
 use crate::kernel::MAIN_TABLE;
 
@@ -168,8 +168,8 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
                 .modem
                 .v4
                 .and_then(|family| match family.address.address {
-                    IpAddr::V4(address) => Some(inet(address, family, |gateway| match gateway {
-                        IpAddr::V4(gateway) => Some(gateway),
+                    IpAddr::V4(address) => Some(inet(address, family, |other| match other {
+                        IpAddr::V4(other) => Some(other),
                         IpAddr::V6(_) => None,
                     })),
                     IpAddr::V6(_) => None,
@@ -178,8 +178,8 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
                 .modem
                 .v6
                 .and_then(|family| match family.address.address {
-                    IpAddr::V6(address) => Some(inet(address, family, |gateway| match gateway {
-                        IpAddr::V6(gateway) => Some(gateway),
+                    IpAddr::V6(address) => Some(inet(address, family, |other| match other {
+                        IpAddr::V6(other) => Some(other),
                         IpAddr::V4(_) => None,
                     })),
                     IpAddr::V4(_) => None,
@@ -215,11 +215,16 @@ fn address_of(endpoint: &Endpoint, config: &Config, facts: &Facts) -> Option<Soc
     .filter(|address| config.modem.speaks(address.ip()))
 }
 
-fn inet<A>(address: A, family: Place, gateway: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
+fn inet<A>(address: A, family: Place, of_family: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
     Inet {
         address,
-        prefix_len: family.address.prefix_len,
-        gateway: family.gateway.and_then(gateway),
+        gateway: family.gateway.and_then(&of_family),
+        admin: family.admin.and_then(|admin| {
+            Some(Network {
+                address: of_family(admin.address)?,
+                prefix_len: admin.prefix_len,
+            })
+        }),
     }
 }
 

@@ -17,6 +17,7 @@ fn config() -> Config {
             v4: Some(Place {
                 address: "192.168.0.2/24".parse().unwrap(),
                 gateway: Some("192.168.0.1".parse().unwrap()),
+                admin: Some("192.168.0.1/32".parse().unwrap()),
             }),
             v6: None,
             admin_ports: vec![80, 443],
@@ -136,6 +137,7 @@ fn the_home_with_ipv6() {
     config.modem.v6 = Some(Place {
         address: "2001:db8:2::2/64".parse().unwrap(),
         gateway: Some("fe80::1".parse().unwrap()),
+        admin: Some("2001:db8:2::/64".parse().unwrap()),
     });
     config.tunnel.peers[0].endpoint = "[2001:db8:99::10]:51820".parse().unwrap();
     let text_of_both = text(&config, &facts());
@@ -169,7 +171,11 @@ link wg-lte up
     );
     let v6 = guard(&config, &facts()).modem.unwrap().v6.unwrap();
     assert_eq!(v6.gateway, Some("fe80::1".parse().unwrap()));
-    assert_eq!(v6.prefix_len, 64);
+    let admin = Network {
+        address: "2001:db8:2::".parse().unwrap(),
+        prefix_len: 64,
+    };
+    assert_eq!(v6.admin, Some(admin));
 
     // Alone it is the same without what is IPv4's.
     config.modem.v4 = None;
@@ -200,6 +206,7 @@ fn a_name_is_where_the_modem_can_reach_it() {
     config.modem.v6 = Some(Place {
         address: "2001:db8:2::2/128".parse().unwrap(),
         gateway: None,
+        admin: None,
     });
     assert_eq!(guard(&config, &facts).peers.len(), 1);
     assert!(text(&config, &facts).contains("endpoint [2001:db8:99::10]:51820"));
@@ -212,6 +219,7 @@ fn the_unusual_home() {
     config.modem.v4 = Some(Place {
         address: "100.64.1.1/32".parse().unwrap(),
         gateway: None,
+        admin: None,
     });
     config.tunnel.addresses.push("fd88::1/64".parse().unwrap());
     let peer = &mut config.tunnel.peers[0];

@@ -7,7 +7,7 @@ use lte_common::policy::{Class, Hook};
 use super::memory::Known;
 use super::packet::{Device, Packet};
 use super::sender::Sender;
-use super::site::{MARK, MASK, Site};
+use super::site::{Admin, MARK, MASK, Site};
 
 /// What becomes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,6 +195,12 @@ impl Draft {
     /// The config speaks of IPv6 alone.
     pub fn ipv4_off(mut self) -> Self {
         self.site.ipv4 = false;
+        self
+    }
+
+    /// The config gives the modem's page and echo another place than its gateway.
+    pub fn admin(mut self, admin: Admin) -> Self {
+        self.site.admin = admin;
         self
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lte_common::policy::{Hook, Policy};
 use lte_userspace::backend::ebpf::{Options, policy_for};
-use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
+use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem, Network};
 
 use super::packet::{Device, Endpoint};
 
@@ -25,6 +25,10 @@ pub const FLOW_TIMEOUT: u64 = 20;
 /// Ports of the modem's admin page.
 pub const ADMIN_PORTS: [u16; 2] = [80, 443];
 
+/// A neighbour of the modem's that is not the modem.
+pub const NEIGHBOUR: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 0, 9));
+/// The same over IPv6.
+pub const NEIGHBOUR6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 9));
 /// The modem interface's address.
 pub const MODEM: IpAddr = IpAddr::V4(MODEM_V4);
 /// The modem device itself.
@@ -58,6 +62,17 @@ pub const GATEWAY6_LINK: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0
 /// The modem interface's link-local address.
 pub const MODEM6_LINK: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2));
 
+/// Where the config says that the modem's own page and echo are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Admin {
+    /// At its gateway.
+    Gateway,
+    /// Anywhere on its subnet.
+    Subnet,
+    /// Nowhere.
+    Nowhere,
+}
+
 /// The devices, and which families the config speaks of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
@@ -69,6 +84,8 @@ pub struct Site {
     pub ipv4: bool,
     /// The modem has an IPv6 address.
     pub ipv6: bool,
+    /// Where its own page and echo are.
+    pub admin: Admin,
 }
 
 impl Site {
@@ -78,6 +95,7 @@ impl Site {
         modem: Some(Device::Ethernet),
         ipv4: true,
         ipv6: true,
+        admin: Admin::Gateway,
     };
 
     /// All that a hook can meet with.
@@ -89,12 +107,23 @@ impl Site {
                 Hook::ModemOut | Hook::ModemIn => vec![Some(device)],
             };
             for modem in modems {
-                for (ipv4, ipv6) in [(true, true), (true, false), (false, true)] {
+                for (ipv4, ipv6, admin) in [
+                    (true, true, Admin::Gateway),
+                    (true, false, Admin::Gateway),
+                    (false, true, Admin::Gateway),
+                    (true, true, Admin::Subnet),
+                    (true, true, Admin::Nowhere),
+                ] {
+                    // An uplink's hook does not look at it.
+                    if hook == Hook::UplinkOut && admin != Admin::Gateway {
+                        continue;
+                    }
                     let site = Self {
                         device,
                         modem,
                         ipv4,
                         ipv6,
+                        admin,
                     };
                     sites.push(site);
                 }
@@ -112,13 +141,13 @@ impl Site {
                 header: header(modem),
                 v4: self.ipv4.then_some(Inet {
                     address: MODEM_V4,
-                    prefix_len: 24,
                     gateway: (modem == Device::Ethernet).then_some(GATEWAY_V4),
+                    admin: self.admin_at(GATEWAY_V4, 32, 24),
                 }),
                 v6: self.ipv6.then_some(Inet {
                     address: MODEM_V6,
-                    prefix_len: 64,
                     gateway: (modem == Device::Ethernet).then_some(GATEWAY_V6),
+                    admin: self.admin_at(GATEWAY_V6, 128, 64),
                 }),
             }),
             tunnel: "wg-lte".to_owned(),
@@ -130,6 +159,18 @@ impl Site {
             admin_ports: ADMIN_PORTS.to_vec(),
             flow_timeout: Duration::from_secs(FLOW_TIMEOUT),
         }
+    }
+
+    fn admin_at<A>(self, address: A, alone: u8, subnet: u8) -> Option<Network<A>> {
+        let prefix_len = match self.admin {
+            Admin::Gateway => alone,
+            Admin::Subnet => subnet,
+            Admin::Nowhere => return None,
+        };
+        Some(Network {
+            address,
+            prefix_len,
+        })
     }
 
     /// What the programs on the device are told. The modem is interface 1: a program under

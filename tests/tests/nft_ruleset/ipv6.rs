@@ -57,8 +57,8 @@ pub(crate) fn with_ipv6() -> (Rig, Echo) {
     let rig = Rig::with(&Options::default(), |guard| {
         guard.modem.as_mut().unwrap().v6 = Some(Inet {
             address: HERE_V6,
-            prefix_len: 64,
             gateway: Some(GATEWAY),
+            admin: Some(GATEWAY.into()),
         });
     });
     rig.lab

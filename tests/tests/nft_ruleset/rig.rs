@@ -203,8 +203,8 @@ fn guard() -> Guard {
             header: LinkHeader::Ethernet,
             v4: Some(Inet {
                 address: MODEM,
-                prefix_len: 24,
                 gateway: Some(MODEM_GATEWAY),
+                admin: Some(MODEM_GATEWAY.into()),
             }),
             v6: None,
         }),

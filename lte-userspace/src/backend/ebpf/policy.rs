@@ -78,13 +78,19 @@ pub fn policy_for(guard: &Guard, header: LinkHeader, options: Options) -> Policy
     policy.modem_link_len = link_len(modem.header);
     if let Some(v4) = modem.v4 {
         policy.modem_v4 = Addr::from_v4(v4.address.octets());
-        policy.mask_v4 = mask(96 + u32::from(v4.prefix_len));
         policy.gateway_v4 = v4.gateway.map_or(Addr::NONE, |g| Addr::from_v4(g.octets()));
+        if let Some(admin) = v4.admin {
+            policy.admin_v4 = Addr::from_v4(admin.address.octets());
+            policy.admin_mask_v4 = mask(96 + u32::from(admin.prefix_len));
+        }
     }
     if let Some(v6) = modem.v6 {
         policy.modem_v6 = Addr::from_v6(v6.address.octets());
-        policy.mask_v6 = mask(u32::from(v6.prefix_len));
         policy.gateway_v6 = v6.gateway.map_or(Addr::NONE, |g| Addr::from_v6(g.octets()));
+        if let Some(admin) = v6.admin {
+            policy.admin_v6 = Addr::from_v6(admin.address.octets());
+            policy.admin_mask_v6 = mask(u32::from(admin.prefix_len));
+        }
     }
     policy
 }

@@ -104,6 +104,10 @@ pub(super) fn subnet(host: impl Into<IpAddr>, len: u8) -> Expr {
             Ipv6Addr::from_bits(host.to_bits() & mask).into()
         }
     };
+    let bits = if network.is_ipv4() { 32 } else { 128 };
+    if len >= bits {
+        return address(network);
+    }
     Expression::Named(NamedExpression::Prefix(Prefix {
         addr: Box::new(address(network)),
         len: len.into(),

@@ -5,7 +5,7 @@ use super::ruleset::{Features, Ruleset};
 use super::run::{Program, RunError};
 use super::state::State;
 use super::table::NAME;
-use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem};
+use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem, Network};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -127,13 +127,16 @@ pub(super) fn sample() -> Guard {
             header: LinkHeader::Ethernet,
             v4: Some(Inet {
                 address: Ipv4Addr::new(192, 0, 2, 2),
-                prefix_len: 24,
                 gateway: None,
+                admin: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
             }),
             v6: Some(Inet {
                 address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
-                prefix_len: 64,
                 gateway: None,
+                admin: Some(Network {
+                    address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
+                    prefix_len: 64,
+                }),
             }),
         }),
         tunnel: "wg-lte".to_owned(),

@@ -6,7 +6,7 @@ use super::expr::{
 };
 use super::ruleset::Features;
 use super::table::counter_name;
-use crate::backend::{Guard, Inet, Modem};
+use crate::backend::{Guard, Inet, Modem, Network};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use std::net::IpAddr;
@@ -21,18 +21,13 @@ pub(super) struct Terms<'a> {
     pub(super) features: Features,
 }
 
-/// An address and the length of its prefix, family erased.
+/// The modem's place in one family, family erased.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
+    /// The modem interface's address.
     pub(super) address: IpAddr,
-    pub(super) prefix_len: u8,
-}
-
-impl Place {
-    /// Is one of the modem's neighbours, or the modem.
-    pub(super) fn has(self, address: Expr) -> Stmt {
-        eq(address, subnet(self.address, self.prefix_len))
-    }
+    /// Where the modem's own page and echo are; `None`: nowhere.
+    admin: Option<Network<IpAddr>>,
 }
 
 impl<'a> Terms<'a> {
@@ -46,7 +41,10 @@ impl<'a> Terms<'a> {
         fn erase<A: Copy + Into<IpAddr>>(inet: &Inet<A>) -> Place {
             Place {
                 address: inet.address.into(),
-                prefix_len: inet.prefix_len,
+                admin: inet.admin.map(|admin| Network {
+                    address: admin.address.into(),
+                    prefix_len: admin.prefix_len,
+                }),
             }
         }
         let modem = self.modem()?;
@@ -118,13 +116,19 @@ impl<'a> Terms<'a> {
         port: &'static str,
         echo: &'static str,
     ) -> Vec<Vec<Stmt>> {
-        let near = || place.has(field(family.header(), address));
+        let Some(admin) = place.admin else {
+            return Vec::new();
+        };
+        let there = || {
+            let at = subnet(admin.address, admin.prefix_len);
+            eq(field(family.header(), address), at)
+        };
         let kind = eq(field(family.icmp(), "type"), text(echo));
-        let mut rules = vec![vec![near(), kind]];
+        let mut rules = vec![vec![there(), kind]];
         let ports = &self.guard.admin_ports;
         if !ports.is_empty() {
             let page = any_of(ports.iter().map(|port| u32::from(*port)));
-            rules.push(vec![near(), eq(field("tcp", port), page)]);
+            rules.push(vec![there(), eq(field("tcp", port), page)]);
         }
         rules
     }

@@ -9,6 +9,7 @@ use super::error::Problems;
 use super::raw::{Raw, RawBudget, RawRouting};
 use super::{Config, Routing, Uplinks};
 
+mod admin;
 mod modem;
 mod tunnel;
 mod value;

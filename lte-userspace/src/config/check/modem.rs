@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use super::admin;
 use super::value::{cidrs, host_address, interface_name, mac_address, number};
 use crate::config::cidr::Cidr;
 use crate::config::error::Problems;
@@ -44,6 +45,10 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         let parsed = texts.all.iter().map(|text| ip(text, problems));
         parsed.collect::<Vec<_>>().into_iter().collect()
     });
+    let admin = raw
+        .admin_address
+        .as_ref()
+        .map(|texts| admin::networks(texts, problems));
     let addresses = addresses?;
     if addresses.is_empty() {
         problems.add(
@@ -52,7 +57,10 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         );
         return None;
     }
-    let (v4, v6) = places(&addresses, &gateways?, problems)?;
+    let (mut v4, mut v6) = places(&addresses, &gateways?, problems)?;
+    if let Some(admin) = admin {
+        admin::place(admin?, &mut v4, &mut v6, problems)?;
+    }
     let name_servers = name_servers?;
     for (server, span) in &name_servers {
         if if server.is_ipv4() { v4 } else { v6 }.is_none() {
@@ -110,6 +118,7 @@ fn places(
                 Some(Place {
                     address: *address,
                     gateway: gateway.map(|(gateway, _)| *gateway),
+                    admin: gateway.map(|(gateway, _)| Cidr::host(*gateway)),
                 })
             }
             (None, Some((gateway, span))) => {
@@ -206,7 +215,7 @@ fn no_gateway(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) 
 }
 
 /// Whether the subnet has no room but for the two ends.
-fn is_point_to_point(address: &Cidr) -> bool {
+pub(super) fn is_point_to_point(address: &Cidr) -> bool {
     address.prefix_len >= address.bits() - 1
 }
 

@@ -14,6 +14,7 @@ fn place(address: &str, gateway: Option<&str>) -> Place {
     Place {
         address: address.parse().unwrap(),
         gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+        admin: gateway.map(|gateway| Cidr::host(gateway.parse().unwrap())),
     }
 }
 

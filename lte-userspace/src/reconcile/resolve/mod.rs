@@ -253,6 +253,7 @@ mod tests {
             Some(Place {
                 address: address.parse().unwrap(),
                 gateway: None,
+                admin: None,
             })
         };
         let (v4, v6) = (place("192.168.0.2/32"), place("2001:db8::2/128"));

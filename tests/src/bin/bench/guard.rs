@@ -27,8 +27,8 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
             header: LinkHeader::Ethernet,
             v4: Some(Inet {
                 address: MODEM,
-                prefix_len: 24,
                 gateway: Some(GATEWAY),
+                admin: Some(GATEWAY.into()),
             }),
             v6: None,
         }),

@@ -4,7 +4,7 @@ use lte_common::policy::Class::{Admin, DropUnsolicited};
 
 use super::super::case::{Case, modem_in};
 use super::super::packet::{icmp, tcp};
-use super::super::site::{GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, STRANGER, WAN};
+use super::super::site::{Admin as At, GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, NEIGHBOUR, PEER, STRANGER, WAN};
 use super::When::Ago;
 use super::{ICMP, ICMPV6, Known, RST, SYN, SYN_ACK, TCP, talk};
 
@@ -39,6 +39,17 @@ pub(super) fn cases() -> Vec<Case> {
         modem_in("an answer that was asked, from outside the subnet", tcp((STRANGER, 80), (MODEM, 40000), SYN_ACK))
             .knowing(&[Known::Asked(talk((STRANGER, 80), 40000, TCP), Ago(1))])
             .dropped(DropUnsolicited),
+        modem_in("an answer that was asked, of the modem's neighbour", tcp((NEIGHBOUR, 80), (MODEM, 40000), SYN_ACK))
+            .knowing(&[Known::Asked(talk((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
+            .dropped(DropUnsolicited),
+        modem_in("an echo reply that was asked, of the modem's neighbour", icmp(NEIGHBOUR, MODEM, ECHO_REPLY, ID, [0; 56]))
+            .knowing(&[Known::Asked(talk((NEIGHBOUR, 0), 0x1234, ICMP), Ago(1))])
+            .dropped(DropUnsolicited),
+        modem_in("an answer of an admin page anywhere on the subnet", tcp((NEIGHBOUR, 80), (MODEM, 40000), SYN_ACK))
+            .admin(At::Subnet)
+            .knowing(&[Known::Asked(talk((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
+            .marked(Admin),
+        modem_in("the gateway's answer, asked while there was an admin page", page(SYN_ACK)).admin(At::Nowhere).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
         modem_in("a new connection from the admin page's port", page(SYN)).dropped(DropUnsolicited),
         modem_in("a new connection from the modem", tcp((GATEWAY, 40000), (MODEM, 22), SYN)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
         modem_in("echo reply of the modem", pong(ID)).knowing(&echoed(Ago(1))).marked(Admin),

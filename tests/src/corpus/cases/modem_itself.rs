@@ -4,7 +4,7 @@ use lte_common::policy::Class::{Admin, DropFamily, DropForwarded, DropLocal};
 
 use super::super::case::{Case, modem_out};
 use super::super::packet::{Extension, bare, icmp, tcp, udp};
-use super::super::site::{GATEWAY, GATEWAY6, LAN_HOST, LISTEN, MARK, MODEM, MODEM6, PEER, STRANGER, WAN6};
+use super::super::site::{Admin as At, GATEWAY, GATEWAY6, LAN_HOST, LISTEN, MARK, MODEM, MODEM6, NEIGHBOUR, NEIGHBOUR6, PEER, STRANGER, WAN6};
 use super::When::{Ago, Now};
 use super::{ICMP, ICMPV6, Known, RST, SYN, TCP, talk};
 
@@ -41,6 +41,22 @@ pub(super) fn cases() -> Vec<Case> {
         modem_out("TCP to port 80 outside the modem's subnet", tcp((MODEM, 40000), (STRANGER, 80), SYN)).dropped(DropLocal),
         modem_out("TCP to port 80 of the peer", tcp((MODEM, 40000), (PEER.0, 80), SYN)).dropped(DropLocal),
         modem_out("TCP over IPv6 to port 80 outside the modem's subnet", tcp((MODEM6, 40000), (WAN6, 80), SYN)).dropped(DropLocal),
+        modem_out("TCP to port 80 of the modem's neighbour", tcp((MODEM, 40000), (NEIGHBOUR, 80), SYN)).dropped(DropLocal),
+        modem_out("TCP over IPv6 to port 80 of the modem's neighbour", tcp((MODEM6, 40000), (NEIGHBOUR6, 80), SYN)).dropped(DropLocal),
+        modem_out("echo to the modem's neighbour", icmp(MODEM, NEIGHBOUR, ECHO, ID, [0; 56])).dropped(DropLocal),
+        modem_out("echo over IPv6 to the modem's neighbour", icmp(MODEM6, NEIGHBOUR6, ECHO6, ID, [0; 56])).dropped(DropLocal),
+        modem_out("TCP to the admin page, anywhere on the subnet", tcp((MODEM, 40000), (NEIGHBOUR, 80), SYN))
+            .admin(At::Subnet)
+            .marked(Admin)
+            .remembering(&[Known::Asked(talk((NEIGHBOUR, 80), 40000, TCP), Now)]),
+        modem_out("echo over IPv6, anywhere on the subnet", icmp(MODEM6, NEIGHBOUR6, ECHO6, ID, [0; 56]))
+            .admin(At::Subnet)
+            .marked(Admin)
+            .remembering(&[Known::Asked(talk((NEIGHBOUR6, 0), 0x1234, ICMPV6), Now)]),
+        modem_out("TCP to port 80 beyond an admin page's subnet", tcp((MODEM, 40000), (STRANGER, 80), SYN)).admin(At::Subnet).dropped(DropLocal),
+        modem_out("TCP to the gateway of a modem without an admin page", to(80)).admin(At::Nowhere).dropped(DropLocal),
+        modem_out("echo to the gateway of a modem without an admin page", echo()).admin(At::Nowhere).dropped(DropLocal),
+        modem_out("echo over IPv6 to the gateway of a modem without an admin page", echo6()).admin(At::Nowhere).dropped(DropLocal),
         modem_out("TCP to the admin page for a LAN host", tcp((LAN_HOST, 40000), (GATEWAY, 80), SYN)).forwarded().dropped(DropForwarded),
         modem_out("echo to the modem for a LAN host", icmp(LAN_HOST, GATEWAY, ECHO, ID, [0; 56])).forwarded().dropped(DropForwarded),
         modem_out("UDP to port 80 of the modem's", udp((MODEM, 40000), (GATEWAY, 80), [0; 32])).dropped(DropLocal),
