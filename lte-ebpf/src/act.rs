@@ -4,10 +4,10 @@ use aya_ebpf::bindings::{
     TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
-use lte_common::headers::{Facts, Family};
+use lte_common::headers::{Facts, Family, Wire, on_the_wire};
 use lte_common::policy::{Action, Class, Hook, Policy, Verdict};
 
-use crate::skb::Skb;
+use crate::skb::{Helper, Skb};
 use crate::{log, maps, rewrite};
 
 /// On to the next program, if there is one, and then out: others may shape what passes.
@@ -27,35 +27,42 @@ pub(crate) fn verdict_to_action(
     verdict: &Verdict,
 ) -> i32 {
     let policy = maps::policy();
-    let bytes = match facts {
-        Some(facts) => facts.ip_len,
-        None => skb.len().saturating_sub(u32::from(policy.link_len)),
+    if matches!(verdict.action, Action::Untouched) {
+        return NEXT;
+    }
+    let wire = match facts {
+        // Before anything is rewritten: a tag that is taken off moves what is behind it.
+        Some(facts) => on_the_wire(&Helper::new(skb), facts, skb.joined()),
+        None => Wire {
+            packets: 1,
+            bytes: skb.len().saturating_sub(u32::from(policy.link_len)),
+        },
     };
     match (verdict.action, facts) {
         (Action::Untouched, _) => NEXT,
         (Action::Pass, _) => {
-            maps::count(hook, verdict.class, bytes);
+            maps::count(hook, verdict.class, wire);
             NEXT
         }
         (Action::Mark, Some(facts)) if rewrite::apply(skb, facts, facts.network, verdict) => {
             skb.set_mark(policy.marked(mark));
-            maps::count(hook, verdict.class, bytes);
+            maps::count(hook, verdict.class, wire);
             NEXT
         }
         (Action::Steer, Some(facts)) if steer(skb, facts, verdict, policy) => {
             skb.set_mark(policy.marked(mark));
-            maps::count(hook, verdict.class, bytes);
-            log::dropped_or_steered(skb, hook, verdict.class, bytes);
+            maps::count(hook, verdict.class, wire);
+            log::dropped_or_steered(skb, hook, verdict.class, wire.bytes);
             to_modem(facts, policy)
         }
         (Action::Drop, _) => {
-            maps::count(hook, verdict.class, bytes);
-            log::dropped_or_steered(skb, hook, verdict.class, bytes);
+            maps::count(hook, verdict.class, wire);
+            log::dropped_or_steered(skb, hook, verdict.class, wire.bytes);
             SHOT
         }
         // The packet could not be changed as it must be.
         (Action::Mark | Action::Steer, _) => {
-            maps::count(hook, Class::DropMalformed, bytes);
+            maps::count(hook, Class::DropMalformed, wire);
             SHOT
         }
     }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
-use lte_common::headers::Facts;
+use lte_common::headers::{Facts, Wire};
 use lte_common::layout::{
     Counter, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, TalkKey, maps as sizes,
 };
@@ -103,14 +103,14 @@ pub(crate) fn policy() -> &'static Policy {
     unsafe { &*opaque(at) }
 }
 
-/// Adds a packet to a counter.
+/// Adds what a packet is on the wire to a counter.
 #[inline(always)]
-pub(crate) fn count(hook: Hook, class: Class, bytes: u32) {
+pub(crate) fn count(hook: Hook, class: Class, wire: Wire) {
     if let Some(counter) = COUNTERS.get_ptr_mut(class.index(hook)) {
         // SAFETY: the value is of this CPU, and a program is not interrupted by itself.
         let counter = unsafe { &mut *counter };
-        counter.packets += 1;
-        counter.bytes += u64::from(bytes);
+        counter.packets += u64::from(wire.packets);
+        counter.bytes += u64::from(wire.bytes);
     }
 }
 

@@ -6,7 +6,7 @@ use core::mem::MaybeUninit;
 use aya_ebpf::bindings::{__sk_buff, bpf_sock};
 use aya_ebpf::helpers::generated::bpf_skb_load_bytes;
 use aya_ebpf::programs::TcContext;
-use lte_common::headers::{Plain, Reader};
+use lte_common::headers::{Joined, Plain, Reader};
 
 /// The packet a program was called for.
 #[derive(Clone, Copy)]
@@ -70,6 +70,18 @@ impl Skb {
     pub(crate) fn socket(&self) -> *mut bpf_sock {
         // SAFETY: as above; a pointer is all that is ever stored there.
         unsafe { (*self.raw).__bindgen_anon_2.sk }
+    }
+
+    /// Whether it is several packets on the wire, and how many.
+    #[inline(always)]
+    pub(crate) fn joined(&self) -> Joined {
+        // SAFETY: as above.
+        unsafe {
+            let size = (*self.raw).gso_size;
+            // Nearly every packet is one: the second read is spared.
+            let segments = if size == 0 { 0 } else { (*self.raw).gso_segs };
+            Joined { size, segments }
+        }
     }
 
     /// Whether a VLAN tag waits beside the frame (or lies in it, where a driver put it there).

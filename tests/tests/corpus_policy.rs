@@ -12,7 +12,7 @@ use lte_tests::corpus::check::{Ending, check};
 use lte_tests::corpus::memory::SECOND;
 use lte_tests::corpus::model::Model;
 use lte_tests::corpus::site::Admin;
-use lte_tests::corpus::{Fate, Moment, Site, cases};
+use lte_tests::corpus::{Fate, Moment, Site, cases, joined};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
 #[test]
@@ -38,6 +38,18 @@ fn every_case_ends_as_the_table_says() {
         }
     }
     assert!(failures.is_empty(), "\n{failures}");
+}
+
+#[test]
+fn what_is_several_on_the_wire_is_booked_so() {
+    let hz = u64::from(ticks_per_second());
+    let mut model = Model::at(Moment {
+        ticks: 1_000_000 * hz,
+        hz,
+        ns: 1_000_000 * SECOND,
+    });
+    let wrong = joined::check_all(&mut model).unwrap();
+    assert!(wrong.is_empty(), "\n{wrong}");
 }
 
 /// The unspecified address is how the policy says that there is none, and a packet may bear it.

@@ -4,9 +4,10 @@
 
 use std::fmt::Write;
 
+use lte_common::headers::Joined;
 use lte_tests::corpus::check::{Ending, check};
 use lte_tests::corpus::program::Programs;
-use lte_tests::corpus::{Memory, Seen, Subject, cases};
+use lte_tests::corpus::{Memory, Seen, Subject, cases, joined};
 
 #[test]
 fn every_case_ends_as_the_table_says() {
@@ -35,6 +36,12 @@ fn every_case_ends_as_the_table_says() {
     assert!(failures.is_empty(), "\n{failures}");
 }
 
+#[test]
+fn what_is_several_on_the_wire_is_booked_so() {
+    let wrong = joined::check_all(&mut Programs::new().unwrap()).unwrap();
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
 /// Where `BPF_PROG_TEST_RUN` can say that a packet was forwarded, it is to say the same as a
 /// packet that really was.
 #[test]
@@ -52,6 +59,7 @@ fn a_forwarded_packet_is_judged_alike_when_it_is_really_sent() {
             sender: case.sender,
             mark: case.mark,
             frame: &case.frame,
+            joined: Joined::default(),
         };
         let outcome = programs.send(&seen).unwrap();
         let counters: Vec<_> = outcome.counters.iter().map(|c| (c.1, c.2, c.3)).collect();

@@ -8,12 +8,14 @@ mod icmp;
 mod link;
 mod network;
 mod reader;
+mod segments;
 mod transport;
 
 pub use icmp::{Quote, kind as icmp_kind};
 pub use link::{ETHERNET_LEN, ethertype, maybe_udp};
 pub use network::{MAX_EXTENSIONS, plain_udp};
 pub use reader::{Plain, Reader};
+pub use segments::{Joined, Wire, on_the_wire};
 pub use transport::Payload;
 
 use crate::layout::Addr;

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Result;
+use lte_common::headers::Joined;
 
 use super::{Case, Memory, Outcome, Seen, Subject};
 
@@ -28,6 +29,7 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
         sender: case.sender,
         mark: case.mark,
         frame: &case.frame,
+        joined: Joined::default(),
     };
     let start = subject.now()?;
     let Some(outcome) = subject.judge(&seen)? else {

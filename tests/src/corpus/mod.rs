@@ -15,6 +15,9 @@ pub mod checksum;
 mod held;
 pub mod installed;
 pub mod instructions;
+// A table: a case is to be read as a line.
+#[rustfmt::skip]
+pub mod joined;
 pub mod memory;
 pub mod model;
 pub mod packet;
@@ -30,6 +33,7 @@ pub use packet::{Device, Endpoint};
 pub use sender::Sender;
 pub use site::Site;
 
+use lte_common::headers::Joined;
 use lte_common::policy::{Class, Hook};
 
 /// A packet as a hook sees it.
@@ -47,6 +51,8 @@ pub struct Seen<'a> {
     pub mark: u32,
     /// Its bytes, from the link header on.
     pub frame: &'a [u8],
+    /// Whether the kernel takes it for several.
+    pub joined: Joined,
 }
 
 /// What became of it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lte_common::headers::{self, Facts, Family, Fragment, protocol};
+use lte_common::headers::{self, Facts, Family, Fragment, Wire, protocol};
 use lte_common::layout::Addr;
 use lte_common::policy::{
     Action, Class, Hook, Origin, Policy, Rewrite, Tables, Verdict, decide, remember,
@@ -81,8 +81,11 @@ impl Subject for Model {
             remember(seen.hook, facts, origin, &verdict, &policy, &self.tables);
         }
         let billed = match facts {
-            Some(facts) => u64::from(facts.ip_len),
-            None => (frame.len() as u64).saturating_sub(u64::from(policy.link_len)),
+            Some(facts) => headers::on_the_wire(&Slice(frame), facts, seen.joined),
+            None => Wire {
+                packets: 1,
+                bytes: (frame.len() as u32).saturating_sub(u32::from(policy.link_len)),
+            },
         };
         Ok(Some(outcome(seen, &policy, &verdict, facts, billed)))
     }
@@ -93,9 +96,12 @@ fn outcome(
     policy: &Policy,
     verdict: &Verdict,
     facts: Option<&Facts>,
-    billed: u64,
+    billed: Wire,
 ) -> Outcome {
-    let counted = |class: Class| vec![(seen.hook, class, 1, billed)];
+    let counted = |class: Class| {
+        let (packets, bytes) = (billed.packets.into(), billed.bytes.into());
+        vec![(seen.hook, class, packets, bytes)]
+    };
     let frame = seen.frame;
     match (verdict.action, facts) {
         (Action::Untouched, _) => Outcome {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use aya::Pod;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
-use lte_common::headers;
+use lte_common::headers::{self, Joined};
 use lte_common::layout::{
     Counter, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
 };
@@ -30,6 +30,8 @@ const CONTEXT_LEN: usize = 192;
 const CONTEXT_MARK: usize = 8;
 const CONTEXT_PRIORITY: usize = 32;
 const CONTEXT_INGRESS_IFINDEX: usize = 36;
+const CONTEXT_GSO_SEGS: usize = 164;
+const CONTEXT_GSO_SIZE: usize = 176;
 /// The shortest frame that every kernel takes: an Ethernet header and one byte.
 pub const SHORTEST: usize = 15;
 /// The longest that every kernel takes.
@@ -135,7 +137,7 @@ impl Programs {
     }
 
     fn takes_ingress_ifindex(&mut self) -> Result<bool> {
-        let context = context(0, true);
+        let context = context(0, true, Joined::default());
         // A frame that no counter counts.
         let program = self.load(Hook::UplinkOut, Site::ETHERNET)?;
         let frame = [0; 60];
@@ -157,7 +159,7 @@ impl Programs {
     fn test_run(&mut self, seen: &Seen<'_>) -> Result<Option<(u32, u32, Vec<u8>)>> {
         let program = self.load(seen.hook, seen.site)?;
         let mut data = vec![0; seen.frame.len() + 64];
-        let context = context(seen.mark, seen.forwarded);
+        let context = context(seen.mark, seen.forwarded, seen.joined);
         let mut context_out = [0; CONTEXT_LEN];
         let result = program.test_run(TestRunOptions {
             data_in: Some(seen.frame),
@@ -333,7 +335,7 @@ fn is_invalid(error: &ProgramError) -> bool {
     }
 }
 
-fn context(mark: u32, forwarded: bool) -> [u8; CONTEXT_LEN] {
+fn context(mark: u32, forwarded: bool, joined: Joined) -> [u8; CONTEXT_LEN] {
     let mut context = [0; CONTEXT_LEN];
     let mut put = |at: usize, value: u32| {
         context[at..at + 4].copy_from_slice(&value.to_ne_bytes());
@@ -341,6 +343,8 @@ fn context(mark: u32, forwarded: bool) -> [u8; CONTEXT_LEN] {
     put(CONTEXT_MARK, mark);
     put(CONTEXT_PRIORITY, PRIORITY);
     put(CONTEXT_INGRESS_IFINDEX, u32::from(forwarded));
+    put(CONTEXT_GSO_SEGS, joined.segments);
+    put(CONTEXT_GSO_SIZE, joined.size);
     context
 }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
-use lte_common::headers::{Reject, maybe_udp, parse, plain_udp, protocol};
+use lte_common::headers::{Joined, Reject, maybe_udp, parse, plain_udp, protocol};
 use lte_common::policy::{Class, Hook};
 
 use crate::corpus::model::{Model, Slice};
@@ -66,6 +66,7 @@ pub fn headers(data: &[u8]) {
         },
         mark: u32::from(control[3]) << 4,
         frame: &frame,
+        joined: Joined::default(),
     };
     quick_ways_agree(&frame).unwrap_or_else(|error| panic!("{seen:?}: {error}"));
     let outcome = MODEL.with_borrow_mut(|model| {

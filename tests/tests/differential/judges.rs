@@ -116,6 +116,7 @@ impl Judges {
             sender: Sender::TUNNEL,
             mark: step.mark,
             frame: &step.frame,
+            joined: step.joined,
         };
         quick_ways_agree(&step.frame)?;
         let Some(found) = self.programs.test(&seen)? else {

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::time::{Duration, Instant};
 
+use lte_common::headers::Joined;
 use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::program::SHORTEST;
 use proptest::strategy::Strategy;
@@ -136,6 +137,7 @@ fn frames_cut_at_every_length_are_judged_alike() {
                     forwarded: case.forwarded,
                     mark: case.mark,
                     frame: case.frame[..len].to_vec(),
+                    joined: Joined::default(),
                 }],
             };
             if let Err(error) = judges.play(&scenario) {

@@ -1,5 +1,6 @@
 //! Packets in a row, between which memory is kept.
 
+use lte_common::headers::Joined;
 use lte_common::policy::Hook;
 use lte_tests::corpus::site::{
     GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6,
@@ -18,6 +19,7 @@ pub(crate) struct Step {
     pub forwarded: bool,
     pub mark: u32,
     pub frame: Vec<u8>,
+    pub joined: Joined,
 }
 
 /// Devices, memory, and packets in a row.
@@ -120,6 +122,16 @@ fn known() -> impl Strategy<Value = Known> {
     ]
 }
 
+/// Mostly one packet; else several, counted or not.
+fn joined() -> impl Strategy<Value = Joined> {
+    let several = (1_u32..1500, select(vec![0, 0, 2, 3, 17, 65535]))
+        .prop_map(|(size, segments)| Joined { size, segments });
+    prop_oneof![
+        4 => Just(Joined::default()),
+        1 => several,
+    ]
+}
+
 fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
     let marks = select(vec![0, 0, MARK, 0xabcd_0000, MARK | 0x100, 0xff]);
     (
@@ -128,21 +140,29 @@ fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
         prop::bool::weighted(0.1),
         marks,
         prop::bool::weighted(0.8),
+        joined(),
     )
-        .prop_map(move |((frame, case), hook, forwarded, mark, on_its_hook)| {
-            // A packet of the corpus is mostly seen where its case sees it.
-            let own = case.map(|at| CASES[at].hook);
-            let hook = own
-                .filter(|own| on_its_hook && hooks(site).contains(own))
-                .unwrap_or(hook);
-            let step = Step {
-                hook,
-                forwarded,
-                mark,
-                frame,
-            };
-            (step, case)
-        })
+        .prop_map(
+            move |((frame, case), hook, forwarded, mark, on_its_hook, joined)| {
+                // A packet of the corpus is mostly seen where its case sees it.
+                let own = case.map(|at| CASES[at].hook);
+                let hook = own
+                    .filter(|own| on_its_hook && hooks(site).contains(own))
+                    .unwrap_or(hook);
+                let step = Step {
+                    hook,
+                    forwarded,
+                    mark,
+                    frame,
+                    // Steering makes room in front, which the kernel refuses for what it has joined.
+                    joined: match hook {
+                        Hook::UplinkOut => Joined::default(),
+                        Hook::ModemOut | Hook::ModemIn => joined,
+                    },
+                };
+                (step, case)
+            },
+        )
 }
 
 /// Up to eight packets.
@@ -180,5 +200,6 @@ pub(crate) fn next(site: Site, packet: &[u8], mark: u32) -> Option<Step> {
         forwarded: false,
         mark,
         frame,
+        joined: Joined::default(),
     })
 }
