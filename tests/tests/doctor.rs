@@ -1,7 +1,7 @@
 //! `doctor`: it finds what is wrong and says what to do, and it changes nothing.
 
 use anyhow::{Context, Result, ensure};
-use lte_tests::addresses::MODEM_GATEWAY;
+use lte_tests::addresses::{MODEM_GATEWAY, PEER, PEER_PORT};
 use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
 use lte_tests::keys;
@@ -10,7 +10,11 @@ use lte_tests::topology::Options;
 use lte_tests::{for_each_backend, kernel_version, sysctl};
 use serde_json::Value;
 
-for_each_backend!(weaknesses_and_faults_are_told_apart, silence_is_a_fault);
+for_each_backend!(
+    weaknesses_and_faults_are_told_apart,
+    silence_is_a_fault,
+    a_peer_that_another_interface_has_too
+);
 
 /// A public key that the server does not have.
 const NOBODYS: &str = "xTIBA5rboUvnH4htodjb6e697QjLERt1NAB4mZqp8Dg=";
@@ -125,5 +129,35 @@ fn silence_is_a_fault(backend: Backend) -> Result<()> {
     let agent = installation.start(backend)?;
     let said = Said::by(&installation, backend)?;
     said.one_fault("peer", "has never answered")?;
+    agent.interrupt()
+}
+
+/// That is how many a house has it, and nothing is wrong with it.
+fn a_peer_that_another_interface_has_too(backend: Backend) -> Result<()> {
+    const TOO: &str = "is a peer of wg-home, too";
+    let scene = Scene::open(&Options::default())?;
+    let router = &scene.lab.router;
+    let installation = scene.installation()?;
+    let agent = installation.start(backend)?;
+    scene.handshake_after(agent.started())?;
+    let home = |peer: &str, endpoint: &str| {
+        let settings = ["set", "wg-home", "listen-port", "40000", "peer", peer];
+        let endpoint = ["endpoint", endpoint];
+        router.tool("wg", &[&settings[..], &endpoint[..]].concat())
+    };
+    router.ip("link add wg-home type wireguard\n")?;
+    let server = format!("{PEER}:{PEER_PORT}");
+    home(NOBODYS, &format!("{PEER}:{}", PEER_PORT + 1))?;
+    let said = Said::by(&installation, backend)?;
+    said.no_fault()?;
+    ensure!(said.has("ok", "peer", TOO).is_err(), "{said:#?}");
+
+    // The very peer, by its own key.
+    home(keys::SERVER.public, &server)?;
+    let before = scene.lab.snapshot()?;
+    let said = Said::by(&installation, backend)?;
+    said.no_fault()?;
+    said.has("ok", "peer", TOO)?;
+    before.assert_same(router)?;
     agent.interrupt()
 }

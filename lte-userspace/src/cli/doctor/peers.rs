@@ -1,8 +1,10 @@
 //! The far sides: are they known, do they answer?
 
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Finding;
+use crate::backend::chain;
 use crate::config::{Config, Endpoint, Peer};
 use crate::kernel::wireguard;
 use crate::reconcile::View;
@@ -20,7 +22,52 @@ pub(super) fn findings(config: &Config, view: &View) -> Vec<Finding> {
             findings.push(answers(peer, found, now));
         }
     }
+    let others = view.observed.links.iter();
+    for link in others.filter(|link| link.wireguard && link.name != config.tunnel.interface) {
+        match wireguard::read(&link.name) {
+            Ok(other) => findings.extend(shared(config, view, &link.name, &other)),
+            Err(error) => findings.push(Finding::warning("peer", chain(&error))),
+        }
+    }
     findings
+}
+
+/// Peers that another WireGuard interface of this machine reaches at the same address and port: its packets
+/// look like the tunnel's, but for the port they come from.
+fn shared(config: &Config, view: &View, name: &str, other: &wireguard::Found) -> Vec<Finding> {
+    let peers = config.tunnel.peers.iter();
+    peers
+        .filter_map(|peer| also_at(name, other, peer, &whereabouts(peer, view)))
+        .collect()
+}
+
+/// Where a peer is, by the config and by what was last heard of it.
+fn whereabouts(peer: &Peer, view: &View) -> Vec<SocketAddr> {
+    let configured = match &peer.endpoint {
+        Endpoint::Address(address) => Some(*address),
+        name @ Endpoint::Name { .. } => view.facts.resolved.get(name).copied(),
+    };
+    let device = view.observed.device.as_ref();
+    let found = device.and_then(|device| device.peers.get(&peer.public_key));
+    let heard = found.and_then(|found| found.endpoint);
+    configured.into_iter().chain(heard).collect()
+}
+
+fn also_at(
+    name: &str,
+    other: &wireguard::Found,
+    peer: &Peer,
+    whereabouts: &[SocketAddr],
+) -> Option<Finding> {
+    let mut theirs = other.peers.values().filter_map(|peer| peer.endpoint);
+    let at = theirs.find(|endpoint| whereabouts.contains(endpoint))?;
+    Some(Finding::ok(
+        "peer",
+        format!(
+            "{} at {at} is a peer of {name}, too: what {name} sends (from port {}) is told from the tunnel's, and goes its own way",
+            peer.public_key, other.listen_port
+        ),
+    ))
 }
 
 /// A name that has never been resolved.
@@ -83,14 +130,18 @@ mod tests {
     use super::*;
     use crate::config::PublicKey;
 
-    fn grade(keepalive: u64, handshake: Option<u64>) -> Grade {
-        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
-        let peer = Peer {
+    fn peer(keepalive: u64) -> Peer {
+        Peer {
             public_key: PublicKey([7; 32]),
             endpoint: Endpoint::Address("203.0.113.10:51820".parse().unwrap()),
             allowed_ips: Vec::new(),
             persistent_keepalive: Duration::from_secs(keepalive),
-        };
+        }
+    }
+
+    fn grade(keepalive: u64, handshake: Option<u64>) -> Grade {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
+        let peer = peer(keepalive);
         let found = wireguard::FoundPeer {
             handshake: handshake.map(|age| now - Duration::from_secs(age)),
             endpoint: None,
@@ -110,5 +161,32 @@ mod tests {
         assert_eq!(grade(80, Some(259)), Grade::Ok);
         assert_eq!(grade(80, Some(261)), Grade::Fault);
         assert_eq!(grade(0, Some(1000)), Grade::Warning);
+    }
+
+    #[test]
+    fn another_interface_at_the_same_server_is_told() {
+        let at = |endpoint: &str| {
+            let found = wireguard::FoundPeer {
+                endpoint: Some(endpoint.parse().unwrap()),
+                ..wireguard::FoundPeer::default()
+            };
+            let other = wireguard::Found {
+                listen_port: 40000,
+                peers: [(PublicKey([8; 32]), found)].into(),
+                ..wireguard::Found::default()
+            };
+            let ours = ["203.0.113.10:51820", "[2001:db8::1]:51820"];
+            let ours = ours.map(|address| address.parse().unwrap());
+            also_at("wg-home", &other, &peer(80), &ours)
+        };
+        let said = at("203.0.113.10:51820").unwrap();
+        assert_eq!(said.grade, Grade::Ok);
+        assert!(
+            said.text.contains("wg-home") && said.text.contains("40000"),
+            "{said:?}"
+        );
+        assert!(at("[2001:db8::1]:51820").is_some());
+        assert_eq!(at("203.0.113.10:51821"), None);
+        assert_eq!(at("203.0.113.11:51820"), None);
     }
 }
