@@ -23,6 +23,7 @@ pub mod drops;
 pub mod figure;
 pub mod flood;
 pub mod frame_socket;
+pub mod hidden_module;
 pub mod installation;
 pub mod kernel_version;
 pub mod keys;

@@ -3,15 +3,14 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use lte_tests::backend::Backend;
+use lte_tests::hidden_module::HiddenModule;
 use lte_tests::installation::Installation;
 use lte_tests::keys;
-use lte_tests::process::{Ended, tool};
-use lte_tests::scene::Scene;
+use lte_tests::process::Ended;
 use lte_tests::seccomp::without_bpf;
 use lte_tests::topology::{Lab, Options};
 
@@ -217,59 +216,4 @@ fn no_wireguard_in_the_kernel() -> Result<()> {
         FAILED,
         &["WireGuard"],
     )
-}
-
-/// The tunnel does without, and says so once; there is nothing left to do.
-#[test]
-fn no_second_net_in_the_kernel() -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
-    let _hidden = HiddenModule::new("sch_drr")?;
-    let installation = scene.installation()?;
-    let agent = installation.start(Backend::Ebpf)?;
-    scene.handshake_after(agent.started())?;
-    agent.wait_said("there is no second net")?;
-    let planned = installation.run(Some(Backend::Ebpf), &["plan"])?;
-    ensure!(
-        planned.stdout.contains("nothing is to be done"),
-        "{planned:?}"
-    );
-    scene.tunnel_is_sound()?;
-    agent.interrupt()
-}
-
-/// Takes a module out of the kernel and has nobody load it, until dropped. This is the whole
-/// machine's matter: it is done for a second, and in a virtual machine.
-struct HiddenModule {
-    /// `None` where the kernel loads no modules at all.
-    loader: Option<String>,
-}
-
-impl HiddenModule {
-    const LOADER: &str = "/proc/sys/kernel/modprobe";
-
-    fn new(module: &str) -> Result<Self> {
-        if Path::new("/sys/module").join(module).exists() {
-            tool("modprobe", &["-r", module], "")
-                .with_context(|| format!("{module} is built in or in use"))?;
-        }
-        let loader = match fs::read_to_string(Self::LOADER) {
-            Ok(loader) => Some(loader),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error).context(Self::LOADER),
-        };
-        if loader.is_some() {
-            fs::write(Self::LOADER, "/nonexistent")?;
-        }
-        Ok(Self { loader })
-    }
-}
-
-impl Drop for HiddenModule {
-    fn drop(&mut self) {
-        if let Some(loader) = &self.loader
-            && let Err(error) = fs::write(Self::LOADER, loader.trim_end())
-        {
-            eprintln!("cannot restore {}: {error}", Self::LOADER);
-        }
-    }
 }

@@ -14,7 +14,8 @@ mod object;
 mod tests;
 
 pub use object::{
-    Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Route, Rule, Sysctl, SysctlKey,
+    Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Queue, Route, Rule, Sysctl,
+    SysctlKey,
 };
 
 /// How many rules of ours follow one another: the port rule, the mark rule, the source rule.
@@ -48,8 +49,9 @@ pub struct ModemFacts {
     pub header: LinkHeader,
     /// Whether IPv6 can be set on it at all.
     pub ipv6: bool,
-    /// Whether it can have our root qdisc: the kernel can, and nobody else has given it one.
-    pub backstop: bool,
+    /// What can queue in our root qdisc; `None`: it cannot have that, since the kernel cannot, or since
+    /// somebody else has given it one.
+    pub backstop: Option<Queue>,
 }
 
 /// One thing that is to be there.
@@ -299,11 +301,12 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         .collect();
     // Just before it is up: an interface that is down is given no other in its place, should this one
     // have to go again.
-    if modem.backstop {
+    if let Some(queue) = modem.backstop {
         objects.push(Object::Backstop(Backstop {
             interface: modem.name.clone(),
             mark: config.routing.mark,
             mask: config.routing.mask,
+            queue,
         }));
     }
     objects.push(Object::Admin(Admin {

@@ -92,6 +92,17 @@ pub struct Backstop {
     pub mark: u32,
     /// The bits of it that count.
     pub mask: u32,
+    /// In what it waits for the modem.
+    pub queue: Queue,
+}
+
+/// What waits for the modem.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// Each flow of the tunnel's in a queue of its own, none of them long.
+    FqCodel,
+    /// One short queue, where the kernel has nothing better.
+    Fifo,
 }
 
 /// The WireGuard interface as a link.
@@ -199,11 +210,21 @@ impl fmt::Display for Backstop {
             interface,
             mark,
             mask,
+            queue,
         } = self;
         write!(
             f,
-            "qdisc drr 7b: dev {interface} for fwmark {mark:#x}/{mask:#x} alone"
+            "qdisc drr 7b: dev {interface} for fwmark {mark:#x}/{mask:#x} alone, {queue} in it"
         )
+    }
+}
+
+impl fmt::Display for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FqCodel => "fq_codel",
+            Self::Fifo => "a short pfifo",
+        })
     }
 }
 

@@ -56,7 +56,7 @@ fn facts() -> Facts {
             name: "modem".to_owned(),
             header: LinkHeader::Ethernet,
             ipv6: true,
-            backstop: true,
+            backstop: Some(Queue::FqCodel),
         }),
         uplinks: [(
             2,
@@ -94,7 +94,7 @@ link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
 address 192.168.0.2/32 dev modem noprefixroute
-qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
+qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it
 link modem up
 route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
 route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
@@ -153,7 +153,7 @@ wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint [2001:db8:99::10]:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
 address 192.168.0.2/32 dev modem noprefixroute
 address 2001:db8:2::2/64 dev modem noprefixroute
-qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
+qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it
 link modem up
 route 192.168.0.0/24 dev modem src 192.168.0.2 table 123
 route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
@@ -245,7 +245,7 @@ link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= allowed-ips 10.88.88.0/25,10.99.0.0/16,fd88::2/128,fd99::/64 persistent-keepalive off
 address 100.64.1.1/32 dev modem noprefixroute
-qdisc drr 7b: dev modem for fwmark 0x100/0xff00 alone
+qdisc drr 7b: dev modem for fwmark 0x100/0xff00 alone, fq_codel in it
 link modem up
 route default dev modem src 100.64.1.1 table 1000
 rule 10: iif lo ipproto udp sport 51820 lookup 1000

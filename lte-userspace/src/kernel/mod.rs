@@ -1,7 +1,6 @@
 //! The kernel's side of each kind of object: observe, apply, remove.
 
 use std::io;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -78,8 +77,8 @@ impl KernelError {
 pub struct Kernel {
     /// Another after each answer that did not come.
     handle: Arc<Mutex<rtnetlink::Handle>>,
-    /// This kernel cannot have the qdisc that is a second net.
-    no_backstop: Arc<AtomicBool>,
+    /// What the second net needs and this kernel lacks.
+    lacking: Arc<Mutex<qdisc::lacking::Lacking>>,
 }
 
 impl Kernel {
@@ -87,7 +86,7 @@ impl Kernel {
     pub fn open() -> Result<Self, KernelError> {
         Ok(Self {
             handle: Arc::new(Mutex::new(connect()?)),
-            no_backstop: Arc::default(),
+            lacking: Arc::default(),
         })
     }
 
@@ -196,7 +195,7 @@ mod tests {
         let (connection, handle, messages) = rtnetlink::new_connection().unwrap();
         let kernel = Kernel {
             handle: Arc::new(Mutex::new(handle)),
-            no_backstop: Arc::default(),
+            lacking: Arc::default(),
         };
         (kernel, (connection, messages))
     }

@@ -5,52 +5,94 @@
 //! the backends has no hook to mark in. So when somebody takes the guard away nothing leaves, until
 //! it is back; and when somebody takes the qdisc away the guard is there.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
+mod build;
+pub mod lacking;
 
-use rtnetlink::packet_core::{
-    DefaultNla, NLM_F_ACK, NLM_F_CREATE, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
-    Nla, NlasIterator,
-};
+use std::collections::BTreeMap;
+
+use rtnetlink::packet_core::{Nla, NlasIterator};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
 use super::{Kernel, KernelError};
-use crate::desired::Backstop;
+use crate::desired::{Backstop, Queue};
+pub use build::Made;
 
 const KIND: &str = "drr";
 /// By which ours is known: the qdisc, its class, and what queues in that.
-const ROOT: TcHandle = TcHandle {
-    major: 0x7b,
-    minor: 0,
-};
-const CLASS: TcHandle = TcHandle {
-    major: 0x7b,
-    minor: 1,
-};
-const QUEUE: TcHandle = TcHandle {
-    major: 0x7c,
-    minor: 0,
-};
-/// Packets in the queue: the kernel's usual `tx_queue_len`, which some modems' drivers set to none.
-const LENGTH: u32 = 1000;
+const ROOT: TcHandle = handle(0x7b, 0);
+const CLASS: TcHandle = handle(0x7b, 1);
+/// An earlier version's queue: a pfifo of 1,000 packets.
+const EARLIER_QUEUE: TcHandle = handle(0x7c, 0);
+/// The kernel replaces a queue by one of another kind under another handle only.
+const FQ_CODEL: TcHandle = handle(0x7d, 0);
+const FIFO: TcHandle = handle(0x7e, 0);
+/// Packets in the queue of a kernel without fq_codel: a third of a second at 2 Mbit/s.
+const FIFO_LENGTH: u32 = 50;
 /// Of linux/pkt_cls.h and linux/rtnetlink.h.
 const TCA_OPTIONS: u16 = 2;
 const TCA_FW_CLASSID: u16 = 1;
 const TCA_FW_MASK: u16 = 5;
-const TCA_MATCHALL_CLASSID: u16 = 1;
-const ETH_P_ALL: u16 = 0x0003;
-const ETH_P_ARP: u16 = 0x0806;
+
+const fn handle(major: u16, minor: u16) -> TcHandle {
+    TcHandle { major, minor }
+}
+
+const fn queue_handle(queue: Queue) -> TcHandle {
+    match queue {
+        Queue::FqCodel => FQ_CODEL,
+        Queue::Fifo => FIFO,
+    }
+}
+
+const fn queue_kind(queue: Queue) -> &'static str {
+    match queue {
+        Queue::FqCodel => "fq_codel",
+        Queue::Fifo => "pfifo",
+    }
+}
 
 /// What an interface has as its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Root {
     /// What the kernel gives to each.
     Default,
-    /// Ours, letting pass this mark under this mask; `None`: parts of it are missing.
-    Backstop(Option<(u32, u32)>),
+    /// Ours; `None`: parts of it are missing.
+    Backstop(Option<Passing>),
     /// Of this kind, by somebody else's hand.
     Theirs(String),
+}
+
+/// What a qdisc of ours does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passing {
+    /// The mark that passes, under this mask.
+    pub passes: (u32, u32),
+    /// In what it waits.
+    pub queue: FoundQueue,
+}
+
+/// What is queued in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundQueue {
+    /// One of ours.
+    Ours(Queue),
+    /// Somebody else's, who may know the modem's rate: it is left where it is.
+    Theirs,
+    /// The kernel's own, or an earlier version's: both too long.
+    Missing,
+}
+
+impl Passing {
+    /// Whether this is as wanted.
+    pub fn is(&self, want: &Backstop) -> bool {
+        self.passes == (want.mark, want.mask)
+            && match self.queue {
+                FoundQueue::Ours(queue) => queue == want.queue,
+                FoundQueue::Theirs => true,
+                FoundQueue::Missing => false,
+            }
+    }
 }
 
 fn kind(message: &TcMessage) -> &str {
@@ -64,22 +106,20 @@ fn kind(message: &TcMessage) -> &str {
     kind.unwrap_or_default()
 }
 
-fn message(index: u32, parent: TcHandle, handle: TcHandle, kind: &str) -> TcMessage {
-    let mut message = TcMessage::with_index(index.cast_signed());
-    message.header.parent = parent;
-    message.header.handle = handle;
-    message.attributes.push(TcAttribute::Kind(kind.to_owned()));
-    message
-}
-
-fn number(kind: u16, value: u32) -> TcOption {
-    TcOption::Other(DefaultNla::new(kind, value.to_ne_bytes().to_vec()))
-}
-
-fn filter(index: u32, priority: u16, protocol: u16, handle: u32, kind: &str) -> TcMessage {
-    let mut filter = message(index, ROOT, TcHandle::from(handle), kind);
-    filter.header.info = u32::from(priority) << 16 | u32::from(protocol.to_be());
-    filter
+/// What queues in the class of an interface's qdisc of ours, among all qdiscs.
+fn queue(qdiscs: &[TcMessage], of: i32) -> FoundQueue {
+    let in_the_class =
+        |qdisc: &&TcMessage| qdisc.header.index == of && qdisc.header.parent == CLASS;
+    match qdiscs.iter().find(in_the_class) {
+        Some(qdisc) => match qdisc.header.handle {
+            FQ_CODEL => FoundQueue::Ours(Queue::FqCodel),
+            FIFO => FoundQueue::Ours(Queue::Fifo),
+            EARLIER_QUEUE => FoundQueue::Missing,
+            _ => FoundQueue::Theirs,
+        },
+        // The kernel does not list the one that it gives to a class by itself.
+        None => FoundQueue::Missing,
+    }
 }
 
 impl Kernel {
@@ -93,15 +133,19 @@ impl Kernel {
             })
             .await?;
         let mut roots = BTreeMap::new();
-        for qdisc in found {
+        for qdisc in &found {
             let header = &qdisc.header;
             if header.parent != TcHandle::ROOT {
                 continue;
             }
             let index = header.index.cast_unsigned();
-            let root = match (header.handle, kind(&qdisc)) {
+            let root = match (header.handle, kind(qdisc)) {
                 (TcHandle::UNSPEC, _) => Root::Default,
-                (ROOT, KIND) => Root::Backstop(self.lets_pass(index).await?),
+                (ROOT, KIND) => {
+                    let queue = queue(&found, header.index);
+                    let passes = self.lets_pass(index).await?;
+                    Root::Backstop(passes.map(|passes| Passing { passes, queue }))
+                }
                 (_, kind) => Root::Theirs(kind.to_owned()),
             };
             roots.insert(index, root);
@@ -111,15 +155,8 @@ impl Kernel {
 
     /// Mark and mask that a qdisc of ours lets pass; `None`: it is not whole.
     async fn lets_pass(&self, index: u32) -> Result<Option<(u32, u32)>, KernelError> {
-        let of_it = TcMessage::with_index(index.cast_signed());
-        let request = RouteNetlinkMessage::GetTrafficClass(of_it.clone());
-        let classes = self
-            .dump("listing the classes", request, |reply| match reply {
-                RouteNetlinkMessage::NewTrafficClass(class) => Some(class.header.handle),
-                _ => None,
-            })
-            .await?;
-        let mut of_it = of_it;
+        let classes = self.classes(index).await?;
+        let mut of_it = TcMessage::with_index(index.cast_signed());
         of_it.header.parent = ROOT;
         let request = RouteNetlinkMessage::GetTrafficFilter(of_it);
         let filters = self
@@ -141,96 +178,16 @@ impl Kernel {
         Ok(by_mark.filter(|_| has_arp && classes.contains(&CLASS)))
     }
 
-    /// Makes it the root of the interface of an index, in place of the kernel's own or of one that
-    /// is not whole. Until it is whole nothing passes. Where the kernel has no such qdisc that is
-    /// noted ([`Kernel::has_backstop`]) and is no error.
-    pub async fn add_backstop(&self, index: u32, want: &Backstop) -> Result<(), KernelError> {
-        // ENOENT where there was none.
-        drop(self.remove_backstop(index, &want.interface).await);
-        let result = self.build_backstop(index, want).await;
-        if let Err(error) = &result
-            && matches!(error.errno(), Some(2 | 95))
-        {
-            log::debug!("{error}");
-            self.no_backstop.store(true, Ordering::Relaxed);
-            drop(self.remove_backstop(index, &want.interface).await);
-            return Ok(());
-        }
-        result
-    }
-
-    async fn build_backstop(&self, index: u32, want: &Backstop) -> Result<(), KernelError> {
-        let doing = || format!("setting {want}");
-        let root = message(index, TcHandle::ROOT, ROOT, KIND);
-        self.make(RouteNetlinkMessage::NewQueueDiscipline(root), doing())
-            .await?;
-        let mut class = message(index, ROOT, CLASS, KIND);
-        class.attributes.push(TcAttribute::Options(Vec::new()));
-        self.make(RouteNetlinkMessage::NewTrafficClass(class), doing())
-            .await?;
-        // struct tc_fifo_qopt, which is no list of attributes.
-        let mut queue = message(index, CLASS, QUEUE, "pfifo");
-        let length = DefaultNla::new(TCA_OPTIONS, LENGTH.to_ne_bytes().to_vec());
-        queue.attributes.push(TcAttribute::Other(length));
-        self.make(RouteNetlinkMessage::NewQueueDiscipline(queue), doing())
-            .await?;
-        let class = u32::from(CLASS);
-        let mut arp = filter(index, 2, ETH_P_ARP, 0, "matchall");
-        let options = vec![number(TCA_MATCHALL_CLASSID, class)];
-        arp.attributes.push(TcAttribute::Options(options));
-        self.make(RouteNetlinkMessage::NewTrafficFilter(arp), doing())
-            .await?;
-        let mut by_mark = filter(index, 1, ETH_P_ALL, want.mark, "fw");
-        let options = vec![
-            number(TCA_FW_CLASSID, class),
-            number(TCA_FW_MASK, want.mask),
-        ];
-        by_mark.attributes.push(TcAttribute::Options(options));
-        self.make(RouteNetlinkMessage::NewTrafficFilter(by_mark), doing())
-            .await
-    }
-
-    /// Takes it away; the kernel puts its own in its place.
-    pub async fn remove_backstop(&self, index: u32, name: &str) -> Result<(), KernelError> {
-        let root = message(index, TcHandle::ROOT, ROOT, KIND);
-        let request = RouteNetlinkMessage::DelQueueDiscipline(root);
-        self.demand(
-            request,
-            0,
-            format!("removing the qdisc {KIND} 7b: of {name}"),
-        )
+    /// The classes of a qdisc of ours.
+    async fn classes(&self, index: u32) -> Result<Vec<TcHandle>, KernelError> {
+        let mut of_it = TcMessage::with_index(index.cast_signed());
+        of_it.header.parent = ROOT;
+        let request = RouteNetlinkMessage::GetTrafficClass(of_it);
+        self.dump("listing the classes", request, |reply| match reply {
+            RouteNetlinkMessage::NewTrafficClass(class) => Some(class.header.handle),
+            _ => None,
+        })
         .await
-    }
-
-    /// Whether this kernel can have one, as far as that has been tried.
-    pub fn has_backstop(&self) -> bool {
-        !self.no_backstop.load(Ordering::Relaxed)
-    }
-
-    async fn make(&self, request: RouteNetlinkMessage, doing: String) -> Result<(), KernelError> {
-        self.demand(request, NLM_F_CREATE | NLM_F_EXCL, doing).await
-    }
-
-    async fn demand(
-        &self,
-        request: RouteNetlinkMessage,
-        flags: u16,
-        doing: String,
-    ) -> Result<(), KernelError> {
-        let mut message = NetlinkMessage::from(request);
-        message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut replies = self
-            .handle()
-            .request(message)
-            .map_err(KernelError::netlink(doing.clone()))?;
-        while let Some(reply) = self.next_of(&mut replies, &doing).await? {
-            if let NetlinkPayload::Error(error) = reply.payload
-                && error.code.is_some()
-            {
-                return Err(KernelError::new(doing, error.to_io()));
-            }
-        }
-        Ok(())
     }
 }
 

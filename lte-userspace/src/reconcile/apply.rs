@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::plan::{Removal, Step};
 use crate::backend::{Backend, BackendError, Kind};
-use crate::desired::{Link, Object};
+use crate::desired::{Backstop, Link, Object};
+use crate::kernel::qdisc::Made;
 use crate::kernel::{Kernel, KernelError, genl, sysctl, wireguard};
 
 /// A step that was not done.
@@ -49,10 +50,12 @@ pub(super) async fn apply(
         let result = take(kernel, backends, step, seen).await;
         log::debug!("{text}: {} ms", started.elapsed().as_millis());
         match result {
-            Ok(()) => {
+            Ok(Made::Yes) => {
                 log::info!("{text}");
                 outcome.done += 1;
             }
+            // The next look knows, and a warning says so.
+            Ok(Made::Lacking) => {}
             Err(errors) => {
                 lost.note(step);
                 outcome.failed.extend(errors.into_iter().map(|why| Failure {
@@ -121,23 +124,38 @@ async fn take(
     backends: &mut [Box<dyn Backend>],
     step: &Step,
     seen: &BTreeMap<String, u32>,
-) -> Result<(), Vec<String>> {
+) -> Result<Made, Vec<String>> {
+    let made = |()| Made::Yes;
     match step {
         Step::Guard(object, _) => match (&**object, backends.first_mut()) {
             (Object::Guard(guard), Some(backend)) => {
-                backend.apply(guard).map_err(|error| vec![one_line(&error)])
+                let applied = backend.apply(guard).map(made);
+                applied.map_err(|error| vec![one_line(&error)])
             }
-            _ => Ok(()),
+            _ => Ok(Made::Yes),
         },
-        Step::Put(object) => put(kernel, object, seen)
+        Step::Put(Object::Backstop(want)) => put_backstop(kernel, want, seen)
             .await
             .map_err(|error| vec![one_line(&error)]),
-        Step::Remove(Removal::Guard(kind)) => remove_guard(backends, *kind),
+        Step::Put(object) => put(kernel, object, seen)
+            .await
+            .map(made)
+            .map_err(|error| vec![one_line(&error)]),
+        Step::Remove(Removal::Guard(kind)) => remove_guard(backends, *kind).map(made),
         Step::Remove(removal) => match remove(kernel, removal).await {
             Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
-            _ => Ok(()),
+            _ => Ok(Made::Yes),
         },
     }
+}
+
+async fn put_backstop(
+    kernel: &Kernel,
+    want: &Backstop,
+    seen: &BTreeMap<String, u32>,
+) -> Result<Made, KernelError> {
+    let index = index(kernel, &want.interface, seen).await?;
+    kernel.add_backstop(index, want).await
 }
 
 async fn put(
@@ -158,10 +176,7 @@ async fn put(
             }
             sysctl::write(&want.interface, want.key, &want.value)
         }
-        Object::Backstop(want) => {
-            let index = index(kernel, &want.interface, seen).await?;
-            kernel.add_backstop(index, want).await
-        }
+        Object::Backstop(want) => put_backstop(kernel, want, seen).await.map(drop),
         Object::Link(want) => put_link(kernel, want).await,
         Object::Device(want) => genl::set_device(want),
         Object::Peer(want) => wireguard::set_peer(want),

@@ -96,7 +96,7 @@ impl Converger {
         listen_port: u16,
     ) -> Self {
         // By now it may have been installed.
-        before.record.no_backstop = false;
+        before.record.lacking.clear();
         Self {
             kernel,
             backends: vec![backend],
@@ -207,9 +207,10 @@ impl Converger {
         }
     }
 
-    /// What did not answer may answer now: the config is another.
+    /// What did not answer may answer now, and what was missing may be there: the config is another.
     pub fn renew_patience(&mut self) {
         self.patience.renew();
+        self.kernel.ask_for_modules_again();
     }
 
     /// The backend that keeps the guard.
@@ -255,6 +256,7 @@ impl Converger {
 
     /// Puts back rules, routes and sysctls, if any are missing.
     async fn quick_round(&mut self, config: &Config) -> Result<(), ViewError> {
+        self.before.record.lacking = self.kernel.lacking();
         let inputs = self.inputs(config);
         let view = View::new(&self.kernel, &mut [], inputs).await?;
         let observed = &view.observed;
@@ -362,6 +364,7 @@ impl Converger {
     async fn round(&mut self, config: &Config) -> Result<Convergence, RoundError> {
         let started = Instant::now();
         let others = self.backends.len() > 1;
+        self.before.record.lacking = self.kernel.lacking();
         let inputs = Inputs {
             config,
             record: &self.before.record,
@@ -376,6 +379,7 @@ impl Converger {
             // What another modem needs, nobody has undone.
             self.modem_index = modem;
             self.repairs = Repairs::default();
+            self.kernel.ask_for_modules_again();
         }
         log::debug!(
             "looked in {} ms (other backends: {others}): {} steps",
@@ -399,7 +403,7 @@ impl Converger {
             return Ok(outcome);
         }
         let (failed, held) = self.act(steps, &view.observed.indexes()).await;
-        self.before.record.no_backstop = !self.kernel.has_backstop();
+        self.before.record.lacking = self.kernel.lacking();
         errors.extend(failed);
         let failed = (!errors.is_empty()).then(|| self.pause());
         outcome.retry = [failed, held].into_iter().flatten().min();

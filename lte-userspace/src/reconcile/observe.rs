@@ -6,7 +6,7 @@ use rtnetlink::packet_route::rule::RuleMessage;
 
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::{Config, ModemIdentity};
-use crate::desired::{ModemFacts, SysctlKey};
+use crate::desired::{ModemFacts, Queue, SysctlKey};
 use crate::kernel::qdisc::Root;
 use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
 use crate::state::Record;
@@ -145,7 +145,10 @@ impl Observed {
             ipv6: self
                 .sysctls
                 .contains_key(&(link.index, SysctlKey::AcceptRa)),
-            backstop: !matches!(self.roots.get(&link.index), Some(Root::Theirs(_))),
+            backstop: match self.roots.get(&link.index) {
+                Some(Root::Theirs(_)) => None,
+                _ => Some(Queue::FqCodel),
+            },
         })
     }
 

@@ -268,7 +268,7 @@ fn is_there(object: &Object, have: &Observed) -> bool {
             .is_some_and(|value| *value == want.value),
         Object::Backstop(want) => have
             .root(&want.interface)
-            .is_some_and(|root| *root == Root::Backstop(Some((want.mark, want.mask)))),
+            .is_some_and(|root| matches!(root, Root::Backstop(Some(found)) if found.is(want))),
         Object::Link(want) => have
             .link(&want.name)
             .is_some_and(|link| link.is_our_tunnel() && link.mtu == want.mtu),

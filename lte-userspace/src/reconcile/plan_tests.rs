@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::*;
 use crate::backend::{Guard, LinkHeader};
 use crate::config::PrivateKey;
-use crate::desired::{Address, Backstop, Device, Family, Link, Peer, Route, Rule};
+use crate::desired::{Address, Backstop, Device, Family, Link, Peer, Queue, Route, Rule};
 use crate::kernel::link::ALIAS;
+use crate::kernel::qdisc::{FoundQueue, Passing};
 use crate::kernel::{address, link, wireguard};
 use crate::state::InterfaceBefore;
 
@@ -55,6 +56,7 @@ fn want() -> Vec<Object> {
             interface: "modem".to_owned(),
             mark: 0x7b,
             mask: 0xff,
+            queue: Queue::FqCodel,
         }),
         Object::Admin(Admin {
             interface: "modem".to_owned(),
@@ -67,6 +69,10 @@ fn want() -> Vec<Object> {
             up: true,
         }),
     ]
+}
+
+fn net(passes: (u32, u32), queue: FoundQueue) -> Root {
+    Root::Backstop(Some(Passing { passes, queue }))
 }
 
 fn peer() -> Peer {
@@ -152,7 +158,7 @@ fn complete() -> Observed {
         route: Some(route()),
         message: RouteMessage::default(),
     }];
-    have.roots = [(MODEM, Root::Backstop(Some((0x7b, 0xff))))].into();
+    have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Ours(Queue::FqCodel)))].into();
     have.rules = vec![rule::Found {
         rule: Some(rule()),
         message: RuleMessage::default(),
@@ -235,7 +241,7 @@ set link wg-lte type wireguard mtu 1380
 set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 set wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
 set address 192.168.0.2/24 dev modem noprefixroute
-set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone
+set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it
 set link modem up
 set route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 set rule 10: iif lo ipproto udp sport 51820 lookup 123
@@ -247,7 +253,7 @@ set link wg-lte up
 /// Whoever waits for it, a DHCP client above all, finds it closed.
 #[test]
 fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
-    let closes = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone";
+    let closes = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it";
     let first = |have: &Observed| {
         let plan = up(&want(), have, &Record::default(), &missing_guard());
         plan.steps[0].to_string()
@@ -269,15 +275,31 @@ fn where_all_is_in_place_there_is_nothing_to_do() {
 #[test]
 fn each_damage_is_mended_by_itself() {
     type Damage = fn(&mut Observed);
-    let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone\n";
-    let cases: [(Damage, &str); 15] = [
+    let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it\n";
+    let cases: [(Damage, &str); 17] = [
         (|have| have.roots.clear(), root),
         (
             |have| have.roots = [(MODEM, Root::Backstop(None))].into(),
             root,
         ),
         (
-            |have| have.roots = [(MODEM, Root::Backstop(Some((0x7b, u32::MAX))))].into(),
+            |have| {
+                have.roots = [(
+                    MODEM,
+                    net((0x7b, u32::MAX), FoundQueue::Ours(Queue::FqCodel)),
+                )]
+                .into();
+            },
+            root,
+        ),
+        (
+            |have| have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Missing))].into(),
+            root,
+        ),
+        (
+            |have| {
+                have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Ours(Queue::Fifo)))].into();
+            },
             root,
         ),
         (

@@ -10,8 +10,9 @@ use super::precedence::{Standing, Traffic};
 use super::{redirects, reverse_path};
 use crate::backend::{Backend, BackendError};
 use crate::config::{Config, Endpoint, PublicKey};
-use crate::desired::{self, Facts, Object};
+use crate::desired::{self, Facts, Object, Queue};
 use crate::kernel::qdisc::Root;
+use crate::kernel::qdisc::lacking;
 use crate::kernel::{Kernel, KernelError, MAIN_TABLE, route, sysctl};
 use crate::state::Record;
 
@@ -80,7 +81,7 @@ impl View {
         );
         let mut modem = observed.modem(config);
         if let Some(modem) = &mut modem {
-            modem.backstop &= kernel.has_backstop() && !record.no_backstop;
+            modem.backstop = modem.backstop.and(lacking::queue(&record.lacking));
         }
         let standing = traffic(config, &inputs, &observed)
             .standing(config.routing.rule_priority, &observed.other_rules);
@@ -101,6 +102,7 @@ impl View {
         let guard = guard_state(backends, &want)?;
         let plan = plan::up(&want, &observed, record, &guard);
         let mut warnings = warnings(config, &observed, &facts)?;
+        warnings.extend(second_net(&observed, &facts, record));
         warnings.extend(standing.warnings());
         warnings.extend(taken_networks(&want, &observed));
         Ok(Self {
@@ -176,6 +178,31 @@ fn taken_networks(want: &[Object], observed: &Observed) -> Vec<String> {
     lines
 }
 
+/// Where there is no second net, or a weaker one.
+fn second_net(observed: &Observed, facts: &Facts, record: &Record) -> Option<String> {
+    let modem = facts.modem.as_ref()?;
+    let name = &modem.name;
+    let missing: Vec<&str> = record.lacking.iter().map(|module| module.name()).collect();
+    let missing = missing.join(", ");
+    match (modem.backstop, observed.root(name)) {
+        (None, root) => {
+            let why = match root {
+                Some(Root::Theirs(kind)) => {
+                    format!("somebody has given {name} a root qdisc {kind}")
+                }
+                _ => format!("this kernel lacks {missing}"),
+            };
+            Some(format!(
+                "{why}: there is no second net, and if somebody takes the guard away others can leave by {name} until it is back"
+            ))
+        }
+        (Some(Queue::Fifo), _) => Some(format!(
+            "this kernel lacks {missing}: what the tunnel sends waits in one queue on {name}, a short one, and an upload delays and costs all else; install the package with this kernel's further modules, if there is one"
+        )),
+        (Some(Queue::FqCodel), _) => None,
+    }
+}
+
 fn warnings(
     config: &Config,
     observed: &Observed,
@@ -186,15 +213,6 @@ fn warnings(
         return Ok(warnings);
     };
     let name = &modem.name;
-    if !modem.backstop {
-        let why = match observed.root(name) {
-            Some(Root::Theirs(kind)) => format!("somebody has given {name} a root qdisc {kind}"),
-            _ => "this kernel lacks sch_drr, cls_fw or cls_matchall".to_owned(),
-        };
-        warnings.insert(format!(
-            "{why}: there is no second net, and if somebody takes the guard away others can leave by {name} until it is back"
-        ));
-    }
     // IPv6 has no such filter: there the guard alone says who gets in.
     let filter = match config.modem.v4 {
         Some(_) => sysctl::reverse_path_filter(name)?,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Kind;
+use crate::kernel::qdisc::lacking::Module;
 
 use super::{StateError, file};
 
@@ -34,9 +35,9 @@ pub struct Record {
     pub guards: BTreeSet<Kind>,
     /// Interfaces that we have changed or are about to change, by index.
     pub interfaces: BTreeMap<u32, InterfaceBefore>,
-    /// This kernel has been found to lack what the second net below the guard is made of.
+    /// What this kernel has been found to lack of what the second net below the guard is made of.
     #[serde(default)]
-    pub no_backstop: bool,
+    pub lacking: BTreeSet<Module>,
 }
 
 /// How an interface was found.

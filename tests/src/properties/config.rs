@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use lte_common::policy::ADMIN_PORTS;
 use lte_userspace::backend::LinkHeader;
 use lte_userspace::config::{Config, ConfigError, Problem};
-use lte_userspace::desired::{Facts, ModemFacts, Object, desired};
+use lte_userspace::desired::{Facts, ModemFacts, Object, Queue, desired};
 
 use crate::tempdir::TempDir;
 
@@ -68,7 +68,7 @@ fn taken(config: &Config) {
         name: "wwan0".to_owned(),
         header: LinkHeader::Ethernet,
         ipv6: true,
-        backstop: true,
+        backstop: Some(Queue::FqCodel),
     };
     let facts = Facts {
         modem: Some(modem),

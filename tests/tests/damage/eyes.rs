@@ -210,10 +210,11 @@ fn root_qdisc(route: &Netlink, name: &str) -> Result<Option<String>> {
             continue;
         }
         let kind = attribute(&qdisc, TRAFFIC, TCA_KIND).map(text);
+        // Its own: what queues in it has classes, too, which come and go with what waits.
+        question[12..16].copy_from_slice(&handle.to_ne_bytes());
         let classes = route
             .list(libc::RTM_GETTCLASS, &question)
             .unwrap_or_default();
-        question[12..16].copy_from_slice(&handle.to_ne_bytes());
         // It may have gone meanwhile.
         let filters = route
             .list(libc::RTM_GETTFILTER, &question)

@@ -8,9 +8,7 @@ use crate::backend::Backend;
 use crate::backend::select::{Purpose, select};
 use crate::cli::machine;
 use crate::config::BackendChoice;
-
-/// What the second net is made of.
-const SECOND_NET: [&str; 3] = ["sch_drr", "cls_fw", "cls_matchall"];
+use crate::kernel::qdisc::lacking::Module;
 
 pub(super) fn wireguard() -> Finding {
     match machine::require_wireguard() {
@@ -50,18 +48,30 @@ pub(super) fn second_net() -> Option<Finding> {
     let modules = Path::new("/lib/modules").join(release.trim());
     let list = |name: &str| fs::read_to_string(modules.join(name));
     let (loadable, built_in) = (list("modules.dep").ok()?, list("modules.builtin").ok()?);
-    let missing = missing(&SECOND_NET, &format!("{loadable}\n{built_in}"));
-    Some(if missing.is_empty() {
-        Finding::ok("kernel", "it has what the second net is made of")
-    } else {
-        let missing = missing.join(", ");
-        Finding::warning(
-            "kernel",
-            format!(
-                "it lacks {missing}: there is no second net while somebody has taken the guard away; install the package with this kernel's further modules, if there is one"
-            ),
-        )
-    })
+    Some(made_of(&format!("{loadable}\n{built_in}")))
+}
+
+fn made_of(lists: &str) -> Finding {
+    let vital = missing(&Module::VITAL.map(Module::name), lists);
+    let queue = missing(&[Module::SchFqCodel.name()], lists);
+    let (missing, so) = match (vital.is_empty(), queue.is_empty()) {
+        (false, _) => (
+            vital,
+            "there is no second net while somebody has taken the guard away",
+        ),
+        (true, false) => (
+            queue,
+            "an upload through the tunnel delays all else that goes through it",
+        ),
+        (true, true) => return Finding::ok("kernel", "it has what the second net is made of"),
+    };
+    let missing = missing.join(", ");
+    Finding::warning(
+        "kernel",
+        format!(
+            "it lacks {missing}: {so}; install the package with this kernel's further modules, if there is one"
+        ),
+    )
 }
 
 /// Which of these modules are not in the lists (lines of `path/name.ko[.xz]:` or `path/name.ko`).
@@ -100,7 +110,34 @@ mod tests {
     #[test]
     fn modules_are_found_under_all_their_names() {
         let lists = "kernel/net/sched/sch_drr.ko.xz:\nkernel/net/sched/cls-fw.ko: kernel/x/cls_matchall.ko\nkernel/net/ipv4/built_in.ko";
-        assert_eq!(missing(&SECOND_NET, lists), ["cls_matchall"]);
+        assert_eq!(
+            missing(&["sch_drr", "cls_fw", "cls_matchall"], lists),
+            ["cls_matchall"]
+        );
         assert!(missing(&["built_in", "sch_drr"], lists).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_of_the_second_net_is_told() {
+        let mut lists = String::new();
+        let mut said = Vec::new();
+        for module in ["sch_drr", "cls_fw", "cls_matchall", "sch_fq_codel"] {
+            said.push(made_of(&lists).text);
+            lists.extend(["kernel/net/sched/", module, ".ko\n"]);
+        }
+        said.push(made_of(&lists).text);
+        assert!(
+            said[0].contains("lacks sch_drr, cls_fw, cls_matchall: there is no"),
+            "{said:?}"
+        );
+        assert!(
+            said[2].contains("lacks cls_matchall: there is no"),
+            "{said:?}"
+        );
+        assert!(
+            said[3].contains("lacks sch_fq_codel: an upload"),
+            "{said:?}"
+        );
+        assert!(said[4].contains("it has"), "{said:?}");
     }
 }
