@@ -11,6 +11,7 @@ use rtnetlink::packet_route::route::RouteProtocol;
 use tokio::time::timeout;
 
 pub mod address;
+mod connection;
 mod framing;
 pub mod genl;
 pub mod link;
@@ -75,17 +76,17 @@ impl KernelError {
 /// A connection to the kernel's routing side, in the network namespace in which it was opened.
 #[derive(Debug, Clone)]
 pub struct Kernel {
-    /// Another after each answer that did not come.
+    /// Another after each answer that did not come, or broke off.
     handle: Arc<Mutex<rtnetlink::Handle>>,
     /// What the second net needs and this kernel lacks.
     lacking: Arc<Mutex<qdisc::lacking::Lacking>>,
 }
 
 impl Kernel {
-    /// Opens it; must be called inside a tokio runtime.
+    /// Opens it, in the network namespace of the calling thread.
     pub fn open() -> Result<Self, KernelError> {
         Ok(Self {
-            handle: Arc::new(Mutex::new(connect()?)),
+            handle: Arc::new(Mutex::new(connection::open()?)),
             lacking: Arc::default(),
         })
     }
@@ -102,6 +103,7 @@ impl Kernel {
         doing: String,
     ) -> Result<T, KernelError> {
         match timeout(DEADLINE, answer).await {
+            Ok(Err(rtnetlink::Error::RequestFailed)) => Err(self.broken_off(&doing)),
             Ok(answer) => answer.map_err(KernelError::netlink(doing)),
             Err(_) => Err(self.unanswered(&doing)),
         }
@@ -119,14 +121,37 @@ impl Kernel {
 
     /// Nothing more is asked by a socket that may still have the answer in it.
     fn unanswered(&self, doing: &str) -> KernelError {
-        match connect() {
+        self.connect_anew();
+        let why = format!("the kernel gave no answer within {} s", DEADLINE.as_secs());
+        KernelError::new(doing, io::Error::new(io::ErrorKind::TimedOut, why))
+    }
+
+    /// The connection has ended in the middle of an answer, or before.
+    fn broken_off(&self, doing: &str) -> KernelError {
+        self.connect_anew();
+        let why = "the connection to the kernel ended before the answer did";
+        KernelError::new(doing, io::Error::new(io::ErrorKind::UnexpectedEof, why))
+    }
+
+    fn connect_anew(&self) {
+        match connection::open() {
             Ok(handle) => {
                 *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
             }
             Err(error) => log::debug!("{error}: {}", error.source),
         }
-        let why = format!("the kernel gave no answer within {} s", DEADLINE.as_secs());
-        KernelError::new(doing, io::Error::new(io::ErrorKind::TimedOut, why))
+    }
+
+    /// Sends a request whose answer is read word by word.
+    fn request(
+        &self,
+        message: NetlinkMessage<RouteNetlinkMessage>,
+        doing: &str,
+    ) -> Result<impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>, KernelError> {
+        self.handle().request(message).map_err(|error| match error {
+            rtnetlink::Error::RequestFailed => self.broken_off(doing),
+            error => KernelError::netlink(doing)(error),
+        })
     }
 
     /// Lists objects, as often as it takes to get one undisturbed listing.
@@ -139,19 +164,25 @@ impl Kernel {
         for _ in 0..DUMP_ATTEMPTS {
             let mut message = NetlinkMessage::from(request.clone());
             message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let mut replies = self
-                .handle()
-                .request(message)
-                .map_err(KernelError::netlink(doing))?;
+            let mut replies = self.request(message, doing)?;
             let mut found = Vec::new();
             let mut disturbed = false;
-            while let Some(reply) = self.next_of(&mut replies, doing).await? {
+            loop {
+                // Without its last word it is not the whole list.
+                let Some(reply) = self.next_of(&mut replies, doing).await? else {
+                    return Err(self.broken_off(doing));
+                };
                 disturbed |= reply.header.flags & NLM_F_DUMP_INTR != 0;
                 match reply.payload {
                     NetlinkPayload::InnerMessage(message) => found.extend(take(message)),
                     NetlinkPayload::Error(error) => {
                         return Err(KernelError::new(doing, error.to_io()));
                     }
+                    NetlinkPayload::Done(end) if end.code < 0 => {
+                        let why = io::Error::from_raw_os_error(-end.code);
+                        return Err(KernelError::new(doing, why));
+                    }
+                    NetlinkPayload::Done(_) => break,
                     _ => {}
                 }
             }
@@ -164,13 +195,6 @@ impl Kernel {
             io::Error::other("it changes faster than it can be read"),
         ))
     }
-}
-
-fn connect() -> Result<rtnetlink::Handle, KernelError> {
-    let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
-        .map_err(|error| KernelError::new("opening a netlink socket", error))?;
-    tokio::spawn(connection);
-    Ok(handle)
 }
 
 fn is_ours(protocol: RouteProtocol) -> bool {
@@ -216,17 +240,30 @@ mod tests {
         is_late(kernel.remove_backstop(u32::MAX, "none").await);
     }
 
+    async fn hears(kernel: &Kernel) {
+        let links = kernel.links().await.unwrap();
+        assert!(links.iter().any(|link| link.loopback));
+    }
+
     #[tokio::test]
     async fn after_one_that_did_not_come_another_socket_asks() {
         let (kernel, _open) = deaf();
         kernel.unanswered("a test");
-        assert!(
-            kernel
-                .links()
-                .await
-                .unwrap()
-                .iter()
-                .any(|link| link.loopback)
-        );
+        hears(&kernel).await;
+    }
+
+    #[tokio::test]
+    async fn a_listing_that_breaks_off_is_not_taken_for_a_whole_one() {
+        let (kernel, open) = deaf();
+        let (listed, ()) = tokio::join!(kernel.links(), async { drop(open) });
+        let error = listed.unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+        hears(&kernel).await;
+        // One that has ended before.
+        let (kernel, open) = deaf();
+        drop(open);
+        let error = kernel.delete_link(u32::MAX, "none").await.unwrap_err();
+        assert_eq!(error.source.kind(), io::ErrorKind::UnexpectedEof, "{error}");
+        hears(&kernel).await;
     }
 }

@@ -249,10 +249,7 @@ impl Kernel {
     ) -> Result<(), KernelError> {
         let mut message = NetlinkMessage::from(request);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut replies = self
-            .handle()
-            .request(message)
-            .map_err(KernelError::netlink(doing.clone()))?;
+        let mut replies = self.request(message, &doing)?;
         while let Some(reply) = self.next_of(&mut replies, &doing).await? {
             if let NetlinkPayload::Error(error) = reply.payload
                 && error.code.is_some()
