@@ -1,5 +1,6 @@
 //! The agent of an LTE backup tunnel that carries only itself.
 
+pub mod apart;
 pub mod backend;
 pub mod cli;
 pub mod config;

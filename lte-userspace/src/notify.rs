@@ -50,9 +50,14 @@ impl Notifier {
         }
     }
 
-    /// How often the watchdog wants to hear of us: half of its time.
-    pub fn watchdog(&self) -> Option<Duration> {
-        self.watchdog.map(|time| time / 2)
+    /// The service manager's watchdog, where it has one.
+    pub fn watchdog(&self) -> Option<Watchdog> {
+        let (socket, address) = self.socket.as_ref()?;
+        Some(Watchdog {
+            socket: socket.try_clone().ok()?,
+            address: address.clone(),
+            every: self.watchdog? / 2,
+        })
     }
 
     /// Sends lines such as `READY=1`. Nobody's listening is no error; what somebody who listens has no
@@ -86,6 +91,26 @@ impl Notifier {
             }
             self.unsent.pop_front();
         }
+    }
+}
+
+/// What wants to hear now and then that we live.
+#[derive(Debug)]
+pub struct Watchdog {
+    socket: UnixDatagram,
+    address: SocketAddr,
+    every: Duration,
+}
+
+impl Watchdog {
+    /// How often: in half of its time.
+    pub const fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Lets it hear. Where there is no room, the next will do.
+    pub fn beat(&self) {
+        drop(self.socket.send_to_addr(b"WATCHDOG=1", &self.address));
     }
 }
 

@@ -111,6 +111,12 @@ impl Agent {
         })
     }
 
+    /// Drops what it has told the service manager so far.
+    pub fn forget_told(&self) -> Result<()> {
+        while self.notify.next()?.is_some() {}
+        Ok(())
+    }
+
     /// Waits for a line of its log with these words.
     pub fn wait_said(&self, words: &str) -> Result<String> {
         wait::until(PATIENCE, words, || {

@@ -45,6 +45,7 @@ pub mod seccomp;
 pub mod snapshot;
 pub mod stack;
 pub mod stand_in;
+pub mod standstill;
 pub mod stranger;
 pub mod sysctl;
 pub mod tempdir;

@@ -28,6 +28,8 @@ fn the_next_agent_gives_them_back() -> Result<()> {
     let installation = scene.installation()?;
     let agent = installation.launch_prepared(Some(Backend::Ebpf), cannot_give_them_back)?;
     agent.wait_said("send_redirects")?;
+    // Neither guard nor tunnel rest on them.
+    let agent = agent.wait_ready(wait::PATIENCE)?;
     agent.kill()?;
     ensure!(sysctl::get(router, REDIRECTS)? == "0", "nobody took them");
 

@@ -198,8 +198,9 @@ impl BackendError {
 
 /// A guard's keeper.
 ///
-/// Calls block for milliseconds at most and run in the calling thread's network namespace.
-pub trait Backend: fmt::Debug {
+/// Calls block, for milliseconds as a rule, and run in the calling thread's network namespace: the agent makes
+/// them apart from its own thread.
+pub trait Backend: fmt::Debug + Send {
     /// Which one it is.
     fn kind(&self) -> Kind;
 

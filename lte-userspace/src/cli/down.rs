@@ -9,7 +9,7 @@ use super::agent::all_done;
 use super::{Common, block_on, machine};
 use crate::backend::select;
 use crate::kernel::Kernel;
-use crate::reconcile::take_down;
+use crate::reconcile::{Backends, take_down};
 use crate::state::{Before, Holder, Lock, LockError};
 
 /// How long an agent that runs may take to take everything down: several calls of nft that come to their
@@ -32,10 +32,10 @@ impl Down {
         let (_lock, interrupted) = take_over(common)?;
         let mut before = Before::load(&common.dirs.run)?;
         let unrecorded = before.is_empty();
-        let mut backends = select::all();
+        let backends = Backends::new(select::all());
         let (done, failed) = block_on(async {
             let kernel = Kernel::open()?;
-            Ok(take_down(&kernel, &mut backends, &mut before).await)
+            Ok(take_down(&kernel, &backends, &mut before).await)
         })?;
         if unrecorded && done > 0 {
             log::warn!("{NO_RECORD}");

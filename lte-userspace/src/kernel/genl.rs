@@ -57,25 +57,14 @@ pub fn family() -> Result<u16, KernelError> {
     family.ok_or_else(|| KernelError::new(doing, io::Error::other("it answers without a number")))
 }
 
-/// Sets key and port, and no FwMark. Peers stay, and so do their sessions where the key does.
-pub fn set_device(device: &Device) -> Result<(), KernelError> {
+/// Sets key and port, and no FwMark.
+pub(super) fn set_device(device: &Device) -> io::Result<()> {
     let settings = vec![
         WireguardAttribute::PrivateKey(*device.private_key.expose()),
         WireguardAttribute::ListenPort(device.listen_port),
         WireguardAttribute::Fwmark(0),
     ];
     let message = wireguard::message(WireguardCmd::SetDevice, &device.interface, settings);
-    set(message).map_err(|error| {
-        let doing = format!(
-            "setting key and port {} of {}",
-            device.listen_port, device.interface
-        );
-        KernelError::new(doing, error)
-    })
-}
-
-/// Has WireGuard do something.
-pub(super) fn set(message: WireguardMessage) -> io::Result<()> {
     ask(message, NLM_F_ACK, |_| Ok(()))
 }
 

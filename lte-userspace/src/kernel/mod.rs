@@ -10,6 +10,8 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::RouteProtocol;
 use tokio::time::timeout;
 
+use crate::apart::Apart;
+
 pub mod address;
 mod connection;
 mod framing;
@@ -80,6 +82,8 @@ pub struct Kernel {
     handle: Arc<Mutex<rtnetlink::Handle>>,
     /// What the second net needs and this kernel lacks.
     lacking: Arc<Mutex<qdisc::lacking::Lacking>>,
+    /// What is asked of WireGuard.
+    wireguard: Apart<()>,
 }
 
 impl Kernel {
@@ -88,6 +92,7 @@ impl Kernel {
         Ok(Self {
             handle: Arc::new(Mutex::new(connection::open()?)),
             lacking: Arc::default(),
+            wireguard: Apart::new(()),
         })
     }
 
@@ -220,6 +225,7 @@ mod tests {
         let kernel = Kernel {
             handle: Arc::new(Mutex::new(handle)),
             lacking: Arc::default(),
+            wireguard: Apart::new(()),
         };
         (kernel, (connection, messages))
     }

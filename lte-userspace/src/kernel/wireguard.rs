@@ -3,6 +3,8 @@
 //! The kernel gives the private key to whoever may read the device, and this is done twice a second: the
 //! key is left in the answer, which is wiped, and the device is known by its public key.
 //!
+//! The kernel is asked by sockets that block, apart from the agent's own thread.
+//!
 //! Peers are set through defguard_wireguard_rs, by the calls that touch one peer: `configure_interface` drops
 //! addresses and sessions, `configure_peer_routing` and `remove_interface` change rules and sysctls that are
 //! not ours, and `read_interface_data` leaves the private key in memory.
@@ -25,7 +27,7 @@ use netlink_packet_wireguard::{
 };
 use zeroize::Zeroize as _;
 
-use super::{DUMP_ATTEMPTS, KernelError, genl};
+use super::{DUMP_ATTEMPTS, Kernel, KernelError, genl};
 use crate::config::{Cidr, PublicKey};
 use crate::desired::{Device, Peer};
 
@@ -80,14 +82,54 @@ impl Found {
     }
 }
 
-/// Reads a WireGuard interface, which must exist.
-pub fn read(interface: &str) -> Result<Found, KernelError> {
-    read_it(interface).map_err(|source| {
-        KernelError::new(format!("reading WireGuard interface {interface}"), source)
-    })
+impl Kernel {
+    /// Reads a WireGuard interface, which must exist.
+    pub async fn wireguard(&self, interface: &str) -> Result<Found, KernelError> {
+        let doing = format!("reading WireGuard interface {interface}");
+        let interface = interface.to_owned();
+        self.of_wireguard(doing, move || read(&interface)).await
+    }
+
+    /// Sets key and port, and no FwMark. Peers stay, and so do their sessions where the key does.
+    pub async fn set_device(&self, want: &Device) -> Result<(), KernelError> {
+        let doing = format!(
+            "setting key and port {} of {}",
+            want.listen_port, want.interface
+        );
+        let want = want.clone();
+        self.of_wireguard(doing, move || genl::set_device(&want))
+            .await
+    }
+
+    /// Adds a peer or changes it; its session goes on.
+    pub async fn set_peer(&self, want: &Peer) -> Result<(), KernelError> {
+        let doing = format!("setting {want}");
+        let want = want.clone();
+        self.of_wireguard(doing, move || set_peer(&want)).await
+    }
+
+    /// Removes a peer.
+    pub async fn remove_peer(&self, interface: &str, key: PublicKey) -> Result<(), KernelError> {
+        let doing = format!("removing peer {key} of {interface}");
+        let interface = interface.to_owned();
+        let remove =
+            move || within_deadline(&interface, move |api| api.remove_peer(&Key::new(key.0)));
+        self.of_wireguard(doing, remove).await
+    }
+
+    async fn of_wireguard<T: Send + 'static>(
+        &self,
+        doing: String,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<T, KernelError> {
+        let answer = self.wireguard.call(genl::DEADLINE, |()| work()).await;
+        answer
+            .unwrap_or_else(|late| Err(io::Error::new(io::ErrorKind::TimedOut, late)))
+            .map_err(|source| KernelError::new(doing, source))
+    }
 }
 
-fn read_it(interface: &str) -> io::Result<Found> {
+fn read(interface: &str) -> io::Result<Found> {
     let mut attempts = 1..=DUMP_ATTEMPTS;
     loop {
         let mut found = Found::default();
@@ -106,8 +148,7 @@ fn read_it(interface: &str) -> io::Result<Found> {
     }
 }
 
-/// Adds a peer or changes it; its session goes on.
-pub fn set_peer(want: &Peer) -> Result<(), KernelError> {
+fn set_peer(want: &Peer) -> io::Result<()> {
     let mut peer = defguard_wireguard_rs::peer::Peer::new(Key::new(want.public_key.0));
     peer.endpoint = want.endpoint;
     // Zero turns it off; leaving it out would leave it as it is.
@@ -119,13 +160,6 @@ pub fn set_peer(want: &Peer) -> Result<(), KernelError> {
         .map(|net| IpAddrMask::new(net.address, net.prefix_len))
         .collect();
     within_deadline(&want.interface, move |api| api.configure_peer(&peer))
-        .map_err(|source| KernelError::new(format!("setting {want}"), source))
-}
-
-/// Removes a peer.
-pub fn remove_peer(interface: &str, key: PublicKey) -> Result<(), KernelError> {
-    within_deadline(interface, move |api| api.remove_peer(&Key::new(key.0)))
-        .map_err(|source| KernelError::new(format!("removing peer {key} of {interface}"), source))
 }
 
 /// Has the library do something. It waits for the kernel's answer without an end, so a thread of its own

@@ -1,32 +1,34 @@
 //! The agent: brings the datapath up, and keeps it so until a signal ends it.
 
+use std::cell::Cell;
+use std::convert::Infallible;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout_at};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::apply::Failure;
 use super::converge::{Convergence, Converger};
 use super::events::{Events, Heard};
 use super::hearing::Moment;
 use super::permits;
-use super::port;
 use super::resolve::{Resolved, Resolver, Word};
 use super::take_down;
-use crate::backend::Kind;
-use crate::backend::select::{self, Purpose};
+use crate::backend::chain;
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
-use crate::notify::Notifier;
+use crate::notify::{Notifier, Watchdog};
 use crate::state::{Lock, Memory};
 
-/// After an event, how long to wait for more of the same burst, and how long at most.
-const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
 /// How often to look at what changes without a word from the kernel.
 const GLANCE: Duration = Duration::from_millis(500);
 /// How often to look at everything without a reason.
 const SLOW: Duration = Duration::from_mins(1);
+/// How long a turn may take: some calls that come to their deadlines, each of which is told. The watchdog
+/// does not hear of one that takes longer.
+const TURN: Duration = Duration::from_mins(5);
 
 /// How the agent ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -61,75 +63,103 @@ impl Agent {
     pub async fn run(mut self) -> anyhow::Result<Ending> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        let watchdog = self.notifier.watchdog();
+        let mut beat = interval(watchdog.as_ref().map_or(SLOW, Watchdog::every));
+        let turn = Cell::new(Instant::now());
+        let interrupted = {
+            // Whatever it waits for is left where it is.
+            let mut keeping = pin!(self.keep(&turn));
+            loop {
+                tokio::select! {
+                    biased;
+                    () = received(&mut interrupt) => break true,
+                    () = received(&mut terminate) => break false,
+                    _ = beat.tick() => if let Some(watchdog) = &watchdog
+                        && turn.get().elapsed() < TURN
+                    {
+                        watchdog.beat();
+                    },
+                    ended = &mut keeping => match ended? {},
+                }
+            }
+        };
+        if interrupted {
+            Ok(self.down().await)
+        } else {
+            Ok(self.leave())
+        }
+    }
+
+    /// Keeps all as it is to be, and notes when each turn began.
+    async fn keep(&mut self, turn: &Cell<Instant>) -> anyhow::Result<Infallible> {
         let mut hangup = signal(SignalKind::hangup())?;
         let mut slow = interval(SLOW);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.reset();
-        let mut watchdog = interval(self.notifier.watchdog().unwrap_or(SLOW));
         let mut glance = interval(GLANCE);
-        glance.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut events = self.listen()?;
+        let mut events = self.listen().await?;
         self.recall();
         let mut resolver = Resolver::start(&self.config);
         let mut status = String::new();
         loop {
+            turn.set(Instant::now());
             let outcome = self.converger.converge(&self.config).await;
             self.tell(&outcome, &mut status);
-            if self.fall_back() {
-                events = self.listen()?;
+            if self.fall_back().await {
+                events = self.listen().await?;
                 continue;
             }
-            let mut retry = std::pin::pin!(pause(outcome.retry));
+            let mut retry = pin!(pause(outcome.retry));
             loop {
+                turn.set(Instant::now());
                 tokio::select! {
+                    // What comes seldom is asked first: there may always be one more event.
                     biased;
-                    () = received(&mut interrupt) => return Ok(self.down().await),
-                    () = received(&mut terminate) => return Ok(self.leave()),
                     () = received(&mut hangup) => {
-                        if self.reload() {
-                            events = self.listen()?;
+                        if self.reload().await {
+                            events = self.listen().await?;
                             resolver = Resolver::start(&self.config);
                         }
                         break;
                     }
-                    _ = watchdog.tick() => self.notifier.send("WATCHDOG=1"),
-                    word = resolver.next() => if self.hear(word) { break },
-                    heard = events.next() => {
-                        match heard {
-                            Heard::End => {
-                                log::warn!("the kernel's event stream ended: opening it again");
-                                events = self.listen()?;
-                            }
-                            Heard::Modem(index) => {
-                                self.converger.modem_seen(&self.config, index).await;
-                                settle(&mut events).await;
-                            }
-                            Heard::Change => settle(&mut events).await,
-                        }
-                        break;
-                    }
-                    _ = slow.tick() => {
-                        self.converger.look_for_other_guards = true;
-                        break;
-                    }
                     _ = glance.tick() => {
                         self.notifier.flush();
-                        let changed = self.converger.glance(&self.config);
+                        let changed = self.converger.glance(&self.config).await;
+                        // However long that took, events have their turn.
+                        glance.reset();
                         resolver.told_silent(self.converger.endpoints.silent());
                         self.keep_what_proved();
                         if changed {
                             break;
                         }
                     }
+                    _ = slow.tick() => {
+                        self.converger.look_for_other_guards = true;
+                        break;
+                    }
                     () = &mut retry => break,
+                    word = resolver.next() => if self.hear(word).await { break },
+                    heard = events.next() => {
+                        match heard {
+                            Heard::End => {
+                                log::warn!("the kernel's event stream ended: opening it again");
+                                events = self.listen().await?;
+                            }
+                            Heard::Modem(index) => {
+                                self.converger.modem_seen(&self.config, index).await;
+                                events.settle().await;
+                            }
+                            Heard::Change => events.settle().await,
+                        }
+                        break;
+                    }
                 }
             }
         }
     }
 
-    fn listen(&self) -> Result<Events, KernelError> {
-        let guard = self.converger.backends.first();
-        Events::open(&self.config, guard.and_then(|guard| guard.watch()))
+    async fn listen(&self) -> Result<Events, KernelError> {
+        Events::open(&self.config, self.converger.backends.watch().await)
     }
 
     /// Says how things stand, when that has changed.
@@ -160,7 +190,7 @@ impl Agent {
     }
 
     /// Takes the last good addresses of the names from earlier runs.
-    fn recall(&mut self) {
+    pub(super) fn recall(&mut self) {
         let known = self.memory.endpoints();
         for peer in &self.config.tunnel.peers {
             if let Some(address) = known.get(&peer.endpoint.to_string())
@@ -174,18 +204,22 @@ impl Agent {
     }
 
     /// Hears a look-up. Returns whether anything changed.
-    fn hear(&mut self, word: Word) -> bool {
+    async fn hear(&mut self, word: Word) -> bool {
         match word {
-            Word::Found(answer) => return self.learn(&answer),
-            Word::Wanted(request) => permits::grant(&mut self.converger, &self.config, request),
-            Word::Done(permit) => permits::withdraw(&mut self.converger, &permit),
+            Word::Found(answer) => return self.learn(&answer).await,
+            Word::Wanted(request) => {
+                permits::grant(&mut self.converger, &self.config, request).await;
+            }
+            Word::Done(permit) => {
+                permits::withdraw(&mut self.converger, &self.config, permit).await;
+            }
         }
         false
     }
 
     /// Takes an answer over. Returns whether anything changed.
-    fn learn(&mut self, answer: &Resolved) -> bool {
-        self.converger.hear_peers(&self.config);
+    async fn learn(&mut self, answer: &Resolved) -> bool {
+        self.converger.hear_peers(&self.config).await;
         let endpoints = &mut self.converger.endpoints;
         let now = Moment::now();
         let Some(address) = endpoints.hear(&answer.endpoint, &answer.addresses, now) else {
@@ -206,70 +240,12 @@ impl Agent {
         }
     }
 
-    /// Reads the config again. An invalid one is refused and the old one stays.
-    fn reload(&mut self) -> bool {
-        self.notifier.send("RELOADING=1");
-        let result = self.try_reload();
-        match &result {
-            Ok(()) => log::info!("the config was read again"),
-            Err(error) => {
-                log::error!("the new config is refused, the old one stays: {error:#}");
-            }
-        }
-        self.notifier.send("READY=1");
-        result.is_ok()
-    }
-
-    fn try_reload(&mut self) -> anyhow::Result<()> {
-        let config = Config::load(&self.path)?;
-        let choice = self.backend.unwrap_or(config.backend);
-        let selected = select::select(choice, Purpose::Guard)?;
-        let kind = selected.backend.kind();
-        match config.tunnel.listen_port {
-            Some(port) => self.converger.listen_port = port,
-            // The one that the tunnel has goes on.
-            None => port::keep(&self.memory, self.converger.listen_port)?,
-        }
-        // What another one keeps until now goes when this one's guard is in place.
-        if self.converger.kind() != kind {
-            self.converger.exchange(selected.backend);
-        }
-        self.converger.look_for_other_guards = true;
-        self.converger.renew_patience();
-        self.config = config;
-        self.recall();
-        self.converger.endpoints.believe();
-        Ok(())
-    }
-
-    /// Takes nftables where eBPF was not asked for by name and has turned out not to do. Says whether it
-    /// has.
-    fn fall_back(&mut self) -> bool {
-        let choice = self.backend.unwrap_or(self.config.backend);
-        let Some(why) = self.converger.unfit() else {
-            return false;
-        };
-        if choice != BackendChoice::Auto || self.converger.kind() == Kind::Nft {
-            return false;
-        }
-        match select::select(BackendChoice::Nft, Purpose::Guard) {
-            Ok(selected) => {
-                log::info!("backend nft, since ebpf cannot run here: {why}");
-                // What eBPF keeps until now goes when the other guard is in place.
-                self.converger.exchange(selected.backend);
-                true
-            }
-            Err(error) => {
-                log::warn!("nor can backend nft keep the guard: {error}");
-                false
-            }
-        }
-    }
-
     async fn down(mut self) -> Ending {
         log::info!("interrupted: taking everything down");
         self.notifier.send("STOPPING=1");
-        self.converger.open_others();
+        if let Err(error) = self.converger.backends.open_others().await {
+            log::warn!("{}", chain(&error));
+        }
         let Converger {
             kernel,
             backends,
@@ -286,18 +262,6 @@ impl Agent {
         );
         self.notifier.send("STOPPING=1");
         Ending::Left
-    }
-}
-
-/// Waits until a burst of events is over, or has gone on for long enough.
-async fn settle(events: &mut Events) {
-    let end = Instant::now() + BURST.1;
-    loop {
-        let quiet = (Instant::now() + BURST.0).min(end);
-        match timeout_at(quiet, events.next()).await {
-            Ok(Heard::Change | Heard::Modem(_)) if Instant::now() < end => {}
-            _ => return,
-        }
     }
 }
 

@@ -1,13 +1,14 @@
 //! Taking the steps of a plan.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::plan::{Removal, Step};
-use crate::backend::{Backend, BackendError, Kind};
+use super::keeper::Backends;
+use super::observe::Observed;
+use super::plan::{self, Removal, Step};
 use crate::desired::{Backstop, Link, Object};
 use crate::kernel::qdisc::Made;
-use crate::kernel::{Kernel, KernelError, genl, sysctl, wireguard};
+use crate::kernel::{Kernel, KernelError, sysctl};
 
 /// A step that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub struct Outcome {
 /// looked at, and no guard yet.
 pub(super) async fn apply(
     kernel: &Kernel,
-    backends: &mut [Box<dyn Backend>],
+    backends: &Backends,
     steps: &[Step],
     seen: &BTreeMap<String, u32>,
 ) -> Outcome {
@@ -121,17 +122,18 @@ impl Lost {
 
 async fn take(
     kernel: &Kernel,
-    backends: &mut [Box<dyn Backend>],
+    backends: &Backends,
     step: &Step,
     seen: &BTreeMap<String, u32>,
 ) -> Result<Made, Vec<String>> {
     let made = |()| Made::Yes;
     match step {
-        Step::Guard(object, _) => match (&**object, backends.first_mut()) {
-            (Object::Guard(guard), Some(backend)) => {
-                let applied = backend.apply(guard).map(made);
-                applied.map_err(|error| vec![one_line(&error)])
-            }
+        Step::Guard(object, _) => match &**object {
+            Object::Guard(guard) => backends
+                .set(guard.clone())
+                .await
+                .map(made)
+                .map_err(|error| vec![one_line(&error)]),
             _ => Ok(Made::Yes),
         },
         Step::Put(Object::Backstop(want)) => put_backstop(kernel, want, seen)
@@ -141,7 +143,11 @@ async fn take(
             .await
             .map(made)
             .map_err(|error| vec![one_line(&error)]),
-        Step::Remove(Removal::Guard(kind)) => remove_guard(backends, *kind).map(made),
+        Step::Remove(Removal::Guard(kind)) => backends
+            .remove(*kind)
+            .await
+            .map(made)
+            .map_err(|errors| errors.iter().map(one_line).collect()),
         Step::Remove(removal) => match remove(kernel, removal).await {
             Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
             _ => Ok(Made::Yes),
@@ -178,8 +184,8 @@ async fn put(
         }
         Object::Backstop(want) => put_backstop(kernel, want, seen).await.map(drop),
         Object::Link(want) => put_link(kernel, want).await,
-        Object::Device(want) => genl::set_device(want),
-        Object::Peer(want) => wireguard::set_peer(want),
+        Object::Device(want) => kernel.set_device(want).await,
+        Object::Peer(want) => kernel.set_peer(want).await,
         Object::Address(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             kernel.add_address(index, want).await
@@ -190,9 +196,29 @@ async fn put(
         }
         Object::Route(want) => {
             let index = index(kernel, &want.interface, seen).await?;
-            kernel.add_route(index, want).await
+            let added = kernel.add_route(index, want).await;
+            unless_there(kernel, object, added).await
         }
-        Object::Rule(want) => kernel.add_rule(want).await,
+        Object::Rule(want) => {
+            let added = kernel.add_rule(want).await;
+            unless_there(kernel, object, added).await
+        }
+    }
+}
+
+/// What a quick repair has put back since the steps were planned is no failure.
+async fn unless_there(
+    kernel: &Kernel,
+    object: &Object,
+    added: Result<(), KernelError>,
+) -> Result<(), KernelError> {
+    const EEXIST: i32 = 17;
+    match added {
+        Err(error) if error.errno() == Some(EEXIST) => {
+            let now = Observed::look(kernel, None, |_| BTreeSet::new()).await?;
+            plan::is_there(object, &now).then_some(()).ok_or(error)
+        }
+        added => added,
     }
 }
 
@@ -226,20 +252,12 @@ async fn remove(kernel: &Kernel, removal: &Removal) -> Result<(), KernelError> {
     match removal {
         Removal::Link { index, name } => kernel.delete_link(*index, name).await,
         Removal::Backstop { index, name } => kernel.remove_backstop(*index, name).await,
-        Removal::Peer { interface, key } => wireguard::remove_peer(interface, *key),
+        Removal::Peer { interface, key } => kernel.remove_peer(interface, *key).await,
         Removal::Rule { message, text } => kernel.remove_rule(message, text).await,
         Removal::Route { message, text } => kernel.remove_route(message, text).await,
         Removal::Address { index, cidr, .. } => kernel.remove_address(*index, *cidr).await,
         Removal::Guard(_) => Ok(()),
     }
-}
-
-fn remove_guard(backends: &mut [Box<dyn Backend>], kind: Kind) -> Result<(), Vec<String>> {
-    backends
-        .iter_mut()
-        .filter(|backend| backend.kind() == kind)
-        .try_for_each(|backend| backend.remove())
-        .map_err(|errors| errors.iter().map(one_line::<BackendError>).collect())
 }
 
 /// Whether what was to be removed has gone meanwhile: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL.

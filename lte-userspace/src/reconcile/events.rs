@@ -2,6 +2,8 @@
 //! where its backend has a way to hear of them.
 
 use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
@@ -11,6 +13,9 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
 
 use super::observe::modem;
 use crate::backend::Watch;
@@ -30,6 +35,9 @@ const GROUPS: [MulticastGroup; 8] = [
     MulticastGroup::Ipv6Rule,
 ];
 
+/// After an event, how long to wait for more of the same burst, and how long at most.
+const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
+
 type Received =
     futures_channel::mpsc::UnboundedReceiver<(NetlinkMessage<Message>, rtnetlink::sys::SocketAddr)>;
 
@@ -44,13 +52,59 @@ pub(super) enum Heard {
     End,
 }
 
-/// The stream of changes that may concern us.
+/// The changes that may concern us. They are read as they come, whatever the agent is at, and a storm of
+/// them is kept as one.
 #[derive(Debug)]
 pub(super) struct Events {
-    received: Received,
-    routes: OfConcern,
-    modem: ModemIdentity,
+    news: Arc<News>,
+    reader: JoinHandle<()>,
     guard: Option<AsyncFd<Watch>>,
+}
+
+/// What was read and not heard yet.
+#[derive(Debug, Default)]
+struct News {
+    unheard: Mutex<Unheard>,
+    some: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Unheard {
+    modem: Option<u32>,
+    change: bool,
+    end: bool,
+}
+
+impl News {
+    fn tell(&self, heard: Heard) {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard {
+            Heard::Change => unheard.change = true,
+            Heard::Modem(index) => unheard.modem = Some(index),
+            Heard::End => unheard.end = true,
+        }
+        self.some.notify_one();
+    }
+
+    fn take(&self) -> Option<Heard> {
+        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = unheard.modem.take() {
+            return Some(Heard::Modem(index));
+        }
+        if std::mem::take(&mut unheard.change) {
+            return Some(Heard::Change);
+        }
+        unheard.end.then_some(Heard::End)
+    }
+
+    async fn next(&self) -> Heard {
+        loop {
+            match self.take() {
+                Some(heard) => return heard,
+                None => self.some.notified().await,
+            }
+        }
+    }
 }
 
 /// Which routes can concern us.
@@ -75,18 +129,25 @@ impl Events {
                 .inspect_err(|error| log::debug!("listening for changes of the guard: {error}"))
                 .ok()
         });
-        Ok(Self {
+        let routes = OfConcern {
+            table: config.routing.table,
+            networks: config
+                .tunnel
+                .peers
+                .iter()
+                .flat_map(|peer| peer.allowed_ips.clone())
+                .collect(),
+        };
+        let news = Arc::new(News::default());
+        let reader = read(
             received,
-            routes: OfConcern {
-                table: config.routing.table,
-                networks: config
-                    .tunnel
-                    .peers
-                    .iter()
-                    .flat_map(|peer| peer.allowed_ips.clone())
-                    .collect(),
-            },
-            modem: config.modem.identity.clone(),
+            routes,
+            config.modem.identity.clone(),
+            Arc::clone(&news),
+        );
+        Ok(Self {
+            news,
+            reader: tokio::spawn(reader),
             guard,
         })
     }
@@ -94,42 +155,50 @@ impl Events {
     /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
     /// in it is found by looking at everything again.
     pub(super) async fn next(&mut self) -> Heard {
-        let Self {
-            received,
-            routes,
-            modem,
-            guard,
-        } = self;
         tokio::select! {
-            heard = of_objects(received, routes, modem) => heard,
-            () = of_the_guard(guard) => Heard::Change,
+            heard = self.news.next() => heard,
+            () = of_the_guard(&mut self.guard) => Heard::Change,
+        }
+    }
+
+    /// Waits until a burst of events is over, or has gone on for long enough.
+    pub(super) async fn settle(&mut self) {
+        let end = Instant::now() + BURST.1;
+        loop {
+            let quiet = (Instant::now() + BURST.0).min(end);
+            match timeout_at(quiet, self.next()).await {
+                Ok(Heard::Change | Heard::Modem(_)) if Instant::now() < end => {}
+                _ => return,
+            }
         }
     }
 }
 
-async fn of_objects(
-    received: &mut Received,
-    routes: &OfConcern,
-    identity: &ModemIdentity,
-) -> Heard {
+impl Drop for Events {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+async fn read(mut received: Received, routes: OfConcern, identity: ModemIdentity, news: Arc<News>) {
     while let Some((message, _)) = received.next().await {
         match message.payload {
-            NetlinkPayload::Overrun(_) => return Heard::Change,
+            NetlinkPayload::Overrun(_) => news.tell(Heard::Change),
             NetlinkPayload::InnerMessage(Message::NewLink(link)) => {
                 let link = Found::from_message(link);
                 let index = link.index;
-                return match modem(&[link], identity) {
+                news.tell(match modem(&[link], &identity) {
                     Some(_) => Heard::Modem(index),
                     None => Heard::Change,
-                };
+                });
             }
-            NetlinkPayload::InnerMessage(message) if concerns(&message, routes) => {
-                return Heard::Change;
+            NetlinkPayload::InnerMessage(message) if concerns(&message, &routes) => {
+                news.tell(Heard::Change);
             }
             _ => {}
         }
     }
-    Heard::End
+    news.tell(Heard::End);
 }
 
 async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {

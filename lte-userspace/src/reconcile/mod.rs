@@ -1,5 +1,6 @@
 //! Keeping what is as it is to be: look, compare, act; at start, after every change, at the end.
 
+mod act;
 mod agent;
 mod apply;
 mod converge;
@@ -7,6 +8,8 @@ mod endpoints;
 mod events;
 mod glance;
 mod hearing;
+mod keeper;
+mod meanwhile;
 mod observe;
 mod pace;
 mod patience;
@@ -15,6 +18,7 @@ mod plan;
 mod port;
 mod precedence;
 mod redirects;
+mod reload;
 mod repairs;
 mod resolve;
 mod reverse_path;
@@ -25,6 +29,7 @@ mod write_down;
 pub use agent::{Agent, Ending};
 pub use apply::{Failure, Outcome};
 pub use converge::{Convergence, Converger};
+pub use keeper::Backends;
 pub use observe::{Observed, modem};
 pub use plan::{Plan, Removal, Step};
 pub use port::{listen_port, settled_port};

@@ -61,7 +61,7 @@ impl Observed {
         }
         let device = match tunnel {
             Some(tunnel) if links.iter().any(|l| l.wireguard && l.name == tunnel) => {
-                Some(wireguard::read(tunnel)?)
+                Some(kernel.wireguard(tunnel).await?)
             }
             _ => None,
         };

@@ -9,12 +9,12 @@ use crate::backend::{Permit, chain};
 use crate::config::Config;
 
 /// Opens the way for a question, unless the tunnel does without the answer.
-pub(super) fn grant(converger: &mut Converger, config: &Config, request: Request) {
+pub(super) async fn grant(converger: &mut Converger, config: &Config, request: Request) {
     let now = Moment::now();
-    converger.hear_peers(config);
+    converger.hear_peers(config).await;
     let may = converger.endpoints.wants_another(&request.endpoint, now)
         && !in_use(converger, config, &request)
-        && open(converger, &request);
+        && open(converger, config, &request).await;
     // A look-up that is no longer there has no use for it, and the permit ends by itself.
     request.granted.send(may).ok();
 }
@@ -29,11 +29,10 @@ fn in_use(converger: &Converger, config: &Config, request: &Request) -> bool {
         .any(|peer| converger.hearing.within(&peer.public_key, SESSION, now))
 }
 
-fn open(converger: &mut Converger, request: &Request) -> bool {
-    let Some(backend) = converger.backends.first_mut() else {
-        return false;
-    };
-    match backend.permit(&request.permit, LONGEST_QUESTION) {
+async fn open(converger: &mut Converger, config: &Config, request: &Request) -> bool {
+    let backends = converger.backends.clone();
+    let opening = backends.permit(request.permit, LONGEST_QUESTION);
+    match converger.meanwhile(config, opening).await {
         Ok(()) => {
             log::info!(
                 "asking for {} over the modem: {}",
@@ -54,11 +53,10 @@ fn open(converger: &mut Converger, request: &Request) -> bool {
 }
 
 /// Closes the way again.
-pub(super) fn withdraw(converger: &mut Converger, permit: &Permit) {
-    let Some(backend) = converger.backends.first_mut() else {
-        return;
-    };
-    if let Err(error) = backend.withdraw(permit) {
+pub(super) async fn withdraw(converger: &mut Converger, config: &Config, permit: Permit) {
+    let backends = converger.backends.clone();
+    let closing = backends.withdraw(permit);
+    if let Err(error) = converger.meanwhile(config, closing).await {
         log::warn!(
             "{}; it ends by itself in {} s",
             chain(&error),

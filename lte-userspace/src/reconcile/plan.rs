@@ -260,7 +260,8 @@ fn concerns(object: &Object, name: &str) -> bool {
     }
 }
 
-fn is_there(object: &Object, have: &Observed) -> bool {
+/// Whether it is as it is to be.
+pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
     match object {
         Object::Guard(_) => false,
         Object::Sysctl(want) => have

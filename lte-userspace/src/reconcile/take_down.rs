@@ -1,9 +1,11 @@
 //! Taking everything down again.
 
 use super::apply::{Failure, apply};
+use super::keeper::{self, Backends, Presence};
 use super::observe::Observed;
 use super::plan;
-use crate::backend::{Backend, Kind, select};
+use crate::apart;
+use crate::backend::{BackendError, Kind, select};
 use crate::kernel::Kernel;
 use crate::state::{Before, Record};
 
@@ -14,7 +16,7 @@ const PASSES: usize = 3;
 /// steps were taken, and all that failed.
 pub async fn take_down(
     kernel: &Kernel,
-    backends: &mut [Box<dyn Backend>],
+    backends: &Backends,
     before: &mut Before,
 ) -> (usize, Vec<Failure>) {
     let mut done = 0;
@@ -31,8 +33,16 @@ pub async fn take_down(
                 return (done, failed);
             }
         };
-        failed = unreachable(&before.record, backends);
-        let guards = guards(backends, &mut failed);
+        let guards = match backends.present().await {
+            Ok(presences) => {
+                failed = unreachable(&before.record, &presences).await;
+                guards(presences, &mut failed)
+            }
+            Err(error) => {
+                failed = vec![failure(LOOKING, &error)];
+                Vec::new()
+            }
+        };
         let plan = plan::down(&observed, &before.record, &guards);
         if plan.steps.is_empty() {
             break;
@@ -50,26 +60,33 @@ pub async fn take_down(
 }
 
 /// Guards that were put in place and that no backend can be opened to remove.
-fn unreachable(record: &Record, backends: &[Box<dyn Backend>]) -> Vec<Failure> {
-    record
-        .guards
-        .iter()
-        .filter(|kind| !backends.iter().any(|backend| backend.kind() == **kind))
-        .filter_map(|kind| {
-            let error = select::open(*kind, select::Purpose::Look).err()?;
-            Some(failure(&format!("remove guard ({kind})"), &error))
-        })
-        .collect()
+async fn unreachable(record: &Record, presences: &[Presence]) -> Vec<Failure> {
+    let mut failed = Vec::new();
+    for kind in record.guards.iter().copied() {
+        if presences.iter().any(|(open, _)| *open == kind) {
+            continue;
+        }
+        let open = move || select::open(kind, select::Purpose::Look).err();
+        let error = match apart::once(keeper::DEADLINE, open).await {
+            Ok(error) => error,
+            Err(late) => Some(BackendError::failed("opening it", late)),
+        };
+        failed.extend(error.map(|error| failure(&format!("remove guard ({kind})"), &error)));
+    }
+    failed
 }
 
+/// The step that fails where a guard cannot be looked at.
+const LOOKING: &str = "looking for the guard";
+
 /// The backends that have something here.
-fn guards(backends: &mut [Box<dyn Backend>], failed: &mut Vec<Failure>) -> Vec<Kind> {
+fn guards(presences: Vec<Presence>, failed: &mut Vec<Failure>) -> Vec<Kind> {
     let mut guards = Vec::new();
-    for backend in backends {
-        match backend.present() {
-            Ok(true) => guards.push(backend.kind()),
+    for (kind, present) in presences {
+        match present {
+            Ok(true) => guards.push(kind),
             Ok(false) => {}
-            Err(error) => failed.push(failure("looking for the guard", &error)),
+            Err(error) => failed.push(failure(LOOKING, &error)),
         }
     }
     guards

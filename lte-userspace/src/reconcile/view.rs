@@ -7,12 +7,13 @@ use std::time::Instant;
 use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
 use super::precedence::{Standing, Traffic};
-use super::{redirects, reverse_path};
-use crate::backend::{Backend, BackendError};
+use super::{keeper, redirects, reverse_path};
+use crate::backend::{Backend, BackendError, Guard};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, Object, Queue};
 use crate::kernel::qdisc::Root;
 use crate::kernel::qdisc::lacking;
+use crate::kernel::wireguard::Found;
 use crate::kernel::{Kernel, KernelError, MAIN_TABLE, route, sysctl};
 use crate::state::Record;
 
@@ -40,6 +41,17 @@ pub struct Inputs<'a> {
     pub resolved: &'a BTreeMap<Endpoint, SocketAddr>,
     /// Peers that do not answer and are left in peace for a while.
     pub resting: BTreeSet<PublicKey>,
+    /// WireGuard's settings, where they are not to be asked for.
+    pub device: Option<Found>,
+}
+
+/// What was seen, and what is to be there; the guard has not been looked at.
+#[derive(Debug)]
+pub(super) struct Sketch {
+    pub observed: Observed,
+    pub facts: Facts,
+    pub standing: Standing,
+    pub want: Vec<Object>,
 }
 
 /// What was seen, and what is to be done about it.
@@ -61,20 +73,35 @@ pub struct View {
 
 impl View {
     /// Looks and compares. The first backend is the one that is to keep the guard; what others
-    /// have left is to go. Without backends the guard is taken to be in place.
+    /// have left is to go.
     pub async fn new(
         kernel: &Kernel,
         backends: &mut [Box<dyn Backend>],
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
-        let Inputs { config, record, .. } = inputs;
+        let sketch = Sketch::new(kernel, &inputs).await?;
+        let guard = keeper::state(backends, sketch.guard())?;
+        sketch.compare(inputs.config, inputs.record, &guard)
+    }
+}
+
+impl Sketch {
+    pub(super) async fn new(kernel: &Kernel, inputs: &Inputs<'_>) -> Result<Self, ViewError> {
+        let Inputs { config, record, .. } = *inputs;
         let started = Instant::now();
         let identity = &config.modem.identity;
-        let observed = Observed::look(kernel, Some(&config.tunnel.interface), |links| {
+        let tunnel = match inputs.device {
+            Some(_) => None,
+            None => Some(config.tunnel.interface.as_str()),
+        };
+        let mut observed = Observed::look(kernel, tunnel, |links| {
             let modem = modem(links, identity).map(|link| link.index);
             record.interfaces.keys().copied().chain(modem).collect()
         })
         .await?;
+        if inputs.device.is_some() {
+            observed.device.clone_from(&inputs.device);
+        }
         log::debug!(
             "saw the kernel's objects after {} ms",
             started.elapsed().as_millis()
@@ -83,7 +110,7 @@ impl View {
         if let Some(modem) = &mut modem {
             modem.backstop = modem.backstop.and(lacking::queue(&record.lacking));
         }
-        let standing = traffic(config, &inputs, &observed)
+        let standing = traffic(config, inputs, &observed)
             .standing(config.routing.rule_priority, &observed.other_rules);
         let facts = Facts {
             modem,
@@ -91,7 +118,7 @@ impl View {
             uplinks: observed.uplinks(config),
             listen_port: inputs.listen_port,
             resolved: inputs.resolved.clone(),
-            resting: inputs.resting,
+            resting: inputs.resting.clone(),
         };
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);
@@ -99,13 +126,40 @@ impl View {
         want.extend(restored);
         want.extend(redirects::keep(record));
         want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
-        let guard = guard_state(backends, &want)?;
-        let plan = plan::up(&want, &observed, record, &guard);
+        Ok(Self {
+            observed,
+            facts,
+            standing,
+            want,
+        })
+    }
+
+    /// The guard that is to be there.
+    pub(super) fn guard(&self) -> Option<&Guard> {
+        self.want.iter().find_map(|object| match object {
+            Object::Guard(guard) => Some(guard),
+            _ => None,
+        })
+    }
+
+    pub(super) fn compare(
+        self,
+        config: &Config,
+        record: &Record,
+        guard: &GuardState,
+    ) -> Result<View, ViewError> {
+        let Self {
+            observed,
+            facts,
+            standing,
+            want,
+        } = self;
+        let plan = plan::up(&want, &observed, record, guard);
         let mut warnings = warnings(config, &observed, &facts)?;
         warnings.extend(second_net(&observed, &facts, record));
         warnings.extend(standing.warnings());
         warnings.extend(taken_networks(&want, &observed));
-        Ok(Self {
+        Ok(View {
             observed,
             facts,
             standing,
@@ -132,27 +186,6 @@ fn traffic(config: &Config, inputs: &Inputs<'_>, observed: &Observed) -> Traffic
         inputs.listen_port,
         configured.chain(roamed).collect(),
     )
-}
-
-fn guard_state(
-    backends: &mut [Box<dyn Backend>],
-    want: &[Object],
-) -> Result<GuardState, BackendError> {
-    let mut state = GuardState::default();
-    let Some((keeper, others)) = backends.split_first_mut() else {
-        return Ok(state);
-    };
-    for object in want {
-        if let Object::Guard(guard) = object {
-            state.differences = keeper.observe(guard)?;
-        }
-    }
-    for other in others {
-        if other.present()? {
-            state.other_guards.push(other.kind());
-        }
-    }
-    Ok(state)
 }
 
 /// Networks behind the tunnel to which somebody else has a route.

@@ -10,6 +10,7 @@ use super::length::Length;
 /// What runs on the oldest and the newest kernel only.
 const ON_THE_ENDS: [&str; 10] = [
     "doctor::",
+    "hangs::",
     "ipv6::tunnel::",
     "lock::",
     "nft_ruleset::",

@@ -1,0 +1,228 @@
+//! Nothing that hangs stops the agent: not nft, not the kernel's answer, not a storm of events. Each has its
+//! deadline and is told; signals, the watchdog and what does not rest on it go on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use lte_tests::addresses::TUNNEL;
+use lte_tests::agent::Agent;
+use lte_tests::backend::Backend;
+use lte_tests::figure::figure;
+use lte_tests::for_each_backend;
+use lte_tests::installation::Installation;
+use lte_tests::keys;
+use lte_tests::scene::{Scene, flush_rules, rules, rules_back};
+use lte_tests::standstill::Standstill;
+use lte_tests::topology::Options;
+use lte_tests::wait::{self, PATIENCE};
+use nix::sys::signal::Signal;
+
+for_each_backend!(a_storm_starves_nothing, the_kernel_does_not_answer);
+
+/// The deadlines of nft and of the kernel, as they are told.
+const TOLD: &str = "gave no answer within 10 s";
+/// How soon the agent ends when it is told to: long before what it waits for comes to its deadline.
+const AT_ONCE: Duration = Duration::from_secs(3);
+/// Half of it is how often the agent is to be heard of.
+const WATCHDOG: &str = "1000000";
+
+/// An nft that hangs as long as a file is there, and counts how often it does.
+struct Nft {
+    hang: PathBuf,
+    count: PathBuf,
+}
+
+impl Nft {
+    fn new(installation: &Installation) -> Result<Self> {
+        let at = |name: &str| installation.path().join(name);
+        let nft = Self {
+            hang: at("hang"),
+            count: at("count"),
+        };
+        let script = format!(
+            "#!/bin/sh\nif [ -e {hang} ]; then\n  echo >> {count}\n  while [ -e {hang} ]; do sleep 1; done\nfi\n\
+             exec /usr/sbin/nft \"$@\"\n",
+            hang = nft.hang.display(),
+            count = nft.count.display(),
+        );
+        installation.files().write("nft", 0o755, &script)?;
+        Ok(nft)
+    }
+
+    fn hangs(&self) -> Result<()> {
+        Ok(fs::write(&self.hang, "")?)
+    }
+
+    fn works(&self) -> Result<()> {
+        Ok(fs::remove_file(&self.hang)?)
+    }
+
+    fn count(&self) -> usize {
+        fs::read(&self.count).map_or(0, |lines| lines.len())
+    }
+
+    /// Waits until it has been called once more, and hangs.
+    fn wait_called(&self, before: usize) -> Result<()> {
+        wait::until(PATIENCE, "nft to be called", || {
+            Ok((self.count() > before).then_some(()))
+        })
+    }
+}
+
+#[test]
+fn nft() -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let installation = scene.installation()?;
+    let nft = Nft::new(&installation)?;
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", installation.path().display());
+    let agent = installation
+        .launch_prepared(Some(Backend::Nft), |command| {
+            command.env("PATH", &path).env("WATCHDOG_USEC", WATCHDOG);
+        })?
+        .wait_ready(PATIENCE)?;
+    scene.handshake_after(agent.started())?;
+    let router = &scene.lab.router;
+    let count = rules(router)?;
+
+    // Somebody's own table: what nft has is to be looked at again.
+    nft.hangs()?;
+    router.tool("nft", &["add", "table", "ip", "somebodys"])?;
+    nft.wait_called(0)?;
+    let struck = Instant::now();
+    flush_rules(router)?;
+    rules_back(router, count)?;
+    let back = struck.elapsed();
+    beats(&agent)?;
+    ensure!(
+        !agent.log().iter().any(|line| line.contains(TOLD)),
+        "the rules were not back before nft was given up: {:?}",
+        agent.log()
+    );
+    agent.wait_said(TOLD)?;
+    beats(&agent)?;
+
+    // And again, for as long as it hangs.
+    nft.wait_called(nft.count())?;
+    flush_rules(router)?;
+    rules_back(router, count)?;
+    nft.wait_called(nft.count())?;
+    let asked = Instant::now();
+    agent.terminate()?;
+    let ended = asked.elapsed();
+    figure(
+        "nft hangs",
+        "ms until rules were back, until the agent had ended",
+        format!("{}, {}", back.as_millis(), ended.as_millis()),
+    );
+    ensure!(ended < AT_ONCE, "it ended after {ended:?}");
+    nft.works()?;
+    scene.tunnel_is_sound()?;
+    router.tool("nft", &["delete", "table", "ip", "somebodys"])?;
+    let down = installation.run(Some(Backend::Nft), &["down"])?;
+    ensure!(down.status.success(), "{down:?}");
+    Ok(())
+}
+
+/// As if somebody held the kernel's routing lock: the thread that asks it does not come back.
+fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let installation = scene.installation()?;
+    let agent = installation
+        .launch_prepared(Some(backend), |command| {
+            command.env("WATCHDOG_USEC", WATCHDOG);
+        })?
+        .wait_ready(PATIENCE)?;
+    scene.handshake_after(agent.started())?;
+    let router = &scene.lab.router;
+    let count = rules(router)?;
+
+    let first = Standstill::of(agent.id(), "netlink")?;
+    flush_rules(router)?;
+    beats(&agent)?;
+    agent.wait_said(TOLD)?;
+    beats(&agent)?;
+    // Another connection asks then.
+    rules_back(router, count)?;
+
+    let second = Standstill::of(agent.id(), "netlink")?;
+    flush_rules(router)?;
+    beats(&agent)?;
+    let asked = Instant::now();
+    agent.signal(Signal::SIGTERM)?;
+    first.wait_end()?;
+    second.wait_end()?;
+    agent.terminate()?;
+    let ended = asked.elapsed();
+    ensure!(ended < AT_ONCE, "it ended after {ended:?}");
+    let down = installation.run(Some(backend), &["down"])?;
+    ensure!(down.status.success(), "{down:?}");
+    Ok(())
+}
+
+/// Events without an end. What the kernel tells of is put back, and so is what it tells nobody of.
+fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
+    /// Changes of a link in one run of `ip`.
+    const GUST: usize = 1000;
+    let scene = Scene::open(&Options::lte())?;
+    let installation = scene.installation()?;
+    let agent = installation
+        .launch_prepared(Some(backend), |command| {
+            command.env("WATCHDOG_USEC", WATCHDOG);
+        })?
+        .wait_ready(PATIENCE)?;
+    scene.handshake_after(agent.started())?;
+    let router = &scene.lab.router;
+    let count = rules(router)?;
+    let keepalive = || router.tool("wg", &["show", TUNNEL, "persistent-keepalive"]);
+    let usual = keepalive()?;
+    let over = AtomicBool::new(false);
+    let gust = "link set lan0 alias storm\nlink set lan0 alias calm\n".repeat(GUST / 2);
+    let (rules, settings) = std::thread::scope(|scope| -> Result<(Duration, Duration)> {
+        let storm = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                router.ip(&gust)?;
+            }
+            Ok(())
+        });
+        let harm = || -> Result<(Duration, Duration)> {
+            std::thread::sleep(Duration::from_millis(500));
+            let struck = Instant::now();
+            flush_rules(router)?;
+            rules_back(router, count)?;
+            let rules = struck.elapsed();
+            let struck = Instant::now();
+            let key = keys::SERVER.public;
+            let words = ["set", TUNNEL, "peer", key, "persistent-keepalive", "7"];
+            router.tool("wg", &words)?;
+            wait::until(PATIENCE, "the keepalive to be as it was", || {
+                Ok((keepalive()? == usual).then_some(()))
+            })?;
+            let settings = struck.elapsed();
+            beats(&agent)?;
+            Ok((rules, settings))
+        };
+        let harmed = harm();
+        over.store(true, Ordering::Relaxed);
+        storm
+            .join()
+            .map_err(|_| anyhow::anyhow!("the storm panicked"))??;
+        harmed
+    })?;
+    figure(
+        "a storm without an end",
+        &format!("{backend}: ms until rules and WireGuard's settings were back"),
+        format!("{}, {}", rules.as_millis(), settings.as_millis()),
+    );
+    agent.interrupt()
+}
+
+/// The watchdog hears of the agent from now on, and not only what it was told before.
+fn beats(agent: &Agent) -> Result<()> {
+    agent.forget_told()?;
+    agent.wait_told("a word for the watchdog", |message| message == "WATCHDOG=1")?;
+    Ok(())
+}
