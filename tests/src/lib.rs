@@ -20,6 +20,7 @@ pub mod chance;
 pub mod config;
 pub mod corpus;
 pub mod drops;
+pub mod fallback;
 pub mod figure;
 pub mod flood;
 pub mod frame_socket;

@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
+use lte_tests::fallback::falls_back;
 use lte_tests::installation::Installation;
 use lte_tests::kernel_version;
 use lte_tests::scene::Scene;
@@ -15,9 +16,6 @@ use lte_tests::wait::PATIENCE;
 
 /// Where Debian's nft is.
 const NFT: &CStr = c"/usr/sbin/nft";
-
-/// What a machine lacks.
-type Lack = fn(&mut Command);
 
 fn no_bpf(command: &mut Command) {
     without_bpf(command);
@@ -64,34 +62,6 @@ fn refused(
     before.assert_same(&lab.router)
 }
 
-/// Left to choose, it takes nftables, says why in one line, and the tunnel comes up.
-fn falls_back(lack: Lack, reason: &str) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
-    let before = scene.lab.snapshot()?;
-    let installation = scene.installation()?;
-    let agent = installation
-        .launch_prepared(None, lack)?
-        .wait_ready(PATIENCE)?;
-    scene.handshake_after(agent.started())?;
-    let log = agent.log();
-    let said: Vec<_> = log
-        .iter()
-        .filter(|line| line.contains("ebpf cannot run here"))
-        .collect();
-    let [line] = &said[..] else {
-        anyhow::bail!("not one line says why: {log:?}");
-    };
-    ensure!(
-        line.contains("backend nft") && line.contains(reason),
-        "{line}"
-    );
-    let tables = scene.lab.router.tool("nft", &["list", "tables"])?;
-    ensure!(tables.contains("lte_backup"), "no table: {tables}");
-    scene.tunnel_is_sound()?;
-    agent.interrupt()?;
-    before.assert_same(&scene.lab.router)
-}
-
 #[test]
 fn auto_takes_ebpf_where_it_can() -> Result<()> {
     let scene = Scene::open(&Options::default())?;
@@ -112,12 +82,13 @@ fn auto_takes_ebpf_where_it_can() -> Result<()> {
 
 #[test]
 fn auto_without_bpf() -> Result<()> {
-    falls_back(no_bpf, "eBPF")
+    falls_back(no_bpf, &["eBPF"])
 }
 
 #[test]
 fn auto_without_the_bpf_file_system() -> Result<()> {
-    falls_back(no_bpf_file_system, "/sys/fs/bpf is not the BPF file system")
+    let reason = "/sys/fs/bpf is not the BPF file system";
+    falls_back(no_bpf_file_system, &[reason])
 }
 
 #[test]

@@ -1,40 +1,14 @@
 //! Kernels before 5.11 count eBPF maps and programs as locked memory, of which a process has little, and where
 //! the programs do not load for whatever reason.
 
-use std::process::Command;
-
 use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
+use lte_tests::fallback::falls_back;
 use lte_tests::kernel_version;
 use lte_tests::scene::Scene;
 use lte_tests::seccomp::{little_locked_memory, without_pins};
 use lte_tests::topology::Options;
 use lte_tests::wait::PATIENCE;
-
-/// Left to choose, the agent takes nftables, says why in one line, and the tunnel is up.
-fn falls_back(lack: impl FnOnce(&mut Command), reasons: &[&str]) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
-    let before = scene.lab.snapshot()?;
-    let agent = scene
-        .installation()?
-        .launch_prepared(None, lack)?
-        .wait_ready(PATIENCE)?;
-    scene.handshake_after(agent.started())?;
-    let log = agent.log();
-    let said: Vec<_> = log
-        .iter()
-        .filter(|line| line.contains("backend nft, since ebpf cannot run here"))
-        .collect();
-    let [line] = &said[..] else {
-        anyhow::bail!("not one line says why: {log:?}");
-    };
-    for reason in reasons {
-        ensure!(line.contains(reason), "no `{reason}`: {line}");
-    }
-    scene.tunnel_is_sound()?;
-    agent.interrupt()?;
-    before.assert_same(&scene.lab.router)
-}
 
 fn counts_locked_memory() -> Result<bool> {
     Ok(kernel_version::running()? < (5, 11))

@@ -129,7 +129,9 @@ impl Kernel {
     }
 }
 
-fn read(interface: &str) -> io::Result<Found> {
+/// Reads a WireGuard interface, which must exist. Blocks, for 10 s at most; the agent asks by
+/// [`Kernel::wireguard`].
+pub fn read(interface: &str) -> io::Result<Found> {
     let mut attempts = 1..=DUMP_ATTEMPTS;
     loop {
         let mut found = Found::default();

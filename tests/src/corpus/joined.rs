@@ -9,7 +9,7 @@ use lte_common::policy::{Class, Hook};
 use super::memory::{Known, When};
 use super::packet::{Packet, bare, udp};
 use super::site::{GATEWAY, GATEWAY6, LISTEN, MODEM, MODEM6, PEER, PEER6, Site};
-use super::{Device, Endpoint, Memory, Seen, Subject};
+use super::{Device, Endpoint, Memory, Seen, Sender, Subject};
 
 const TCP: u8 = 6;
 
@@ -90,6 +90,7 @@ pub fn check_all(subject: &mut impl Subject) -> Result<String> {
             hook: case.hook,
             site: Site::ETHERNET,
             forwarded: false,
+            sender: Sender::TUNNEL,
             mark: 0,
             frame: &frame,
             joined: Joined {

@@ -26,7 +26,10 @@ pub(super) fn findings(config: &Config, view: &View) -> Vec<Finding> {
     for link in others.filter(|link| link.wireguard && link.name != config.tunnel.interface) {
         match wireguard::read(&link.name) {
             Ok(other) => findings.extend(shared(config, view, &link.name, &other)),
-            Err(error) => findings.push(Finding::warning("peer", chain(&error))),
+            Err(error) => {
+                let line = format!("reading the peers of {}: {}", link.name, chain(&error));
+                findings.push(Finding::warning("peer", line));
+            }
         }
     }
     findings

@@ -8,7 +8,7 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 10] = [
+const ON_THE_ENDS: [&str; 11] = [
     "doctor::",
     "hangs::",
     "ipv6::tunnel::",
