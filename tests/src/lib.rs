@@ -55,3 +55,4 @@ pub mod traffic;
 pub mod tun;
 pub mod vps;
 pub mod wait;
+pub mod wire;

@@ -8,8 +8,31 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
 use crate::netns::Netns;
 
-/// `ETHTOOL_STXCSUM` of linux/ethtool.h.
-const SET_TX_CHECKSUM: u32 = 0x17;
+/// What a device does, or the kernel for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offload {
+    /// Puts checksums into what it sends. A virtual cable that "does" carries packets without; one that
+    /// does not has the kernel put them in as they leave.
+    TxChecksum,
+    /// Cuts TCP's long packets.
+    TcpSegments,
+    /// Is given long packets at all.
+    Segments,
+    /// Joins what comes in.
+    Receive,
+}
+
+impl Offload {
+    /// The commands that read and set it, of linux/ethtool.h.
+    const fn commands(self) -> (u32, u32) {
+        match self {
+            Self::TxChecksum => (0x16, 0x17),
+            Self::TcpSegments => (0x1e, 0x1f),
+            Self::Segments => (0x23, 0x24),
+            Self::Receive => (0x2b, 0x2c),
+        }
+    }
+}
 
 /// `struct ethtool_value`.
 #[repr(C)]
@@ -18,17 +41,24 @@ struct Value {
     data: u32,
 }
 
-/// Whether the device puts checksums into what it sends. A virtual cable that "does" carries
-/// packets without; one that does not has the kernel put them in as they leave.
-pub fn set_tx_checksum(netns: &Netns, interface: &str, on: bool) -> Result<()> {
+/// Switches something.
+pub fn set(netns: &Netns, interface: &str, what: Offload, on: bool) -> Result<()> {
+    let (_, command) = what.commands();
+    ask(netns, interface, what, command, on.into()).map(drop)
+}
+
+/// Whether it is on.
+pub fn get(netns: &Netns, interface: &str, what: Offload) -> Result<bool> {
+    let (command, _) = what.commands();
+    Ok(ask(netns, interface, what, command, 0)? != 0)
+}
+
+fn ask(netns: &Netns, interface: &str, what: Offload, command: u32, data: u32) -> Result<u32> {
     netns
         .run(|| {
             let (family, kind) = (AddressFamily::Inet, SockType::Datagram);
             let socket = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
-            let mut value = Value {
-                command: SET_TX_CHECKSUM,
-                data: on.into(),
-            };
+            let mut value = Value { command, data };
             let mut name = [0; libc::IFNAMSIZ];
             for (to, from) in name.iter_mut().zip(interface.bytes()) {
                 *to = from.cast_signed();
@@ -40,11 +70,11 @@ pub fn set_tx_checksum(netns: &Netns, interface: &str, on: bool) -> Result<()> {
                 },
             };
             // SAFETY: the request and the value that it points to are live values of the types
-            // this command reads.
+            // these commands read and write.
             let result =
                 unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCETHTOOL, &raw const request) };
-            Errno::result(result).context("ETHTOOL_STXCSUM")?;
-            Ok(())
+            Errno::result(result).context("SIOCETHTOOL")?;
+            Ok(value.data)
         })
-        .with_context(|| format!("transmit checksums of {interface} in {}", netns.name()))
+        .with_context(|| format!("{what:?} of {interface} in {}", netns.name()))
 }

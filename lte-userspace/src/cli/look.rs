@@ -56,6 +56,7 @@ pub(super) fn look(
             listen_port: listen_port.unwrap_or(NO_PORT),
             resolved: &resolved,
             resting: BTreeSet::new(),
+            keeper: backends.first().map(|keeper| keeper.kind()),
             device: None,
         };
         Ok(View::new(&kernel, backends, inputs).await?)

@@ -10,6 +10,7 @@ use crate::config::{Cidr, Config, Endpoint, Place, PublicKey};
 use crate::kernel::MAIN_TABLE;
 
 mod object;
+mod offload;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use object::{
     Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Queue, Route, Rule, Sysctl,
     SysctlKey,
 };
+pub use offload::{Offload, OffloadKey};
 
 /// How many rules of ours follow one another: the port rule, the mark rule, the source rule.
 pub const RULES: u32 = 3;
@@ -52,6 +54,8 @@ pub struct ModemFacts {
     /// What can queue in our root qdisc; `None`: it cannot have that, since the kernel cannot, or since
     /// somebody else has given it one.
     pub backstop: Option<Queue>,
+    /// What joins packets on it, as far as that can be switched and the guard's books suffer by it.
+    pub joining: BTreeSet<OffloadKey>,
 }
 
 /// One thing that is to be there.
@@ -63,6 +67,8 @@ pub enum Object {
     Backstop(Backstop),
     /// A sysctl.
     Sysctl(Sysctl),
+    /// Whether packets are joined.
+    Offload(Offload),
     /// The WireGuard interface.
     Link(Link),
     /// Its settings.
@@ -85,6 +91,7 @@ impl fmt::Display for Object {
             Self::Guard(guard) => write!(f, "{}", GuardWords(guard)),
             Self::Backstop(object) => object.fmt(f),
             Self::Sysctl(object) => object.fmt(f),
+            Self::Offload(object) => object.fmt(f),
             Self::Link(object) => object.fmt(f),
             Self::Device(object) => object.fmt(f),
             Self::Peer(object) => object.fmt(f),
@@ -142,6 +149,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     let mut objects = vec![Object::Guard(guard(config, facts))];
     if let Some(modem) = &facts.modem {
         objects.extend(sysctls(config, modem).map(Object::Sysctl));
+        objects.extend(apart(modem).map(Object::Offload));
     }
     objects.extend(tunnel(config, facts));
     if let Some(modem) = &facts.modem {
@@ -228,6 +236,15 @@ fn inet<A>(address: A, family: Place, of_family: impl Fn(IpAddr) -> Option<A>) -
             })
         }),
     }
+}
+
+/// Nothing is joined on the modem where the guard cannot tell, and books what is several as one.
+fn apart(modem: &ModemFacts) -> impl Iterator<Item = Offload> {
+    modem.joining.iter().map(|key| Offload {
+        interface: modem.name.clone(),
+        key: *key,
+        value: key.apart(),
+    })
 }
 
 /// Router advertisements are refused in any case: the modem's way out stands in the config.

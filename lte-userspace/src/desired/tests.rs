@@ -57,6 +57,7 @@ fn facts() -> Facts {
             header: LinkHeader::Ethernet,
             ipv6: true,
             backstop: Some(Queue::FqCodel),
+            joining: BTreeSet::new(),
         }),
         uplinks: [(
             2,

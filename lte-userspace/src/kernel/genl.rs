@@ -1,4 +1,4 @@
-//! WireGuard's generic netlink family: whether it is there, and requests to it.
+//! Requests to generic netlink families; to WireGuard's, and whether it is there.
 //!
 //! Each request has a socket of its own, and an answer that does not come ends it: nothing is waited for
 //! without an end. What is sent and what comes may hold the private key, and is wiped.
@@ -38,10 +38,14 @@ const NLMSG_DONE: u16 = 3;
 
 /// The number under which the kernel knows WireGuard. Asking loads the module, where there is one.
 pub fn family() -> Result<u16, KernelError> {
-    let doing = "asking the kernel for WireGuard";
+    number("wireguard").map_err(|error| KernelError::new("asking the kernel for WireGuard", error))
+}
+
+/// The number under which the kernel knows a family.
+pub(super) fn number(name: &str) -> io::Result<u16> {
     let request = GenlMessage::from_payload(GenlCtrl {
         cmd: GenlCtrlCmd::GetFamily,
-        nlas: vec![GenlCtrlAttrs::FamilyName("wireguard".to_owned())],
+        nlas: vec![GenlCtrlAttrs::FamilyName(name.to_owned())],
     });
     let mut family = None;
     let take = |attributes: &[u8]| {
@@ -52,9 +56,8 @@ pub fn family() -> Result<u16, KernelError> {
         }
         Ok(())
     };
-    exchange(NetlinkMessage::from(request), NLM_F_ACK, take)
-        .map_err(|error| KernelError::new(doing, error))?;
-    family.ok_or_else(|| KernelError::new(doing, io::Error::other("it answers without a number")))
+    exchange(NetlinkMessage::from(request), NLM_F_ACK, take)?;
+    family.ok_or_else(|| io::Error::other("it answers without a number"))
 }
 
 /// Sets key and port, and no FwMark.
@@ -88,7 +91,7 @@ fn ask(
 }
 
 /// Sends one request and reads until its end.
-fn exchange<I: NetlinkSerializable + Wipe>(
+pub(super) fn exchange<I: NetlinkSerializable + Wipe>(
     mut request: NetlinkMessage<I>,
     flags: u16,
     take: impl FnMut(&[u8]) -> io::Result<()>,
@@ -108,7 +111,7 @@ fn exchange<I: NetlinkSerializable + Wipe>(
 }
 
 /// What is left of a secret in a request that has been sent.
-trait Wipe {
+pub(super) trait Wipe {
     fn wipe(&mut self) {}
 }
 

@@ -44,6 +44,8 @@ pub struct Found {
     pub mtu: u32,
     /// Its alias.
     pub alias: Option<String>,
+    /// How many packets a flow may hand down as one, where the kernel tells.
+    pub gso_max_segs: Option<u32>,
     /// Whether it is the loopback.
     pub loopback: bool,
 }
@@ -69,6 +71,7 @@ impl Found {
             up: message.header.flags.contains(LinkFlags::Up),
             mtu: 0,
             alias: None,
+            gso_max_segs: None,
             loopback: message.header.link_layer_type == LinkLayerType::Loopback,
         };
         let mut elsewhere = false;
@@ -82,6 +85,7 @@ impl Found {
                     found.macs.push(mac);
                 }
                 LinkAttribute::Mtu(mtu) => found.mtu = mtu,
+                LinkAttribute::GsoMaxSegs(most) => found.gso_max_segs = Some(most),
                 LinkAttribute::IfAlias(alias) => found.alias = Some(alias),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
@@ -177,7 +181,11 @@ impl Kernel {
         redirects.restore()
     }
 
-    async fn change(&self, message: LinkMessage, doing: String) -> Result<(), KernelError> {
+    pub(super) async fn change(
+        &self,
+        message: LinkMessage,
+        doing: String,
+    ) -> Result<(), KernelError> {
         self.answer(self.handle().link().change(message).execute(), doing)
             .await
     }

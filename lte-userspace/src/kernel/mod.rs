@@ -17,6 +17,7 @@ mod connection;
 mod framing;
 pub mod genl;
 pub mod link;
+pub mod offload;
 pub mod qdisc;
 pub mod route;
 pub mod rule;

@@ -109,7 +109,11 @@ impl Lost {
         };
         let on_tunnel = |interface: &str| self.tunnel.as_deref() == Some(interface);
         match object {
-            Object::Guard(_) | Object::Sysctl(_) | Object::Link(_) | Object::Backstop(_) => false,
+            Object::Guard(_)
+            | Object::Sysctl(_)
+            | Object::Offload(_)
+            | Object::Link(_)
+            | Object::Backstop(_) => false,
             Object::Device(device) => on_tunnel(&device.interface),
             Object::Peer(peer) => on_tunnel(&peer.interface),
             Object::Rule(_) => self.guard,
@@ -183,6 +187,10 @@ async fn put(
             sysctl::write(&want.interface, want.key, &want.value)
         }
         Object::Backstop(want) => put_backstop(kernel, want, seen).await.map(drop),
+        Object::Offload(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            kernel.set_offload(index, want).await
+        }
         Object::Link(want) => put_link(kernel, want).await,
         Object::Device(want) => kernel.set_device(want).await,
         Object::Peer(want) => kernel.set_peer(want).await,

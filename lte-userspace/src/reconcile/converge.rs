@@ -224,6 +224,7 @@ impl Converger {
             listen_port: self.listen_port,
             resolved: self.endpoints.current(),
             resting: self.patience.resting(),
+            keeper: Some(self.keeper),
             device: None,
         }
     }

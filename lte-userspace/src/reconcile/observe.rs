@@ -6,9 +6,9 @@ use rtnetlink::packet_route::rule::RuleMessage;
 
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::{Config, ModemIdentity};
-use crate::desired::{ModemFacts, Queue, SysctlKey};
+use crate::desired::{ModemFacts, OffloadKey, Queue, SysctlKey};
 use crate::kernel::qdisc::Root;
-use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
+use crate::kernel::{Kernel, KernelError, address, link, offload, route, rule, sysctl, wireguard};
 use crate::state::Record;
 
 /// The kernel's state, as far as it concerns us.
@@ -28,6 +28,8 @@ pub struct Observed {
     pub roots: BTreeMap<u32, Root>,
     /// Sysctls of the interfaces that were asked for, by interface index.
     pub sysctls: BTreeMap<(u32, SysctlKey), String>,
+    /// What joins packets on the interfaces that were asked for, as far as it can be switched.
+    pub offloads: BTreeMap<(u32, OffloadKey), u32>,
     /// Whether redirects are sent on all interfaces, which WireGuard changes.
     pub send_redirects: Option<String>,
     /// The least strictness of the reverse-path filter that all interfaces have.
@@ -76,8 +78,39 @@ impl Observed {
             rp_filter_of_all: sysctl::read("all", SysctlKey::RpFilter)?,
             links,
             sysctls,
+            offloads: BTreeMap::new(),
             device,
         })
+    }
+
+    /// Looks at what joins packets on interfaces, too.
+    pub fn look_at_offloads(
+        &mut self,
+        of: impl IntoIterator<Item = u32>,
+    ) -> Result<(), KernelError> {
+        for index in of {
+            let Some(link) = self.link_at(index) else {
+                continue;
+            };
+            let most = link.gso_max_segs;
+            let most = most.map(|most| (OffloadKey::GsoMaxSegs, most));
+            for (key, value) in offload::features(index)?.into_iter().chain(most) {
+                self.offloads.insert((index, key), value);
+            }
+        }
+        Ok(())
+    }
+
+    /// What of it can be switched on an interface.
+    pub fn joining(&self, index: u32) -> BTreeSet<OffloadKey> {
+        let of = |key: &OffloadKey| self.offloads.contains_key(&(index, *key));
+        OffloadKey::ALL.into_iter().filter(of).collect()
+    }
+
+    /// What joins packets on an interface.
+    pub fn offload(&self, interface: &str, key: OffloadKey) -> Option<u32> {
+        let link = self.link(interface)?;
+        self.offloads.get(&(link.index, key)).copied()
     }
 
     /// A sysctl of an interface, or of `all`.
@@ -145,6 +178,7 @@ impl Observed {
             ipv6: self
                 .sysctls
                 .contains_key(&(link.index, SysctlKey::AcceptRa)),
+            joining: BTreeSet::new(),
             backstop: match self.roots.get(&link.index) {
                 Some(Root::Theirs(_)) => None,
                 _ => Some(Queue::FqCodel),

@@ -9,7 +9,7 @@ use super::observe::Observed;
 use super::redirects;
 use crate::backend::{Difference, Kind};
 use crate::config::{Cidr, PublicKey};
-use crate::desired::{Admin, Object, Sysctl, SysctlKey};
+use crate::desired::{Admin, Object, Offload, OffloadKey, Sysctl, SysctlKey};
 use crate::kernel::qdisc::Root;
 use crate::kernel::{MAIN_TABLE, route, rule};
 use crate::state::Record;
@@ -227,6 +227,20 @@ pub(super) fn restore(
                 }));
             }
         }
+        for key in OffloadKey::ALL {
+            let wanted = want.iter().any(|object| {
+                matches!(object, Object::Offload(offload) if offload.interface == link.name && offload.key == key)
+            });
+            if let Some(value) = before.offloads.get(key.name())
+                && !wanted
+            {
+                objects.push(Object::Offload(Offload {
+                    interface: link.name.clone(),
+                    key,
+                    value: *value,
+                }));
+            }
+        }
     }
     objects
 }
@@ -255,6 +269,7 @@ fn concerns(object: &Object, name: &str) -> bool {
         Object::Admin(object) => object.interface == name,
         Object::Route(object) => object.interface == name,
         Object::Sysctl(object) => object.interface == name,
+        Object::Offload(object) => object.interface == name,
         Object::Backstop(object) => object.interface == name,
         Object::Guard(_) | Object::Rule(_) => false,
     }
@@ -267,6 +282,7 @@ pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
         Object::Sysctl(want) => have
             .sysctl(&want.interface, want.key)
             .is_some_and(|value| *value == want.value),
+        Object::Offload(want) => have.offload(&want.interface, want.key) == Some(want.value),
         Object::Backstop(want) => have
             .root(&want.interface)
             .is_some_and(|root| matches!(root, Root::Backstop(Some(found)) if found.is(want))),

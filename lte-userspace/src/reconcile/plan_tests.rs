@@ -37,6 +37,11 @@ fn want() -> Vec<Object> {
             key: SysctlKey::SrcValidMark,
             value: "1".to_owned(),
         }),
+        Object::Offload(Offload {
+            interface: "modem".to_owned(),
+            key: OffloadKey::Gro,
+            value: 0,
+        }),
         Object::Link(Link {
             name: "wg-lte".to_owned(),
             mtu: 1380,
@@ -121,6 +126,7 @@ fn link(index: u32, name: &str) -> link::Found {
         up: false,
         mtu: 1500,
         alias: None,
+        gso_max_segs: Some(65535),
         loopback: false,
     }
 }
@@ -130,6 +136,7 @@ fn bare() -> Observed {
     Observed {
         links: vec![link(MODEM, "modem")],
         sysctls: [((MODEM, SysctlKey::SrcValidMark), "0".to_owned())].into(),
+        offloads: [((MODEM, OffloadKey::Gro), 1)].into(),
         send_redirects: Some("1".to_owned()),
         roots: [(MODEM, Root::Default)].into(),
         ..Observed::default()
@@ -149,6 +156,7 @@ fn complete() -> Observed {
     });
     have.sysctls
         .insert((MODEM, SysctlKey::SrcValidMark), "1".to_owned());
+    have.offloads.insert((MODEM, OffloadKey::Gro), 0);
     have.send_redirects = Some("0".to_owned());
     have.addresses = vec![address::Found {
         index: MODEM,
@@ -199,6 +207,7 @@ fn record() -> Record {
             name: "modem".to_owned(),
             up: false,
             sysctls: [("ipv4/src_valid_mark".to_owned(), "0".to_owned())].into(),
+            offloads: [("rx-gro".to_owned(), 1)].into(),
             addresses: Vec::new(),
             added: vec!["192.168.0.2/24".to_owned()],
         },
@@ -237,6 +246,7 @@ fn from_nothing_the_guard_comes_first_and_the_tunnel_speaks_last() {
         "\
 set guard without a modem, other ways out none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [], flow time-out 180 s (no program)
 set sysctl net.ipv4.conf.modem.src_valid_mark = 1
+set offload rx-gro 0 dev modem
 set link wg-lte type wireguard mtu 1380
 set wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 set wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= endpoint 203.0.113.10:51820 allowed-ips 10.88.88.2/32 persistent-keepalive 80
@@ -276,7 +286,7 @@ fn where_all_is_in_place_there_is_nothing_to_do() {
 fn each_damage_is_mended_by_itself() {
     type Damage = fn(&mut Observed);
     let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it\n";
-    let cases: [(Damage, &str); 17] = [
+    let cases: [(Damage, &str); 18] = [
         (|have| have.roots.clear(), root),
         (
             |have| have.roots = [(MODEM, Root::Backstop(None))].into(),
@@ -328,6 +338,12 @@ fn each_damage_is_mended_by_itself() {
                 );
             },
             "set sysctl net.ipv4.conf.modem.src_valid_mark = 1\n",
+        ),
+        (
+            |have| {
+                have.offloads.insert((MODEM, OffloadKey::Gro), 1);
+            },
+            "set offload rx-gro 0 dev modem\n",
         ),
         (
             |have| have.device.as_mut().unwrap().listen_port = 1,
@@ -460,6 +476,7 @@ remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 set link modem down
 remove address 192.168.0.2/24 dev modem
 set sysctl net.ipv4.conf.modem.src_valid_mark = 0
+set offload rx-gro 1 dev modem
 set sysctl net.ipv4.conf.all.send_redirects = 1
 remove guard (ebpf)
 "
@@ -474,6 +491,7 @@ fn down_leaves_what_was_there_before() {
     before.up = true;
     before.addresses = vec!["192.168.0.2/24".to_owned()];
     before.sysctls.clear();
+    before.offloads.clear();
     assert_eq!(
         text(&down(&complete(), &record, &[])),
         "\
@@ -511,4 +529,17 @@ fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
     assert_eq!(restored(Some(MODEM)), [traces]);
     // Where it is the modem no more, it goes down as well.
     assert_eq!(restored(None), ["link modem down", traces]);
+}
+
+/// The other backend tells joined packets, and wants none kept apart.
+#[test]
+fn with_another_guard_packets_are_joined_as_before() {
+    let apart = |object: &Object| matches!(object, Object::Offload(_));
+    let others: Vec<_> = want().into_iter().filter(|o| !apart(o)).collect();
+    let objects = restore(&complete(), &record(), Some(MODEM), &others);
+    let texts: Vec<_> = objects.iter().map(ToString::to_string).collect();
+    assert!(
+        texts.contains(&"offload rx-gro 1 dev modem".to_owned()),
+        "{texts:?}"
+    );
 }

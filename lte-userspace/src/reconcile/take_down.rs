@@ -27,7 +27,13 @@ pub async fn take_down(
             record.interfaces.keys().copied().collect()
         });
         let observed = match look.await {
-            Ok(observed) => observed,
+            Ok(mut observed) => match observed.look_at_offloads(record.with_offloads()) {
+                Ok(()) => observed,
+                Err(error) => {
+                    failed.push(failure("looking at the offloads", &error));
+                    return (done, failed);
+                }
+            },
             Err(error) => {
                 failed.push(failure("looking at what is there", &error));
                 return (done, failed);

@@ -8,9 +8,9 @@ use super::observe::{Observed, modem};
 use super::plan::{self, GuardState, Plan};
 use super::precedence::{Standing, Traffic};
 use super::{keeper, redirects, reverse_path};
-use crate::backend::{Backend, BackendError, Guard};
+use crate::backend::{Backend, BackendError, Guard, Kind};
 use crate::config::{Config, Endpoint, PublicKey};
-use crate::desired::{self, Facts, Object, Queue};
+use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
 use crate::kernel::qdisc::Root;
 use crate::kernel::qdisc::lacking;
 use crate::kernel::wireguard::Found;
@@ -41,6 +41,8 @@ pub struct Inputs<'a> {
     pub resolved: &'a BTreeMap<Endpoint, SocketAddr>,
     /// Peers that do not answer and are left in peace for a while.
     pub resting: BTreeSet<PublicKey>,
+    /// Which backend is to keep the guard, where there is one.
+    pub keeper: Option<Kind>,
     /// WireGuard's settings, where they are not to be asked for.
     pub device: Option<Found>,
 }
@@ -52,6 +54,8 @@ pub(super) struct Sketch {
     pub facts: Facts,
     pub standing: Standing,
     pub want: Vec<Object>,
+    /// Whether packets are to be kept apart on the modem.
+    apart: bool,
 }
 
 /// What was seen, and what is to be done about it.
@@ -107,8 +111,14 @@ impl Sketch {
             started.elapsed().as_millis()
         );
         let mut modem = observed.modem(config);
+        let apart = inputs.keeper == Some(Kind::Nft);
+        let index = modem.as_ref().map(|modem| modem.index).filter(|_| apart);
+        observed.look_at_offloads(record.with_offloads().chain(index))?;
         if let Some(modem) = &mut modem {
             modem.backstop = modem.backstop.and(lacking::queue(&record.lacking));
+            if apart {
+                modem.joining = observed.joining(modem.index);
+            }
         }
         let standing = traffic(config, inputs, &observed)
             .standing(config.routing.rule_priority, &observed.other_rules);
@@ -131,6 +141,7 @@ impl Sketch {
             facts,
             standing,
             want,
+            apart,
         })
     }
 
@@ -153,10 +164,18 @@ impl Sketch {
             facts,
             standing,
             want,
+            apart,
         } = self;
         let plan = plan::up(&want, &observed, record, guard);
         let mut warnings = warnings(config, &observed, &facts)?;
         warnings.extend(second_net(&observed, &facts, record));
+        warnings.extend(
+            facts
+                .modem
+                .as_ref()
+                .filter(|_| apart)
+                .and_then(joins_unseen),
+        );
         warnings.extend(standing.warnings());
         warnings.extend(taken_networks(&want, &observed));
         Ok(View {
@@ -234,6 +253,17 @@ fn second_net(observed: &Observed, facts: &Facts, record: &Record) -> Option<Str
         )),
         (Some(Queue::FqCodel), _) => None,
     }
+}
+
+/// That what the modem joins cannot be known.
+fn joins_unseen(modem: &ModemFacts) -> Option<String> {
+    let known = modem.joining.contains(&OffloadKey::Gro);
+    (!known).then(|| {
+        format!(
+            "this kernel does not tell whether {name} joins packets (CONFIG_ETHTOOL_NETLINK): if it does, nftables books many as one; ethtool -K {name} gro off",
+            name = modem.name
+        )
+    })
 }
 
 fn warnings(

@@ -1,5 +1,7 @@
 //! How things were found, written down before they are changed.
 
+use std::collections::BTreeMap;
+
 use super::plan::{Step, sysctl_name};
 use super::redirects;
 use super::view::View;
@@ -18,7 +20,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
         view.observed.link_at(*index).is_some() && !restored
     });
     if let Some(link) = modem.and_then(|modem| view.observed.link_at(modem.index)) {
-        record
+        let before = record
             .interfaces
             .entry(link.index)
             .or_insert_with(|| InterfaceBefore {
@@ -39,7 +41,19 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
                     .map(|found| found.cidr.to_string())
                     .collect(),
                 added: Vec::new(),
+                offloads: BTreeMap::new(),
             });
+        if keeper == Kind::Nft {
+            for ((index, key), value) in &view.observed.offloads {
+                if *index == link.index {
+                    let name = key.name().to_owned();
+                    before.offloads.entry(name).or_insert(*value);
+                }
+            }
+        } else if settled {
+            // Another guard's, and given back.
+            before.offloads.clear();
+        }
     }
     redirects::note(
         record,

@@ -49,10 +49,23 @@ pub struct InterfaceBefore {
     pub up: bool,
     /// Its sysctls that are ours to set: value by name, as in `ipv4/src_valid_mark`.
     pub sysctls: BTreeMap<String, String>,
+    /// What joined packets on it: value by name, as in `rx-gro`. Empty where nobody has changed it.
+    #[serde(default)]
+    pub offloads: BTreeMap<String, u32>,
     /// Its addresses, as in `192.168.0.2/24`.
     pub addresses: Vec<String>,
     /// Addresses that we have added or are about to add.
     pub added: Vec<String>,
+}
+
+impl Record {
+    /// Interfaces on which we have changed what joins packets, or are about to.
+    pub fn with_offloads(&self) -> impl Iterator<Item = u32> {
+        let with = |(index, before): (&u32, &InterfaceBefore)| {
+            (!before.offloads.is_empty()).then_some(*index)
+        };
+        self.interfaces.iter().filter_map(with)
+    }
 }
 
 impl Before {

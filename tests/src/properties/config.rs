@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use lte_common::policy::ADMIN_PORTS;
 use lte_userspace::backend::LinkHeader;
 use lte_userspace::config::{Config, ConfigError, Problem};
-use lte_userspace::desired::{Facts, ModemFacts, Object, Queue, desired};
+use lte_userspace::desired::{Facts, ModemFacts, Object, OffloadKey, Queue, desired};
 
 use crate::tempdir::TempDir;
 
@@ -69,6 +69,7 @@ fn taken(config: &Config) {
         header: LinkHeader::Ethernet,
         ipv6: true,
         backstop: Some(Queue::FqCodel),
+        joining: OffloadKey::ALL.into(),
     };
     let facts = Facts {
         modem: Some(modem),

@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
-use lte_tests::offload::set_tx_checksum;
+use lte_tests::offload::{self, Offload};
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 
@@ -37,7 +37,7 @@ fn checksums(backend: Backend, options: &Options) -> Result<()> {
         scene.at_carrier.count(unfinished)? > 0,
         "no checksum was left to the modem: the lab shows nothing"
     );
-    set_tx_checksum(router, "modem", false)?;
+    offload::set(router, "modem", Offload::TxChecksum, false)?;
     let alone = Alone::leave(&scene, agent)?;
     scene.at_carrier.clear();
     let steered = alone.steered(&scene)?;

@@ -8,7 +8,7 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 11] = [
+const ON_THE_ENDS: [&str; 12] = [
     "doctor::",
     "hangs::",
     "ipv6::tunnel::",
@@ -17,6 +17,7 @@ const ON_THE_ENDS: [&str; 11] = [
     "pins::",
     "redirects::",
     "second_net::",
+    "super_packets::",
     "ways::*::a_",
     "ways::*::containers",
     "ways::*::rules_",
