@@ -32,6 +32,7 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
             }),
         }),
         tunnel: "wg-lte".to_owned(),
+        closed: [].into(),
         uplinks: [].into(),
         peers: [].into(),
         listen_port: 51820,

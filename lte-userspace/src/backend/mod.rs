@@ -102,7 +102,7 @@ pub struct Modem {
     pub v6: Option<Inet<Ipv6Addr>>,
 }
 
-/// An uplink as the guard sees it.
+/// An uplink, or a device that is kept closed, as the guard sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Uplink {
     /// Interface name.
@@ -118,6 +118,8 @@ pub struct Guard {
     pub modem: Option<Modem>,
     /// Name of the tunnel's interface: what it sends out has come in by it, in netfilter's eyes.
     pub tunnel: String,
+    /// Devices that nothing passes, by interface index.
+    pub closed: BTreeMap<u32, Uplink>,
     /// Every other way out, by interface index.
     pub uplinks: BTreeMap<u32, Uplink>,
     /// The peers' addresses as far as they are known: what goes there is the tunnel's, whatever
@@ -133,6 +135,27 @@ pub struct Guard {
     pub admin_ports: Vec<u16>,
     /// How long after the last packet sent to a remote its replies are admitted.
     pub flow_timeout: Duration,
+}
+
+impl Guard {
+    /// For each device that is kept closed the guard of a modem of no family.
+    pub(crate) fn of_closed(&self) -> impl Iterator<Item = (Modem, Self)> {
+        self.closed.iter().map(|(index, device)| {
+            let modem = Modem {
+                index: *index,
+                name: device.name.clone(),
+                header: device.header,
+                v4: None,
+                v6: None,
+            };
+            let guard = Self {
+                modem: Some(modem.clone()),
+                closed: BTreeMap::new(),
+                ..self.clone()
+            };
+            (modem, guard)
+        })
+    }
 }
 
 /// One thing that is not as desired, in words a person can read ("no program on wwan0 ingress").

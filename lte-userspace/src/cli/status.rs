@@ -10,7 +10,7 @@ use super::{Common, block_on, machine};
 use crate::backend::{Counter, Kind, chain, select};
 use crate::kernel::link::Found;
 use crate::kernel::{Kernel, route, rule};
-use crate::reconcile::{Observed, in_front_of_ours};
+use crate::reconcile::{Observed, in_front_of_ours, kept_closed, stacked_on};
 use crate::state::{Before, Lock};
 
 /// Print how things stand
@@ -103,6 +103,11 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
             let state = if link.up { "up" } else { "down" };
             format!("{} {state}", link.name)
         })
+        .chain(kept_closed(&observed.links, &before.record.devices))
+        .collect();
+    let recorded = before.record.interfaces.keys();
+    let stacked: Vec<String> = recorded
+        .flat_map(|index| stacked_on(&observed.links, *index))
         .collect();
     Ok(Report {
         agent: AgentReport {
@@ -119,7 +124,10 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
         modem,
         routes: observed.routes.ours.iter().map(route::words).collect(),
         rules: observed.rules.iter().map(rule::words).collect(),
-        warnings: in_front_of_ours(&observed),
+        warnings: in_front_of_ours(&observed)
+            .into_iter()
+            .chain(stacked)
+            .collect(),
         guards: guards()?,
     })
 }

@@ -9,11 +9,13 @@ use crate::backend::{Guard, Inet, LinkHeader, Modem, Network, Remote, Uplink};
 use crate::config::{Cidr, Config, Endpoint, Place, PublicKey};
 use crate::kernel::MAIN_TABLE;
 
+mod master;
 mod object;
 mod offload;
 #[cfg(test)]
 mod tests;
 
+pub use master::Master;
 pub use object::{
     Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Queue, Route, Rule, Sysctl,
     SysctlKey,
@@ -28,6 +30,8 @@ pub const RULES: u32 = 3;
 pub struct Facts {
     /// The modem, if it is plugged in.
     pub modem: Option<ModemFacts>,
+    /// What has been the modem and is not what the config takes for it now, by interface index.
+    pub closed: BTreeMap<u32, Closed>,
     /// Every other way out, by interface index.
     pub uplinks: BTreeMap<u32, Uplink>,
     /// The priority of the first of our rules: the config's, or one that is before somebody else's.
@@ -58,6 +62,17 @@ pub struct ModemFacts {
     pub joining: BTreeSet<OffloadKey>,
 }
 
+/// A device that nothing is to pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Interface name.
+    pub name: String,
+    /// How its frames start.
+    pub header: LinkHeader,
+    /// What can queue in our root qdisc, as [`ModemFacts::backstop`].
+    pub backstop: Option<Queue>,
+}
+
 /// One thing that is to be there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Object {
@@ -65,6 +80,8 @@ pub enum Object {
     Guard(Guard),
     /// The second net below the guard.
     Backstop(Backstop),
+    /// What an interface is a part of.
+    Master(Master),
     /// A sysctl.
     Sysctl(Sysctl),
     /// Whether packets are joined.
@@ -90,6 +107,7 @@ impl fmt::Display for Object {
         match self {
             Self::Guard(guard) => write!(f, "{}", GuardWords(guard)),
             Self::Backstop(object) => object.fmt(f),
+            Self::Master(object) => object.fmt(f),
             Self::Sysctl(object) => object.fmt(f),
             Self::Offload(object) => object.fmt(f),
             Self::Link(object) => object.fmt(f),
@@ -114,6 +132,9 @@ impl fmt::Display for GuardWords<'_> {
         match &guard.modem {
             Some(modem) => write!(f, "guard on modem {}", modem.name)?,
             None => f.write_str("guard without a modem")?,
+        }
+        for closed in guard.closed.values() {
+            write!(f, ", {} closed", closed.name)?;
         }
         f.write_str(", other ways out")?;
         for uplink in guard.uplinks.values().take(WAYS_SHOWN) {
@@ -148,8 +169,17 @@ impl fmt::Display for GuardWords<'_> {
 pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     let mut objects = vec![Object::Guard(guard(config, facts))];
     if let Some(modem) = &facts.modem {
+        // As a part of a bridge, a bond or a VRF it hands its packets to another interface, on whose
+        // behalf they go and come: the tunnel has no way there.
+        objects.push(Object::Master(Master {
+            interface: modem.name.clone(),
+            master: None,
+        }));
         objects.extend(sysctls(config, modem).map(Object::Sysctl));
         objects.extend(apart(modem).map(Object::Offload));
+    }
+    for device in facts.closed.values() {
+        objects.extend(closed(config, device));
     }
     objects.extend(tunnel(config, facts));
     if let Some(modem) = &facts.modem {
@@ -165,6 +195,27 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     );
     objects.extend(tunnel_network(config));
     objects
+}
+
+/// What keeps a device closed besides the guard.
+fn closed(config: &Config, device: &Closed) -> impl Iterator<Item = Object> {
+    let master = Object::Master(Master {
+        interface: device.name.clone(),
+        master: None,
+    });
+    let backstop = device
+        .backstop
+        .map(|queue| backstop(config, &device.name, queue));
+    [master].into_iter().chain(backstop)
+}
+
+fn backstop(config: &Config, interface: &str, queue: Queue) -> Object {
+    Object::Backstop(Backstop {
+        interface: interface.to_owned(),
+        mark: config.routing.mark,
+        mask: config.routing.mask,
+        queue,
+    })
 }
 
 /// The guard, which is wanted with or without a modem.
@@ -196,6 +247,17 @@ pub fn guard(config: &Config, facts: &Facts) -> Guard {
                 }),
         }),
         tunnel: config.tunnel.interface.clone(),
+        closed: facts
+            .closed
+            .iter()
+            .map(|(index, device)| {
+                let device = Uplink {
+                    name: device.name.clone(),
+                    header: device.header,
+                };
+                (*index, device)
+            })
+            .collect(),
         uplinks: facts.uplinks.clone(),
         peers: config
             .tunnel
@@ -318,14 +380,8 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         .collect();
     // Just before it is up: an interface that is down is given no other in its place, should this one
     // have to go again.
-    if let Some(queue) = modem.backstop {
-        objects.push(Object::Backstop(Backstop {
-            interface: modem.name.clone(),
-            mark: config.routing.mark,
-            mask: config.routing.mask,
-            queue,
-        }));
-    }
+    let queue = modem.backstop;
+    objects.extend(queue.map(|queue| backstop(config, &modem.name, queue)));
     objects.push(Object::Admin(Admin {
         interface: modem.name.clone(),
         up: true,

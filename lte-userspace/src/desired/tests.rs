@@ -59,6 +59,7 @@ fn facts() -> Facts {
             backstop: Some(Queue::FqCodel),
             joining: BTreeSet::new(),
         }),
+        closed: BTreeMap::new(),
         uplinks: [(
             2,
             Uplink {
@@ -89,6 +90,7 @@ fn the_usual_home() {
         text(&config(), &facts()),
         "\
 guard on modem modem, other ways out wan, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
@@ -112,6 +114,7 @@ link wg-lte up
 fn the_modem_is_unplugged() {
     let facts = Facts {
         modem: None,
+        closed: BTreeMap::new(),
         uplinks: BTreeMap::new(),
         ..facts()
     };
@@ -146,6 +149,7 @@ fn the_home_with_ipv6() {
         text_of_both,
         "\
 guard on modem modem, other ways out wan, peers [2001:db8:99::10]:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
+link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 sysctl net.ipv6.conf.modem.disable_ipv6 = 0
 sysctl net.ipv6.conf.modem.accept_ra = 0
@@ -241,6 +245,7 @@ fn the_unusual_home() {
         text(&config, &facts),
         "\
 guard on modem modem, other ways out wan, peers unknown, port 51820, mark 0x100/0xff00, admin ports [80, 443], flow time-out 250 s
+link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off

@@ -24,12 +24,14 @@ pub struct Found {
     pub index: u32,
     /// Interface name.
     pub name: String,
-    /// Its hardware address, as set and as built in.
-    pub macs: Vec<Vec<u8>>,
+    /// Its hardware address as it is set now.
+    pub mac: Option<Vec<u8>>,
+    /// The hardware address that is built into the device; the kernel tells it from 5.6 on.
+    pub permanent_mac: Option<Vec<u8>>,
+    /// What kind of virtual interface it is (`bridge`, `veth`); most drivers of devices name none.
+    pub kind: Option<String>,
     /// Whether it is WireGuard's.
     pub wireguard: bool,
-    /// Whether it sits on top of another one (a VLAN, a macvlan).
-    pub stacked: bool,
     /// The interface that it sits on, where that is in this network namespace.
     pub lower: Option<u32>,
     /// What it is a part of (a bridge, a bond, a VRF).
@@ -56,14 +58,20 @@ impl Found {
         self.wireguard && self.alias.as_deref() == Some(ALIAS)
     }
 
+    /// The hardware address that is its own, whatever it has been given since.
+    pub fn own_mac(&self) -> Option<&[u8]> {
+        self.permanent_mac.as_deref().or(self.mac.as_deref())
+    }
+
     /// As the kernel tells it.
     pub(crate) fn from_message(message: LinkMessage) -> Self {
         let mut found = Self {
             index: message.header.index,
             name: String::new(),
-            macs: Vec::new(),
+            mac: None,
+            permanent_mac: None,
+            kind: None,
             wireguard: false,
-            stacked: false,
             lower: None,
             master: None,
             way_out: framing::way_out(&message),
@@ -81,24 +89,18 @@ impl Found {
                 LinkAttribute::Controller(index) => found.master = Some(index).filter(|i| *i != 0),
                 LinkAttribute::Link(index) => found.lower = Some(index).filter(|i| *i != 0),
                 LinkAttribute::LinkNetNsId(_) => elsewhere = true,
-                LinkAttribute::Address(mac) | LinkAttribute::PermAddress(mac) => {
-                    found.macs.push(mac);
-                }
+                LinkAttribute::Address(mac) => found.mac = Some(mac),
+                LinkAttribute::PermAddress(mac) => found.permanent_mac = Some(mac),
                 LinkAttribute::Mtu(mtu) => found.mtu = mtu,
                 LinkAttribute::GsoMaxSegs(most) => found.gso_max_segs = Some(most),
                 LinkAttribute::IfAlias(alias) => found.alias = Some(alias),
                 LinkAttribute::LinkInfo(infos) => {
                     for info in infos {
-                        match info {
-                            LinkInfo::Kind(InfoKind::Wireguard) => found.wireguard = true,
+                        if let LinkInfo::Kind(kind) = info {
+                            found.wireguard = kind == InfoKind::Wireguard;
                             // Its other end.
-                            LinkInfo::Kind(InfoKind::Veth) => elsewhere = true,
-                            LinkInfo::Kind(
-                                InfoKind::Vlan | InfoKind::MacVlan | InfoKind::MacVtap,
-                            ) => {
-                                found.stacked = true;
-                            }
-                            _ => {}
+                            elsewhere |= kind == InfoKind::Veth;
+                            found.kind = Some(kind.to_string());
                         }
                     }
                 }
@@ -179,6 +181,28 @@ impl Kernel {
         self.change(message, format!("setting {name} {word}"))
             .await?;
         redirects.restore()
+    }
+
+    /// Takes an interface off what it is a part of, or makes it a part of another one.
+    pub async fn set_master(
+        &self,
+        index: u32,
+        name: &str,
+        master: Option<u32>,
+    ) -> Result<(), KernelError> {
+        let builder = LinkUnspec::new_with_index(index);
+        let Some(master) = master else {
+            let doing = format!("taking {name} off its master");
+            return self.change(builder.nocontroller().build(), doing).await;
+        };
+        let message = builder.controller(master).build();
+        let doing = format!("giving {name} its master again");
+        if self.change(message.clone(), doing.clone()).await.is_ok() {
+            return Ok(());
+        }
+        // A bond takes none that is up, and sets it up itself.
+        self.set_up(index, name, false).await?;
+        self.change(message, doing).await
     }
 
     pub(super) async fn change(

@@ -16,6 +16,7 @@ pub mod address;
 mod connection;
 mod framing;
 pub mod genl;
+pub mod hardware;
 pub mod link;
 pub mod offload;
 pub mod qdisc;

@@ -20,7 +20,7 @@ use crate::backend::chain;
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
 use crate::notify::{Notifier, Watchdog};
-use crate::state::{Lock, Memory};
+use crate::state::{Devices, Lock, Memory};
 
 /// How often to look at what changes without a word from the kernel.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -99,11 +99,13 @@ impl Agent {
         let mut glance = interval(GLANCE);
         let mut events = self.listen().await?;
         self.recall();
+        let mut devices = self.recall_devices();
         let mut resolver = Resolver::start(&self.config);
         let mut status = String::new();
         loop {
             turn.set(Instant::now());
             let outcome = self.converger.converge(&self.config).await;
+            self.keep_devices(&mut devices);
             self.tell(&outcome, &mut status);
             if self.fall_back().await {
                 events = self.listen().await?;
@@ -200,6 +202,26 @@ impl Agent {
                     .endpoints
                     .recall(&peer.endpoint, *address, Moment::now());
             }
+        }
+    }
+
+    /// Takes what is known of the modem's device from earlier boots, where this one knows of none.
+    fn recall_devices(&mut self) -> Devices {
+        let kept = self.memory.devices();
+        let devices = &mut self.converger.before.record.devices;
+        if devices.known.is_empty() {
+            devices.clone_from(&kept);
+        }
+        kept
+    }
+
+    fn keep_devices(&self, kept: &mut Devices) {
+        let devices = self.converger.before.record.devices.of_an_earlier_boot();
+        if devices != *kept {
+            if let Err(error) = self.memory.keep_devices(&devices) {
+                log::warn!("{error}");
+            }
+            *kept = devices;
         }
     }
 

@@ -113,7 +113,8 @@ impl Lost {
             | Object::Sysctl(_)
             | Object::Offload(_)
             | Object::Link(_)
-            | Object::Backstop(_) => false,
+            | Object::Backstop(_)
+            | Object::Master(_) => false,
             Object::Device(device) => on_tunnel(&device.interface),
             Object::Peer(peer) => on_tunnel(&peer.interface),
             Object::Rule(_) => self.guard,
@@ -190,6 +191,13 @@ async fn put(
         Object::Offload(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             kernel.set_offload(index, want).await
+        }
+        Object::Master(want) => {
+            let index = index(kernel, &want.interface, seen).await?;
+            let master = want.master.as_ref().and_then(|name| seen.get(name));
+            kernel
+                .set_master(index, &want.interface, master.copied())
+                .await
         }
         Object::Link(want) => put_link(kernel, want).await,
         Object::Device(want) => kernel.set_device(want).await,

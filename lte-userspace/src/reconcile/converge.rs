@@ -265,6 +265,7 @@ impl Converger {
         if steps.is_empty() && blocked.is_empty() {
             outcome.settled = true;
             self.wanted = view.want;
+            errors.extend(view.faults);
             self.say(view.warnings, errors);
             return Ok(outcome);
         }
@@ -280,6 +281,7 @@ impl Converger {
             outcome.settled = true;
             self.wanted = view.want;
         }
+        errors.extend(view.faults);
         self.say(view.warnings, errors);
         Ok(outcome)
     }

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::observe::modem;
+use super::identity::modem;
 use crate::backend::Watch;
 use crate::config::{Cidr, Config, ModemIdentity};
 use crate::kernel::link::Found;

@@ -103,12 +103,17 @@ fn tell(error: &ViewError) {
 /// Whether a step can be taken without knowing that the guard is in place, and with all that it
 /// changes on record already.
 fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
+    let on_record = |interface: &str| {
+        let link = observed.link(interface);
+        link.is_some_and(|link| record.interfaces.contains_key(&link.index))
+    };
     match step {
         Step::Put(Object::Rule(_)) => true,
         Step::Put(Object::Backstop(backstop)) => observed.closes_first(&backstop.interface),
-        Step::Put(Object::Sysctl(sysctl)) => observed
-            .link(&sysctl.interface)
-            .is_some_and(|link| record.interfaces.contains_key(&link.index)),
+        Step::Put(Object::Sysctl(sysctl)) => on_record(&sysctl.interface),
+        Step::Put(Object::Master(object)) => {
+            object.master.is_none() && on_record(&object.interface)
+        }
         // Where its interface is down or its source address is missing, that comes first. An
         // interface that goes down loses its IPv6 addresses.
         Step::Put(Object::Route(route)) => {

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rtnetlink::packet_route::rule::RuleMessage;
 
+use super::identity::modem;
+use super::remembered;
 use crate::backend::{LinkHeader, Uplink};
-use crate::config::{Config, ModemIdentity};
-use crate::desired::{ModemFacts, OffloadKey, Queue, SysctlKey};
+use crate::config::Config;
+use crate::desired::{Closed, ModemFacts, OffloadKey, Queue, SysctlKey};
+use crate::kernel::hardware::Hardware;
 use crate::kernel::qdisc::Root;
 use crate::kernel::{Kernel, KernelError, address, link, offload, route, rule, sysctl, wireguard};
 use crate::state::Record;
@@ -179,23 +182,48 @@ impl Observed {
                 .sysctls
                 .contains_key(&(link.index, SysctlKey::AcceptRa)),
             joining: BTreeSet::new(),
-            backstop: match self.roots.get(&link.index) {
-                Some(Root::Theirs(_)) => None,
-                _ => Some(Queue::FqCodel),
-            },
+            backstop: self.backstop(link.index),
         })
+    }
+
+    /// What can queue in our root qdisc on an interface, unless somebody else has given it one.
+    fn backstop(&self, index: u32) -> Option<Queue> {
+        match self.roots.get(&index) {
+            Some(Root::Theirs(_)) => None,
+            _ => Some(Queue::FqCodel),
+        }
+    }
+
+    /// What has been the modem and is not what the config takes for it now.
+    pub fn closed(&self, config: &Config, record: &Record) -> BTreeMap<u32, Closed> {
+        let identity = &config.modem.identity;
+        let modem = modem(&self.links, identity).map(|modem| modem.index);
+        let found = remembered::closed(&self.links, modem, &record.devices, identity, Hardware::of);
+        let closed = found.into_iter().map(|link| {
+            let device = Closed {
+                name: link.name.clone(),
+                header: link.header.unwrap_or(LinkHeader::Ethernet),
+                backstop: self.backstop(link.index),
+            };
+            (link.index, device)
+        });
+        closed.collect()
     }
 
     /// Every other way out: what is neither the modem nor the tunnel. What the modem stands on is left
     /// out, since what leaves by it has left by the modem.
-    pub fn uplinks(&self, config: &Config) -> BTreeMap<u32, Uplink> {
+    pub fn uplinks(
+        &self,
+        config: &Config,
+        closed: &BTreeMap<u32, Closed>,
+    ) -> BTreeMap<u32, Uplink> {
         let modem = modem(&self.links, &config.modem.identity);
         let below = modem.map(|modem| self.below(modem)).unwrap_or_default();
         self.links
             .iter()
             .filter(|link| link.way_out && link.name != config.tunnel.interface)
             .filter(|link| modem.is_none_or(|modem| modem.index != link.index))
-            .filter(|link| !below.contains(&link.index))
+            .filter(|link| !below.contains(&link.index) && !closed.contains_key(&link.index))
             .map(|link| {
                 let uplink = Uplink {
                     name: link.name.clone(),
@@ -222,12 +250,4 @@ impl Observed {
         }
         below
     }
-}
-
-/// The modem among the interfaces. What is stacked on it has its hardware address, too.
-pub fn modem<'a>(links: &'a [link::Found], identity: &ModemIdentity) -> Option<&'a link::Found> {
-    links.iter().find(|link| match identity {
-        ModemIdentity::Interface(name) => link.name == *name,
-        ModemIdentity::Mac(mac) => !link.stacked && link.macs.iter().any(|own| own == mac),
-    })
 }

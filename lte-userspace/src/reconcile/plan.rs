@@ -9,7 +9,7 @@ use super::observe::Observed;
 use super::redirects;
 use crate::backend::{Difference, Kind};
 use crate::config::{Cidr, PublicKey};
-use crate::desired::{Admin, Object, Offload, OffloadKey, Sysctl, SysctlKey};
+use crate::desired::{Admin, Master, Object, Offload, OffloadKey, Sysctl, SysctlKey};
 use crate::kernel::qdisc::Root;
 use crate::kernel::{MAIN_TABLE, route, rule};
 use crate::state::Record;
@@ -213,6 +213,14 @@ pub(super) fn restore(
                 up: false,
             }));
         }
+        if let Some(master) = before.master.and_then(|index| have.link_at(index))
+            && modem != Some(*index)
+        {
+            objects.push(Object::Master(Master {
+                interface: link.name.clone(),
+                master: Some(master.name.clone()),
+            }));
+        }
         for key in SysctlKey::OF_THE_MODEM {
             let wanted = want.iter().any(|object| {
                 matches!(object, Object::Sysctl(sysctl) if sysctl.interface == link.name && sysctl.key == key)
@@ -271,6 +279,7 @@ fn concerns(object: &Object, name: &str) -> bool {
         Object::Sysctl(object) => object.interface == name,
         Object::Offload(object) => object.interface == name,
         Object::Backstop(object) => object.interface == name,
+        Object::Master(object) => object.interface == name,
         Object::Guard(_) | Object::Rule(_) => false,
     }
 }
@@ -286,6 +295,13 @@ pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
         Object::Backstop(want) => have
             .root(&want.interface)
             .is_some_and(|root| matches!(root, Root::Backstop(Some(found)) if found.is(want))),
+        Object::Master(want) => have.link(&want.interface).is_some_and(|link| {
+            link.master
+                == want
+                    .master
+                    .as_deref()
+                    .and_then(|name| Some(have.link(name)?.index))
+        }),
         Object::Link(want) => have
             .link(&want.name)
             .is_some_and(|link| link.is_our_tunnel() && link.mtu == want.mtu),

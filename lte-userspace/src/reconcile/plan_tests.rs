@@ -24,6 +24,7 @@ fn want() -> Vec<Object> {
         Object::Guard(Guard {
             modem: None,
             tunnel: "wg-lte".to_owned(),
+            closed: BTreeMap::new(),
             uplinks: BTreeMap::new(),
             peers: BTreeSet::new(),
             listen_port: 51820,
@@ -31,6 +32,10 @@ fn want() -> Vec<Object> {
             mask: 0xff,
             admin_ports: Vec::new(),
             flow_timeout: Duration::from_mins(3),
+        }),
+        Object::Master(Master {
+            interface: "modem".to_owned(),
+            master: None,
         }),
         Object::Sysctl(Sysctl {
             interface: "modem".to_owned(),
@@ -116,9 +121,10 @@ fn link(index: u32, name: &str) -> link::Found {
     link::Found {
         index,
         name: name.to_owned(),
-        macs: Vec::new(),
+        mac: None,
+        permanent_mac: None,
+        kind: None,
         wireguard: false,
-        stacked: false,
         lower: None,
         master: None,
         way_out: true,
@@ -206,6 +212,7 @@ fn record() -> Record {
         InterfaceBefore {
             name: "modem".to_owned(),
             up: false,
+            master: None,
             sysctls: [("ipv4/src_valid_mark".to_owned(), "0".to_owned())].into(),
             offloads: [("rx-gro".to_owned(), 1)].into(),
             addresses: Vec::new(),
@@ -277,16 +284,45 @@ fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
     assert_eq!(first(&have), closes);
 }
 
+/// It is given back what it was a part of, where that is still there.
+#[test]
+fn down_leaves_the_modem_with_the_master_that_it_had() {
+    let mut have = complete();
+    have.links.push(link(77, "br0"));
+    let mut record = record();
+    if let Some(before) = record.interfaces.get_mut(&MODEM) {
+        before.master = Some(77);
+    }
+    let back = "set link modem master br0\n";
+    let plan = text(&down(&have, &record, &[]));
+    assert!(plan.contains(back), "{plan}");
+    have.links.pop();
+    let plan = text(&down(&have, &record, &[]));
+    assert!(!plan.contains("master"), "{plan}");
+    let plan = up_text(&have);
+    assert!(!plan.contains("master"), "{plan}");
+}
+
 #[test]
 fn where_all_is_in_place_there_is_nothing_to_do() {
     assert_eq!(up_text(&complete()), "");
 }
 
+/// What somebody does to what is in place.
+type Damage = fn(&mut Observed);
+
+fn are_mended(cases: &[(Damage, &str)]) {
+    for (damage, expected) in cases {
+        let mut have = complete();
+        damage(&mut have);
+        assert_eq!(up_text(&have), *expected);
+    }
+}
+
 #[test]
-fn each_damage_is_mended_by_itself() {
-    type Damage = fn(&mut Observed);
+fn a_damaged_second_net_is_made_anew() {
     let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it\n";
-    let cases: [(Damage, &str); 18] = [
+    are_mended(&[
         (|have| have.roots.clear(), root),
         (
             |have| have.roots = [(MODEM, Root::Backstop(None))].into(),
@@ -311,6 +347,16 @@ fn each_damage_is_mended_by_itself() {
                 have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Ours(Queue::Fifo)))].into();
             },
             root,
+        ),
+    ]);
+}
+
+#[test]
+fn each_damage_is_mended_by_itself() {
+    are_mended(&[
+        (
+            |have| have.links[0].master = Some(77),
+            "set link modem nomaster\n",
         ),
         (
             |have| have.rules.clear(),
@@ -380,12 +426,7 @@ fn each_damage_is_mended_by_itself() {
             },
             "remove rule 10: iif lo ipproto udp sport 4711 lookup 123\n",
         ),
-    ];
-    for (damage, expected) in cases {
-        let mut have = complete();
-        damage(&mut have);
-        assert_eq!(up_text(&have), expected);
-    }
+    ]);
 }
 
 /// Somebody's route to a network behind the tunnel is left alone, and ours is added when it has gone.

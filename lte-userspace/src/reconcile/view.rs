@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::observe::{Observed, modem};
+use super::identity::modem;
+use super::observe::Observed;
 use super::plan::{self, GuardState, Plan};
 use super::precedence::{Standing, Traffic};
-use super::{keeper, redirects, reverse_path};
+use super::stacked::stacked_on;
+use super::{keeper, redirects, remembered, reverse_path};
 use crate::backend::{Backend, BackendError, Guard, Kind};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
@@ -71,6 +73,8 @@ pub struct View {
     pub want: Vec<Object>,
     /// The difference.
     pub plan: Plan,
+    /// What is not ours to change and keeps the modem from being the tunnel's alone, one line each.
+    pub faults: BTreeSet<String>,
     /// What is not ours to change and yet worth knowing, one line each.
     pub warnings: BTreeSet<String>,
 }
@@ -120,12 +124,17 @@ impl Sketch {
                 modem.joining = observed.joining(modem.index);
             }
         }
+        let mut closed = observed.closed(config, record);
+        for device in closed.values_mut() {
+            device.backstop = device.backstop.and(lacking::queue(&record.lacking));
+        }
         let standing = traffic(config, inputs, &observed)
             .standing(config.routing.rule_priority, &observed.other_rules);
         let facts = Facts {
             modem,
             first_rule: standing.first,
-            uplinks: observed.uplinks(config),
+            uplinks: observed.uplinks(config, &closed),
+            closed,
             listen_port: inputs.listen_port,
             resolved: inputs.resolved.clone(),
             resting: inputs.resting.clone(),
@@ -133,6 +142,10 @@ impl Sketch {
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let mut want = desired::desired(config, &facts);
         let restored = plan::restore(&observed, record, modem, &want);
+        // What is kept closed is not given back to a bridge.
+        let restored = restored.into_iter().filter(
+            |object| !matches!(object, Object::Master(master) if facts.closed.values().any(|device| device.name == master.interface)),
+        );
         want.extend(restored);
         want.extend(redirects::keep(record));
         want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
@@ -177,8 +190,12 @@ impl Sketch {
                 .and_then(joins_unseen),
         );
         warnings.extend(standing.warnings());
+        warnings.extend(remembered::warnings(&observed.links, record, &facts));
         warnings.extend(taken_networks(&want, &observed));
+        let modem = facts.modem.as_ref().map(|modem| modem.index);
+        let faults = modem.map(|modem| stacked_on(&observed.links, modem));
         Ok(View {
+            faults: faults.into_iter().flatten().collect(),
             observed,
             facts,
             standing,

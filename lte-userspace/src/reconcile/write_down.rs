@@ -4,16 +4,25 @@ use std::collections::BTreeMap;
 
 use super::plan::{Step, sysctl_name};
 use super::redirects;
+use super::remembered;
 use super::view::View;
 use crate::backend::Kind;
 use crate::config::Config;
 use crate::desired::{Object, SysctlKey};
+use crate::kernel::hardware::Hardware;
 use crate::state::{InterfaceBefore, Record};
 
 /// Writes down how things were found, before anything of the plan is done, and forgets what has
 /// gone.
 pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
     let modem = view.facts.modem.as_ref();
+    remembered::note(
+        &mut record.devices,
+        &config.modem.identity,
+        &view.observed.links,
+        modem.and_then(|modem| view.observed.link_at(modem.index)),
+        Hardware::of,
+    );
     let settled = view.plan.steps.is_empty();
     record.interfaces.retain(|index, _| {
         let restored = settled && modem.is_none_or(|modem| modem.index != *index);
@@ -26,6 +35,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
             .or_insert_with(|| InterfaceBefore {
                 name: link.name.clone(),
                 up: link.up,
+                master: link.master,
                 sysctls: SysctlKey::SEEN
                     .into_iter()
                     .filter_map(|key| {

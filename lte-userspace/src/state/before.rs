@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::backend::Kind;
 use crate::kernel::qdisc::lacking::Module;
 
-use super::{StateError, file};
+use super::{Devices, StateError, file};
 
 /// The record, and where it is kept.
 #[derive(Debug, Clone)]
@@ -35,6 +35,9 @@ pub struct Record {
     pub guards: BTreeSet<Kind>,
     /// Interfaces that we have changed or are about to change, by index.
     pub interfaces: BTreeMap<u32, InterfaceBefore>,
+    /// The devices that have been the modem.
+    #[serde(default)]
+    pub devices: Devices,
     /// What this kernel has been found to lack of what the second net below the guard is made of.
     #[serde(default)]
     pub lacking: BTreeSet<Module>,
@@ -47,6 +50,9 @@ pub struct InterfaceBefore {
     pub name: String,
     /// Whether it was up.
     pub up: bool,
+    /// The index of what it was a part of.
+    #[serde(default)]
+    pub master: Option<u32>,
     /// Its sysctls that are ours to set: value by name, as in `ipv4/src_valid_mark`.
     pub sysctls: BTreeMap<String, String>,
     /// What joined packets on it: value by name, as in `rx-gro`. Empty where nobody has changed it.

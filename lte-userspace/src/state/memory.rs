@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 
-use super::{StateError, file};
+use super::{Devices, StateError, file};
 
 /// The state directory's files.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ impl Memory {
     pub fn set_aside_what_is_bad(&self) {
         file::set_aside(&self.port_file(), parse_port);
         file::set_aside(&self.endpoints_file(), parse_endpoints);
+        file::set_aside(&self.devices_file(), parse_devices);
     }
 
     /// The UDP port that was chosen earlier, host byte order.
@@ -39,6 +40,23 @@ impl Memory {
     /// The last good address of each endpoint name (`name:port`).
     pub fn endpoints(&self) -> BTreeMap<String, SocketAddr> {
         file::read(&self.endpoints_file(), parse_endpoints).unwrap_or_default()
+    }
+
+    /// The devices that have been the modem.
+    pub fn devices(&self) -> Devices {
+        file::read(&self.devices_file(), parse_devices).unwrap_or_default()
+    }
+
+    /// Keeps them.
+    pub fn keep_devices(&self, devices: &Devices) -> Result<(), StateError> {
+        let path = self.devices_file();
+        let text = serde_json::to_string_pretty(devices)
+            .map_err(|error| StateError::new("writing", &path)(error.into()))?;
+        file::replace(&path, &text)
+    }
+
+    fn devices_file(&self) -> PathBuf {
+        self.directory.join("modem.json")
     }
 
     fn port_file(&self) -> PathBuf {
@@ -63,6 +81,10 @@ impl Memory {
 
 fn parse_port(text: &str) -> Option<u16> {
     text.trim().parse().ok().filter(|port| *port != 0)
+}
+
+fn parse_devices(text: &str) -> Option<Devices> {
+    serde_json::from_str(text).ok()
 }
 
 fn parse_endpoints(text: &str) -> Option<BTreeMap<String, SocketAddr>> {

@@ -7,12 +7,14 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 mod before;
+mod device;
 mod earlier;
 mod file;
 mod lock;
 mod memory;
 
 pub use before::{Before, InterfaceBefore, Record};
+pub use device::{Device, Devices};
 pub use lock::{Holder, Lock, LockError};
 pub use memory::{Memory, free_port};
 

@@ -151,6 +151,7 @@ impl Site {
                 }),
             }),
             tunnel: "wg-lte".to_owned(),
+            closed: [].into(),
             uplinks: [].into(),
             peers: [].into(),
             listen_port: LISTEN,

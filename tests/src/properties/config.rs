@@ -73,6 +73,7 @@ fn taken(config: &Config) {
     };
     let facts = Facts {
         modem: Some(modem),
+        closed: BTreeMap::new(),
         uplinks: BTreeMap::new(),
         first_rule: 10,
         listen_port: config.tunnel.listen_port.unwrap_or(40000),

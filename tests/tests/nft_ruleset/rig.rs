@@ -209,6 +209,7 @@ fn guard() -> Guard {
             v6: None,
         }),
         tunnel: TUNNEL.to_owned(),
+        closed: BTreeMap::new(),
         uplinks: BTreeMap::new(),
         peers: std::collections::BTreeSet::new(),
         listen_port: LISTEN_PORT,

@@ -36,7 +36,7 @@ pub(crate) const REQUIRED: [&str; 28] = [
 ];
 
 /// Brought along and loaded by the kernel when it wants them. Not every kernel has all of them.
-const WANTED: [&str; 46] = [
+const WANTED: [&str; 47] = [
     "nft_quota",
     "nft_numgen",
     "nft_hash",
@@ -68,6 +68,7 @@ const WANTED: [&str; 46] = [
     "macvlan",
     "ipvlan",
     "bridge",
+    "bonding",
     "ifb",
     "vrf",
     "ipip",

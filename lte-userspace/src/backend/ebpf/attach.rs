@@ -12,8 +12,9 @@ use aya::util::KernelVersion;
 use lte_common::policy::{Hook, Policy};
 
 use super::object::{self, Options, Raw};
+use super::policy::policy_for;
 use super::{clsact, maps, remotes, tcx};
-use crate::backend::{BackendError, Guard, LinkHeader, Remote};
+use crate::backend::{BackendError, Guard, LinkHeader, Modem, Remote};
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,21 +80,40 @@ pub(super) const fn direction(hook: Hook) -> TcAttachType {
 
 /// The places of a guard, the modem's first.
 pub(super) fn wanted(guard: &Guard) -> Vec<Attachment> {
-    let modem = guard.modem.iter().flat_map(|modem| {
-        [Hook::ModemOut, Hook::ModemIn].map(|hook| Attachment {
-            index: modem.index,
-            name: modem.name.clone(),
-            hook,
-            header: modem.header,
-        })
-    });
+    let modem = guard.modem.iter().flat_map(both_ways);
+    let closed: Vec<_> = guard
+        .of_closed()
+        .flat_map(|(device, _)| both_ways(&device))
+        .collect();
     let uplinks = guard.uplinks.iter().map(|(index, uplink)| Attachment {
         index: *index,
         name: uplink.name.clone(),
         hook: Hook::UplinkOut,
         header: uplink.header,
     });
-    modem.chain(uplinks).collect()
+    modem.chain(closed).chain(uplinks).collect()
+}
+
+fn both_ways(modem: &Modem) -> [Attachment; 2] {
+    [Hook::ModemOut, Hook::ModemIn].map(|hook| Attachment {
+        index: modem.index,
+        name: modem.name.clone(),
+        hook,
+        header: modem.header,
+    })
+}
+
+/// What the program at a place is told.
+pub(super) fn policy(guard: &Guard, at: &Attachment, options: Options) -> Policy {
+    if guard.closed.contains_key(&at.index) {
+        // With no modem that has an address nothing passes one.
+        let without = Guard {
+            modem: None,
+            ..guard.clone()
+        };
+        return policy_for(&without, at.header, options);
+    }
+    policy_for(guard, at.header, options)
 }
 
 /// What a running program of ours was loaded with; `None`: the program is not ours, or of

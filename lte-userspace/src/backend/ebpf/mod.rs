@@ -118,7 +118,7 @@ impl Backend for Ebpf {
         let mut differences = Vec::new();
         let mut seen = Seen::default();
         for wanted in attach::wanted(want) {
-            let policy = policy_for(want, wanted.header, options);
+            let policy = attach::policy(want, &wanted, options);
             match attach::difference(self.mode, &wanted, &policy, options, &mut seen) {
                 Ok(why) => differences.extend(why.map(Difference)),
                 Err(_) if wanted.has_gone() => {}
@@ -159,7 +159,7 @@ impl Backend for Ebpf {
         let mut first_error = None;
         let mut policies = Vec::new();
         for attachment in &wanted {
-            let policy = policy_for(want, attachment.header, self.objects.options());
+            let policy = attach::policy(want, attachment, self.objects.options());
             policies.push(policy);
             // Each interface is a guard of its own: one that fails leaves the others in place.
             match self.put(attachment, &policy, &dir, &known) {

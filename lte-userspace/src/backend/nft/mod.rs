@@ -32,6 +32,9 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// The families of the tables that have permits.
+const PERMIT_TABLES: [&str; 2] = ["inet", "netdev"];
+
 /// The guard as two nftables tables.
 #[derive(Debug)]
 pub struct Nft {
@@ -132,16 +135,6 @@ impl Nft {
             .call(&["-j", "-f", "-"], &transaction.to_string())
             .map(|_| ())
     }
-
-    /// The families of the tables that have permits.
-    fn permit_tables(&mut self) -> Result<&'static [&'static str], BackendError> {
-        let egress = self.features()?.egress;
-        Ok(if egress {
-            &["inet", "netdev"]
-        } else {
-            &["inet"]
-        })
-    }
 }
 
 impl Backend for Nft {
@@ -223,7 +216,7 @@ impl Backend for Nft {
     }
 
     fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError> {
-        let open = permits::open(permit, time, self.permit_tables()?);
+        let open = permits::open(permit, time, &PERMIT_TABLES);
         let doing = || format!("permit {permit}");
         match self.call(&open) {
             Err(error) if error.is_missing() => Err(BackendError::failed(
@@ -235,7 +228,7 @@ impl Backend for Nft {
     }
 
     fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
-        let close = permits::close(permit, self.permit_tables()?);
+        let close = permits::close(permit, &PERMIT_TABLES);
         match self.call(&close) {
             Err(error) if error.is_missing() => Ok(()),
             called => called.map_err(|e| BackendError::failed(format!("withdraw {permit}"), e)),

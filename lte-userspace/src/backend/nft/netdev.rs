@@ -1,8 +1,10 @@
 //! The table `netdev lte_backup`: what goes round the IP stack, on the modem itself.
 //!
-//! `ingress` lets IP and ARP through to where they are judged, and nothing else. `egress` sees
-//! each frame as it leaves, also a packet socket's, and after fragmentation; what the table
-//! `inet` has let pass is told by its mark.
+//! `ingress` lets through to where it is judged what is IP and for the modem's own address, neighbour
+//! discovery and ARP, and nothing else: behind it, and before the IP stack, is whatever the modem is a
+//! part of (a bridge, a bond) and what is stacked on it (a macvlan, a VLAN). `egress` sees each frame as
+//! it leaves, also a packet socket's, and after fragmentation; what the table `inet` has let pass is told
+//! by its mark.
 
 use super::expr::{
     Family, Stmt, accept, address, and, drop, eq, exists, field, goto, ipv6_fragment_offset, meta,
@@ -45,10 +47,21 @@ pub(super) fn header_len(egress_chain: &str) -> Option<u64> {
 pub(super) fn table(terms: Terms<'_>) -> Table {
     let mut table = Table::new(NfFamily::NetDev);
     if let Some(modem) = terms.modem() {
-        ingress(&mut table, terms, modem);
+        permits::sets(&mut table, terms);
+        ingress(&mut table, terms, modem, "ingress");
         if terms.features.egress {
-            permits::sets(&mut table, terms);
-            egress(&mut table, terms, modem);
+            egress(&mut table, terms, modem, egress_chain(modem.header));
+        }
+    }
+    for (device, guard) in terms.guard.of_closed() {
+        let terms = Terms {
+            guard: &guard,
+            ..terms
+        };
+        let index = device.index;
+        ingress(&mut table, terms, &device, &format!("closed_in_{index}"));
+        if terms.features.egress {
+            egress(&mut table, terms, &device, &format!("closed_out_{index}"));
         }
     }
     table
@@ -58,8 +71,13 @@ fn is_protocol(name: &'static str) -> Stmt {
     eq(meta(MetaKey::Protocol), text(name))
 }
 
+/// What the link layer says of whom a frame is for.
+fn is_for(whom: &'static str) -> Stmt {
+    eq(meta(MetaKey::Pkttype), text(whom))
+}
+
 /// Any piece of a datagram.
-fn is_fragment(family: Family) -> Stmt {
+pub(super) fn is_fragment(family: Family) -> Stmt {
     match family {
         Family::V4 => ne(and(field("ip", "frag-off"), FRAGMENT), number(0)),
         Family::V6 => exists("frag"),
@@ -74,46 +92,67 @@ fn is_later_fragment(family: Family) -> Stmt {
     }
 }
 
-fn ingress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
-    let chain = "ingress";
+fn ingress(table: &mut Table, terms: Terms<'_>, modem: &Modem, chain: &str) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Ingress);
     table.base_chain(chain, kind, hook, FIRST, Some(&modem.name));
-    for (family, _) in terms.places() {
-        // Pieces are booked here, where each is seen; judged they are as a whole, after the stack
-        // has put them together, which the mark outlasts.
-        let piece = [
-            is_protocol(family.header()),
-            is_fragment(family),
-            terms.mark_packet(),
-            book(Hook::ModemIn, Class::Fragment),
-            accept(),
-        ];
-        table.rule(chain, piece);
-        // Who brings our mark along would be taken for a piece, and be in no book.
-        let whole = [
-            is_protocol(family.header()),
-            terms.is_marked(meta(MetaKey::Mark)),
-            terms.unmark_packet(),
-            accept(),
-        ];
-        table.rule(chain, whole);
-        table.rule(chain, [is_protocol(family.header()), accept()]);
+    for (family, place) in terms.places() {
+        let own = ip_in(table, terms, family, place);
+        table.rule(chain, [is_protocol(family.header()), goto(own)]);
     }
     for family in terms.closed_families() {
         let closed = book(Hook::ModemIn, Class::DropFamily);
         table.rule(chain, [is_protocol(family.header()), closed, drop()]);
     }
+    let others = book(Hook::ModemIn, Class::DropUnsolicited);
+    table.rule(chain, [is_protocol("arp"), is_for("other"), others, drop()]);
     let neighbour = book(Hook::ModemIn, Class::Neighbour);
     table.rule(chain, [is_protocol("arp"), neighbour, accept()]);
     let not_ip = book(Hook::ModemIn, Class::DropNotIp);
     table.rule(chain, [not_ip, drop()]);
 }
 
-fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
-    let chain = egress_chain(modem.header);
+/// The chain of one family; its name. All that passes is marked: `arrival` takes the mark off what the
+/// modem hands to the IP stack, and drops what comes there by another interface with it.
+fn ip_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) -> String {
+    let chain = &format!("ip_in{}", family.digit());
+    table.chain(chain.clone());
+    let unsolicited = || book(Hook::ModemIn, Class::DropUnsolicited);
+    // Another machine's: the IP stack takes none, a bridge would.
+    table.rule(chain, [is_for("other"), unsolicited(), drop()]);
+    let here = || eq(field(family.header(), "daddr"), address(place.address));
+    // Pieces are booked here, where each is seen; judged they are as a whole, after the stack has put
+    // them together, which the mark outlasts.
+    let piece = || book(Hook::ModemIn, Class::Fragment);
+    let ours = [is_fragment(family), here(), terms.mark_packet(), piece()];
+    table.rule(chain, ours.into_iter().chain([accept()]));
+    table.rule(chain, [is_fragment(family), piece(), drop()]);
+    table.rule(chain, [here(), terms.mark_packet(), accept()]);
+    let mut others = permits::answers(family);
+    if family == Family::V6 {
+        others.push(neighbour_discovery().into());
+    }
+    for other in others {
+        let passes = [terms.mark_packet(), accept()];
+        table.rule(chain, other.into_iter().chain(passes));
+    }
+    let stranger = book(Hook::ModemIn, Class::DropStranger);
+    table.rule(chain, [terms.to_port(), stranger, drop()]);
+    table.rule(chain, [unsolicited(), drop()]);
+    chain.clone()
+}
+
+fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem, chain: &str) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Egress);
     table.base_chain(chain, kind, hook, FIRST, Some(&modem.name));
-    table.chain("tunnel_out");
+    // What this machine itself sends is for nobody else in the link layer's eyes. What a bridge hands on
+    // still is for whom it came in.
+    let bridged = book(Hook::ModemOut, Class::DropForwarded);
+    for whom in ["other", "broadcast", "multicast"] {
+        table.rule(chain, [is_for(whom), bridged.clone(), drop()]);
+    }
+    if terms.places().next().is_some() {
+        table.chain("tunnel_out");
+    }
     for (family, place) in terms.places() {
         let own = modem_out(table, terms, family, place);
         table.rule(chain, [is_protocol(family.header()), goto(own)]);
@@ -130,7 +169,12 @@ fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
     }
     let not_ip = book(Hook::ModemOut, Class::DropNotIp);
     table.rule(chain, [not_ip, drop()]);
+    if terms.places().next().is_some() {
+        tunnel_out(table, terms);
+    }
+}
 
+fn tunnel_out(table: &mut Table, terms: Terms<'_>) {
     for (shape, class) in shapes() {
         let verdict = [terms.mark_packet(), book(Hook::ModemOut, class), accept()];
         table.rule("tunnel_out", shape.into_iter().chain(verdict));

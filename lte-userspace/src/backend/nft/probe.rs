@@ -140,6 +140,7 @@ pub(super) fn sample() -> Guard {
             }),
         }),
         tunnel: "wg-lte".to_owned(),
+        closed: BTreeMap::new(),
         uplinks: BTreeMap::new(),
         peers: BTreeSet::new(),
         listen_port: 51820,

@@ -161,6 +161,36 @@ mod tests {
     }
 
     #[test]
+    fn nothing_passes_what_is_kept_closed() {
+        let mut guard = sample();
+        let device = crate::backend::Uplink {
+            name: "wwan7".to_owned(),
+            header: crate::backend::LinkHeader::Ethernet,
+        };
+        guard.closed.insert(7, device);
+        for (modem, features) in [
+            (guard.modem.clone(), EGRESS),
+            (None, EGRESS),
+            (None, NO_EGRESS),
+        ] {
+            guard.modem = modem;
+            let rules = text(&guard, features);
+            let of_it = rules.lines().filter(|rule| {
+                ["\"wwan7\"", "closed_in_7:", "closed_out_7:"]
+                    .iter()
+                    .any(|word| rule.contains(word))
+                    && !rule.contains(" chain ")
+            });
+            let mut count = 0;
+            for rule in of_it {
+                count += 1;
+                assert!(rule.contains("drop") || rule.contains("arp"), "{rule}");
+            }
+            assert!(count >= 9, "{rules}");
+        }
+    }
+
+    #[test]
     fn what_egress_books_inet_does_not() {
         let books = |features, class: &str| {
             let rules = text(&sample(), features);

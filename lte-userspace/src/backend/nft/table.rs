@@ -60,7 +60,7 @@ impl Table {
     /// that are none of ours.
     pub(super) fn base_chain(
         &mut self,
-        name: &'static str,
+        name: impl Into<String>,
         kind: NfChainType,
         hook: NfHook,
         priority: i32,
@@ -69,7 +69,7 @@ impl Table {
         self.chains.push(Chain {
             family: self.family,
             table: NAME.into(),
-            name: name.into(),
+            name: name.into().into(),
             newname: None,
             handle: None,
             _type: Some(kind),

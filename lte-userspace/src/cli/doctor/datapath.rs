@@ -11,6 +11,8 @@ pub(super) fn findings(config: &Config, look: &Look, running: bool) -> Vec<Findi
     findings.extend(in_place(view, running));
     findings.extend(uplinks(config, view));
     findings.extend(foreign_default(view));
+    let faults = view.faults.iter();
+    findings.extend(faults.map(|line| Finding::fault("modem", line)));
     let lines = look.notes.iter().chain(&view.warnings);
     findings.extend(lines.map(|line| Finding::warning("datapath", line)));
     findings

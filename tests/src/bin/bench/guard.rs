@@ -33,6 +33,7 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
             v6: None,
         }),
         tunnel: "wg-lte".to_owned(),
+        closed: [].into(),
         uplinks: uplink
             .map(|index| {
                 let uplink = Uplink {

@@ -8,8 +8,13 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 12] = [
+const ON_THE_ENDS: [&str; 17] = [
     "doctor::",
+    "elsewhere::*::below_",
+    "elsewhere::*::found_",
+    "elsewhere::*::in_a_bond",
+    "elsewhere::*::in_a_vrf",
+    "elsewhere::*::under_another_name",
     "hangs::",
     "ipv6::tunnel::",
     "lock::",

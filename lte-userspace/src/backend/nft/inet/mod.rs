@@ -6,8 +6,11 @@
 //! | `postrouting` | on the modem: passes what the table of the design passes, drops the rest; elsewhere: drops the tunnel |
 //! | `pin_source` | keeps other tables' address translation off the tunnel |
 //! | `forward` | nothing passes through this machine to or from the modem |
+//! | `arrival` | drops what has come in by the modem and is handed to the IP stack by another interface |
 //! | `prerouting` | from the modem: marks what is let in, before the reverse-path check; drops the rest |
 
+mod arrival;
+mod closed;
 mod modem_in;
 mod modem_out;
 mod steer;
@@ -44,6 +47,7 @@ pub(super) fn table(terms: Terms<'_>) -> Table {
     steer::uplink_out(&mut table, terms);
     steer::pin_source(&mut table, terms);
     forward(&mut table, terms);
+    arrival::arrival(&mut table, terms);
     modem_in::prerouting(&mut table, terms);
     table
 }
@@ -57,6 +61,8 @@ pub(super) fn whole_seconds(time: Duration) -> u32 {
 fn forward(table: &mut Table, terms: Terms<'_>) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Forward);
     table.base_chain("forward", kind, hook, MANGLE, None);
+    closed::out(table, terms, "forward", Class::DropForwarded);
+    closed::into(table, terms, "forward");
     if let Some(modem) = terms.modem() {
         let forwarded = book(Hook::ModemOut, Class::DropForwarded);
         table.rule("forward", [leaves_by(&modem.name), forwarded, drop()]);

@@ -1,7 +1,7 @@
 //! `only-the-tunnel` and `replies-only`, in: what enters by the modem, after connection tracking
 //! and before the route is looked up, which is when a strict filter looks at the mark.
 
-use super::{MANGLE, came_by, is_of, is_udp, remote};
+use super::{MANGLE, came_by, closed, is_of, is_udp, remote};
 use crate::backend::nft::expr::{
     Family, Stmt, accept, address, any_of, ct, ct_original, drop, eq, field, goto, has, known,
     meta, number, text,
@@ -34,6 +34,7 @@ const FATES: [(Class, bool); 8] = [
 pub(super) fn prerouting(table: &mut Table, terms: Terms<'_>) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Prerouting);
     table.base_chain("prerouting", kind, hook, MANGLE, None);
+    closed::into(table, terms, "prerouting");
     let Some(modem) = terms.modem() else {
         return;
     };

@@ -1,6 +1,6 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::{came_by, came_not_by, is_of, is_udp, leaves_by, leaves_not_by, remote};
+use super::{came_by, came_not_by, closed, is_of, is_udp, leaves_by, leaves_not_by, remote};
 use crate::backend::Modem;
 use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
 use crate::backend::nft::permits;
@@ -17,6 +17,7 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     let chain = "postrouting";
     let (kind, hook) = (NfChainType::Filter, NfHook::Postrouting);
     table.base_chain(chain, kind, hook, BEFORE_NAT, None);
+    closed::out(table, terms, chain, Class::DropFamily);
     table.chain("uplink_out");
     if let Some(modem) = terms.modem() {
         modem_out(table, terms, modem);

@@ -1,0 +1,137 @@
+//! The modem gets another name, and the config tells it by the old one: the guard follows the device.
+
+use std::net::SocketAddrV4;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use lte_tests::addresses::{
+    ELSEWHERE, LISTEN_PORT, MODEM, MODEM_MAC_BYTES, PEER, PEER_PORT, TUNNEL_PEER,
+};
+use lte_tests::backend::Backend;
+use lte_tests::corpus::packet::udp;
+use lte_tests::installation::Installation;
+use lte_tests::ping::{PACE, Pinger};
+use lte_tests::scene::{Scene, from_modem};
+use lte_tests::stranger::{Services, send_packet};
+use lte_tests::topology::Options;
+use lte_tests::traffic;
+use lte_tests::wait::{self, PATIENCE};
+
+use crate::masters::all_in_place;
+
+const SERVICE: u16 = 8080;
+const NAME: &str = "wwan7";
+
+/// Somebody sets it up under its new name, as a DHCP client would, and the house is led there.
+fn set_up(scene: &Scene, name: &str) -> Result<()> {
+    scene
+        .lab
+        .router
+        .ip(&format!(
+            "link set {name} up
+             addr replace {MODEM}/24 dev {name}
+             route replace default via 192.168.0.1 dev {name} metric 1\n"
+        ))
+        .map(drop)
+}
+
+/// Neither LAN nor router use it, in either direction, though the default route leads there.
+fn closed(scene: &Scene, services: &Services, name: &str) -> Result<()> {
+    let lab = &scene.lab;
+    // That the agent sets it down is as good as any way of not letting out; this is about the others.
+    set_up(scene, name)?;
+    services.visitors()?;
+    let since = Instant::now();
+    let targets = [
+        SocketAddrV4::new(ELSEWHERE, 53),
+        SocketAddrV4::new(PEER, PEER_PORT),
+    ];
+    let payloads = [traffic::shaped_as_data(), b"a question".to_vec()];
+    for port in [LISTEN_PORT, 40000] {
+        traffic::send_udp(&lab.lan, port, &targets, &payloads)?;
+    }
+    traffic::send_udp(&lab.router, 40001, &targets, &payloads)?;
+    ensure!(
+        !lte_tests::ping::answers(&lab.lan, ELSEWHERE)?,
+        "the LAN has been answered"
+    );
+    for _ in 0..3 {
+        let packet = udp(
+            (ELSEWHERE.into(), 4000),
+            (MODEM.into(), SERVICE),
+            b"let me in",
+        );
+        send_packet(&lab.carrier.netns, "modem0", MODEM_MAC_BYTES, &packet)?;
+    }
+    ensure!(!lte_tests::ping::answers(&lab.carrier.netns, MODEM)?);
+    let visitors = services.visitors()?;
+    ensure!(visitors == (0, 0), "{visitors:?} came in");
+    scene
+        .at_carrier
+        .none("packets by a device that is to be closed", |seen| {
+            seen.at >= since && from_modem(seen) && seen.packet.kind != lte_tests::packet::Kind::Arp
+        })
+}
+
+fn says(installation: &Installation, backend: Backend, name: &str) -> Result<()> {
+    for command in ["status", "doctor"] {
+        let said = installation.run(Some(backend), &[command])?;
+        ensure!(
+            said.stdout.contains(name) && said.stdout.contains("closed"),
+            "{command}: {said:?}"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn stays_closed(backend: Backend) -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let lab = &scene.lab;
+    let router = &lab.router;
+    let before = lab.snapshot()?;
+    let installation = scene.installation()?;
+    let services = Services::open(router, SERVICE)?;
+    let agent = installation.start(backend)?;
+    scene.handshake_after(agent.started())?;
+
+    router.ip(&format!(
+        "link set modem down\nlink set modem name {NAME}\n"
+    ))?;
+    agent.wait_said(&format!("{NAME} is the modem's device"))?;
+    all_in_place(&installation, backend)?;
+    closed(&scene, &services, NAME)?;
+    says(&installation, backend, NAME)?;
+
+    // With the agent gone, and after the next has come.
+    agent.terminate()?;
+    closed(&scene, &services, NAME)?;
+    let agent = installation.launch_prepared(Some(backend), |command| {
+        command.arg("--wait");
+    })?;
+    agent.wait_said(&format!("{NAME} is the modem's device"))?;
+    all_in_place(&installation, backend)?;
+    closed(&scene, &services, NAME)?;
+
+    // Plugged in again, in another port as it were.
+    lab.unplug_modem(NAME)?;
+    lab.plug_modem("wwan8")?;
+    agent.wait_said("wwan8 is the modem's device")?;
+    all_in_place(&installation, backend)?;
+    closed(&scene, &services, "wwan8")?;
+    says(&installation, backend, "wwan8")?;
+
+    // And under its own name it is the modem.
+    router.ip("link set wwan8 down\nlink set wwan8 name modem\n")?;
+    Pinger::start(router, TUNNEL_PEER, PACE)?
+        .wait_for_answer(PATIENCE)
+        .with_context(|| format!("{:#?}", agent.log()))?;
+    all_in_place(&installation, backend)?;
+    agent.interrupt()?;
+    router.ip("link set modem down\n")?;
+    wait::until(PATIENCE, "nothing to be left", || {
+        let left = router.tool("ip", &["rule", "show"])?;
+        Ok((!left.contains("lookup 123")).then_some(()))
+    })?;
+    drop(before);
+    Ok(())
+}
