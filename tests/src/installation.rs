@@ -72,6 +72,11 @@ impl Installation {
         })
     }
 
+    /// The agent's program.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     /// Its directory, for key files and the like.
     pub fn files(&self) -> &TempDir {
         &self.place.files

@@ -49,6 +49,7 @@ pub mod stand_in;
 pub mod standstill;
 pub mod stranger;
 pub mod sysctl;
+pub mod systemd;
 pub mod tempdir;
 pub mod topology;
 pub mod traffic;

@@ -35,7 +35,7 @@ pub(crate) const LAB: [Tool; 5] = [
 ];
 
 /// What the guest has besides a shell and busybox's small tools.
-pub(crate) const GUEST: [Tool; 18] = [
+pub(crate) const GUEST: [Tool; 20] = [
     tool("bash", "bash"),
     tool("busybox", "busybox-static"),
     tool("modprobe", "kmod"),
@@ -54,6 +54,8 @@ pub(crate) const GUEST: [Tool; 18] = [
     tool("nsenter", "util-linux"),
     tool("unshare", "util-linux"),
     tool("/usr/lib/systemd/systemd-networkd", "systemd"),
+    tool("/usr/lib/systemd/systemd", "systemd"),
+    tool("/usr/bin/systemctl", "systemd"),
 ];
 
 /// Finds every tool; installs the packages of those that are missing.

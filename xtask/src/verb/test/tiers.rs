@@ -8,7 +8,7 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 17] = [
+const ON_THE_ENDS: [&str; 18] = [
     "doctor::",
     "elsewhere::*::below_",
     "elsewhere::*::found_",
@@ -23,6 +23,7 @@ const ON_THE_ENDS: [&str; 17] = [
     "redirects::",
     "second_net::",
     "super_packets::",
+    "unit::",
     "ways::*::a_",
     "ways::*::containers",
     "ways::*::rules_",
