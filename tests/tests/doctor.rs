@@ -7,6 +7,7 @@ use lte_tests::installation::Installation;
 use lte_tests::keys;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
+use lte_tests::wait::{self, PATIENCE};
 use lte_tests::{for_each_backend, kernel_version, sysctl};
 use serde_json::Value;
 
@@ -148,8 +149,11 @@ fn a_peer_that_another_interface_has_too(backend: Backend) -> Result<()> {
     router.ip("link add wg-home type wireguard\n")?;
     let server = format!("{PEER}:{PEER_PORT}");
     home(NOBODYS, &format!("{PEER}:{}", PEER_PORT + 1))?;
-    let said = Said::by(&installation, backend)?;
-    said.no_fault()?;
+    // The guard goes on every new interface, and that takes its time.
+    let said = wait::until(PATIENCE, "all to be in place", || {
+        let said = Said::by(&installation, backend)?;
+        Ok(said.no_fault().is_ok().then_some(said))
+    })?;
     ensure!(said.has("ok", "peer", TOO).is_err(), "{said:#?}");
 
     // The very peer, by its own key.
