@@ -1,22 +1,16 @@
 //! The private key is in memory, and nobody but root gets at that memory.
 
-use std::fs::{self, File, Permissions};
-use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lte_tests::backend::Backend;
 use lte_tests::installation::Installation;
-use lte_tests::keys;
 use lte_tests::netns::Netns;
 use lte_tests::process;
-use lte_tests::scene::Scene;
-use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
-use lte_userspace::config::PublicKey;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -66,47 +60,4 @@ fn looked_into(pid: u32, config: &Path) -> Result<()> {
     let looked = process::end_of(look.spawn()?, PATIENCE)?;
     ensure!(!looked.status.success(), "nobody sees: {looked:?}");
     Ok(())
-}
-
-/// Some looks at WireGuard, which gives the key to whoever may read it.
-const LOOKS: Duration = Duration::from_secs(3);
-
-#[test]
-fn is_in_memory_once() -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
-    let agent = scene.installation()?.start(Backend::Nft)?;
-    scene.handshake_after(agent.started())?;
-    std::thread::sleep(LOOKS);
-    let text = keys::ROUTER.private();
-    // A key is 32 bytes, and this reads any.
-    let bytes: PublicKey = text.parse()?;
-    let places = find(agent.id(), &bytes.0)?;
-    ensure!(places.len() == 1, "the key is in memory at {places:?}");
-    let places = find(agent.id(), text.as_bytes())?;
-    ensure!(places.is_empty(), "its text is in memory at {places:?}");
-    agent.interrupt()
-}
-
-/// Where a process has something in its memory.
-fn find(pid: u32, what: &[u8]) -> Result<Vec<String>> {
-    let memory = File::open(format!("/proc/{pid}/mem"))?;
-    let mut places = Vec::new();
-    for line in fs::read_to_string(format!("/proc/{pid}/maps"))?.lines() {
-        let mut words = line.split_whitespace();
-        let (range, rights) = (words.next().context("no range")?, words.next());
-        if !rights.is_some_and(|rights| rights.starts_with('r')) {
-            continue;
-        }
-        let (from, to) = range.split_once('-').context("no range")?;
-        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
-        let mut bytes = vec![0; usize::try_from(to - from)?];
-        // The kernel's own pages cannot be read, and others may just have gone.
-        if memory.read_exact_at(&mut bytes, from).is_err() {
-            continue;
-        }
-        let here = bytes.windows(what.len()).enumerate();
-        let here = here.filter(|(_, window)| *window == what);
-        places.extend(here.map(|(at, _)| format!("{at:#x} of {line}")));
-    }
-    Ok(places)
 }

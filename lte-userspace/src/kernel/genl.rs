@@ -20,9 +20,10 @@ use netlink_sys::{Socket, SocketAddr};
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{RecvFlags, recv};
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::{KernelError, NLM_F_DUMP_INTR, wireguard};
+use crate::config::{KEY_LEN, PrivateKey};
 use crate::desired::Device;
 
 /// How long the kernel may take to answer. It takes milliseconds, and longer where it loads a module first.
@@ -56,19 +57,29 @@ pub(super) fn number(name: &str) -> io::Result<u16> {
         }
         Ok(())
     };
-    exchange(NetlinkMessage::from(request), NLM_F_ACK, take)?;
+    exchange(NetlinkMessage::from(request), NLM_F_ACK, None, take)?;
     family.ok_or_else(|| io::Error::other("it answers without a number"))
 }
 
 /// Sets key and port, and no FwMark.
 pub(super) fn set_device(device: &Device) -> io::Result<()> {
+    ask(
+        key_and_port(device),
+        NLM_F_ACK,
+        Some(&device.private_key),
+        |_| Ok(()),
+    )
+}
+
+/// A request with a place for the private key at its end. The key itself goes into what is sent, and
+/// nowhere else: a message that is put together leaves copies of its parts in freed memory.
+fn key_and_port(device: &Device) -> WireguardMessage {
     let settings = vec![
-        WireguardAttribute::PrivateKey(*device.private_key.expose()),
         WireguardAttribute::ListenPort(device.listen_port),
         WireguardAttribute::Fwmark(0),
+        WireguardAttribute::PrivateKey([0; KEY_LEN]),
     ];
-    let message = wireguard::message(WireguardCmd::SetDevice, &device.interface, settings);
-    ask(message, NLM_F_ACK, |_| Ok(()))
+    wireguard::message(WireguardCmd::SetDevice, &device.interface, settings)
 }
 
 /// Has WireGuard list something: hands over the attributes of each message of its answer. `Interrupted`: it
@@ -77,54 +88,47 @@ pub(super) fn list(
     message: WireguardMessage,
     take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
-    ask(message, NLM_F_DUMP, take)
+    ask(message, NLM_F_DUMP, None, take)
 }
 
 fn ask(
     message: WireguardMessage,
     flags: u16,
+    key: Option<&PrivateKey>,
     take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut message = GenlMessage::from_payload(message);
     message.set_resolved_family_id(family().map_err(|error| error.source)?);
-    exchange(NetlinkMessage::from(message), flags, take)
+    exchange(NetlinkMessage::from(message), flags, key, take)
 }
 
 /// Sends one request and reads until its end.
-pub(super) fn exchange<I: NetlinkSerializable + Wipe>(
-    mut request: NetlinkMessage<I>,
+pub(super) fn exchange<I: NetlinkSerializable>(
+    request: NetlinkMessage<I>,
     flags: u16,
+    key: Option<&PrivateKey>,
     take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
+    let socket = Socket::new(NETLINK_GENERIC)?;
+    socket.connect(&SocketAddr::new(0, 0))?;
+    socket.send(&written(request, flags, key), 0)?;
+    read(&socket, Instant::now() + DEADLINE, take)
+}
+
+/// A request as it is sent; a private key takes the place that it has at its end.
+fn written<I: NetlinkSerializable>(
+    mut request: NetlinkMessage<I>,
+    flags: u16,
+    key: Option<&PrivateKey>,
+) -> Zeroizing<Vec<u8>> {
     request.header.flags = NLM_F_REQUEST | flags;
     request.finalize();
     let mut buffer = Zeroizing::new(vec![0; request.buffer_len()]);
     request.serialize(&mut buffer);
-    if let netlink_packet_core::NetlinkPayload::InnerMessage(inner) = &mut request.payload {
-        inner.wipe();
+    if let (Some(key), Some(place)) = (key, buffer.last_chunk_mut::<KEY_LEN>()) {
+        place.copy_from_slice(key.expose());
     }
-
-    let socket = Socket::new(NETLINK_GENERIC)?;
-    socket.connect(&SocketAddr::new(0, 0))?;
-    socket.send(&buffer, 0)?;
-    read(&socket, Instant::now() + DEADLINE, take)
-}
-
-/// What is left of a secret in a request that has been sent.
-pub(super) trait Wipe {
-    fn wipe(&mut self) {}
-}
-
-impl Wipe for GenlMessage<GenlCtrl> {}
-
-impl Wipe for GenlMessage<WireguardMessage> {
-    fn wipe(&mut self) {
-        for attribute in &mut self.payload.attributes {
-            if let WireguardAttribute::PrivateKey(key) = attribute {
-                key.zeroize();
-            }
-        }
-    }
+    buffer
 }
 
 /// Reads an answer to its end.
@@ -264,15 +268,24 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_wiped() {
-        let key = WireguardAttribute::PrivateKey([7; 32]);
-        let mut message = GenlMessage::from_payload(wireguard::message(
-            WireguardCmd::SetDevice,
-            "wg-lte",
-            vec![key],
-        ));
-        message.wipe();
-        let wiped = WireguardAttribute::PrivateKey([0; 32]);
-        assert!(message.payload.attributes.contains(&wiped));
+    fn the_key_is_in_its_place() {
+        let device = Device {
+            interface: "wg-lte".to_owned(),
+            private_key: PrivateKey::new(&[7; KEY_LEN]),
+            listen_port: 51820,
+        };
+        let request = NetlinkMessage::from(GenlMessage::from_payload(key_and_port(&device)));
+        let sent = written(request, NLM_F_ACK, Some(&device.private_key));
+        let attributes = NlasIterator::new(&sent[HEADER + GENERIC_HEADER..]);
+        let attributes: Vec<_> = attributes
+            .map(|attribute| WireguardAttribute::parse(&attribute.unwrap()).unwrap())
+            .collect();
+        let own = [
+            WireguardAttribute::IfName("wg-lte".to_owned()),
+            WireguardAttribute::ListenPort(51820),
+            WireguardAttribute::Fwmark(0),
+            WireguardAttribute::PrivateKey([7; KEY_LEN]),
+        ];
+        assert_eq!(attributes, own);
     }
 }

@@ -169,12 +169,10 @@ impl Emitable for Request {
     }
 }
 
-impl genl::Wipe for GenlMessage<Request> {}
-
 fn ask(request: Request, take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut message = GenlMessage::from_payload(request);
     message.set_resolved_family_id(genl::number("ethtool")?);
-    genl::exchange(NetlinkMessage::from(message), NLM_F_ACK, take)
+    genl::exchange(NetlinkMessage::from(message), NLM_F_ACK, None, take)
 }
 
 #[cfg(test)]

@@ -246,3 +246,23 @@ fn route_concerns(route: &RouteMessage, of: &OfConcern) -> bool {
         || route.header.destination_prefix_length <= 1
         || destination(route).is_some_and(|to| of.networks.contains(&to))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_storm_is_kept_as_one_and_the_modem_comes_first() {
+        let news = News::default();
+        for _ in 0..1000 {
+            news.tell(Heard::Change);
+        }
+        news.tell(Heard::Modem(7));
+        assert_eq!(news.next().await, Heard::Modem(7));
+        assert_eq!(news.next().await, Heard::Change);
+        assert_eq!(news.take(), None);
+        news.tell(Heard::End);
+        assert_eq!(news.next().await, Heard::End);
+        assert_eq!(news.next().await, Heard::End, "it stays ended");
+    }
+}
