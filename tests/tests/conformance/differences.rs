@@ -14,6 +14,7 @@ use crate::verdict::Kind::{self, Books, LetsPass};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
     Answers,
+    Astray,
     BeforeEgress,
     Broadcast,
     Broken,
@@ -42,6 +43,9 @@ impl Why {
     pub(crate) const fn row(self) -> &'static str {
         match self {
             Self::Answers => "answers of the modem's page",
+            Self::Astray => {
+                "from a far end, to the tunnel's port and another address than the modem's"
+            }
             Self::BeforeEgress => "kernel before 5.16",
             Self::Broadcast => "a broadcast of this machine's own",
             Self::Broken => "what the IP stack itself refuses (bad checksum, lengths that lie)",

@@ -9,6 +9,19 @@ use crate::verdict::Kind::{Books, Elsewhere, LetsPass, NotShown, Refuses};
 /// All of them.
 pub(crate) const ROWS: &[Row] = &[
     Row {
+        side: Nft,
+        hook: ModemIn,
+        kind: Books,
+        why: Why::Astray,
+        names: &[
+            "data of a known remote to the broadcast address",
+            "data of a known remote to the subnet's broadcast address",
+            "data of a known remote to a multicast group",
+            "data of a known remote to the uplink's address",
+            "data of a known remote to a LAN host",
+        ],
+    },
+    Row {
         side: Ebpf,
         hook: ModemIn,
         kind: Books,
