@@ -19,6 +19,16 @@ pub struct HiddenModule {
 impl HiddenModule {
     const LOADER: &str = "/proc/sys/kernel/modprobe";
 
+    /// Whether the kernel has it for good, so that nobody can hide it.
+    pub fn cannot_be(module: &str) -> bool {
+        // That fails for one that is built in where nothing lists those.
+        drop(tool("modprobe", &[module], ""));
+        !Path::new("/sys/module")
+            .join(module)
+            .join("initstate")
+            .exists()
+    }
+
     /// Hides it.
     pub fn new(module: &str) -> Result<Self> {
         if Path::new("/sys/module").join(module).exists() {
