@@ -10,6 +10,7 @@ use nix::sys::socket::{
 };
 
 use crate::addresses::{ELSEWHERE, LAN_HOST, LISTEN_PORT, MODEM, PEER, PEER_PORT, UPLINK};
+use crate::backend::Backend;
 use crate::corpus::packet::{Device, Packet, bare, icmp, tcp, udp};
 use crate::corpus::payload::{data, initiation};
 use crate::frame_socket::FrameSocket;
@@ -38,8 +39,13 @@ fn sort(name: &'static str, counter: &'static str, to: Ipv4Addr, packet: Packet)
     }
 }
 
-/// What local programs send by the modem, with its address.
-pub fn local() -> Vec<Sort> {
+/// What local programs send by the modem, with its address, by raw sockets.
+pub fn local(backend: Backend) -> Vec<Sort> {
+    // nftables see that it has not come by the tunnel's interface, and look no further.
+    let of_the_port = match backend {
+        Backend::Ebpf => "drop-not-wireguard",
+        Backend::Nft => "drop-local",
+    };
     let (modem, elsewhere) = (IpAddr::V4(MODEM), IpAddr::V4(ELSEWHERE));
     let peer = (IpAddr::V4(PEER), PEER_PORT);
     vec![
@@ -57,7 +63,7 @@ pub fn local() -> Vec<Sort> {
         ),
         sort(
             "other UDP from the tunnel's port",
-            "drop-not-wireguard",
+            of_the_port,
             ELSEWHERE,
             udp(
                 (modem, LISTEN_PORT),

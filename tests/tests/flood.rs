@@ -102,7 +102,7 @@ type Sorts = (Vec<Sort>, Vec<Sort>, Vec<Sort>);
 fn sorts(backend: Backend) -> Result<Sorts> {
     let unseen = backend == Backend::Nft && kernel_version::running()? < (5, 16);
     let frames = if unseen { Vec::new() } else { flood::frames() };
-    Ok((flood::local(), flood::forwarded(), frames))
+    Ok((flood::local(backend), flood::forwarded(), frames))
 }
 
 /// Packets in each of the guard's counters.

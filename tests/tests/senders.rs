@@ -6,13 +6,12 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use lte_tests::addresses::{LISTEN_PORT, MODEM_GATEWAY, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER};
+use lte_tests::addresses::{LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
 use lte_tests::keys;
-use lte_tests::packet::Kind;
-use lte_tests::ping::{self, Pinger};
+use lte_tests::ping::Pinger;
 use lte_tests::process;
 use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
 use lte_tests::tempdir::TempDir;
@@ -180,14 +179,14 @@ fn a_program_that_holds_the_port(backend: Backend) -> Result<()> {
     imitate(&scene, LISTEN_PORT)?;
     router.ip("rule del pref 10\n")?;
     imitate(&scene, LISTEN_PORT)?;
-    // What came before an echo that has arrived has been seen.
-    ensure!(
-        ping::answers(router, MODEM_GATEWAY)?,
-        "no answer of the modem's gateway"
-    );
-    scene.at_carrier.wait_for(PATIENCE, "the echo", |seen| {
-        from_modem(seen) && seen.packet.kind == Kind::Icmp(8)
-    })?;
+    // What left before a packet that is seen there has been seen.
+    let mark = SocketAddrV4::new(MODEM, 9);
+    traffic::send_udp(&scene.lab.carrier.netns, 0, &[mark], &[b"so far".to_vec()])?;
+    scene
+        .at_carrier
+        .wait_for(PATIENCE, "the carrier's packet", |seen| {
+            seen.packet.ports.is_some_and(|(_, to)| to == 9)
+        })?;
     scene
         .at_carrier
         .none("the program's on the modem", |seen| {

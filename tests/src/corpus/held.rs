@@ -32,7 +32,7 @@ impl Held {
                 None
             };
         }
-        let other = source_port.filter(|port| sender.bound && *port != LISTEN);
+        let other = source_port.filter(|port| sender.bound && *port != LISTEN && *port != 0);
         if other != self.other.as_ref().map(|(port, _)| *port) {
             self.other = match other {
                 Some(port) => Some((port, bind(port)?)),

@@ -30,7 +30,7 @@ impl Sender {
     pub fn told(self, source_port: Option<u16>) -> Told {
         let mut bound = BTreeSet::new();
         bound.extend(self.wireguard.then_some(LISTEN));
-        bound.extend(source_port.filter(|_| self.bound));
+        bound.extend(source_port.filter(|port| self.bound && *port != 0));
         Told {
             sender: self.socket,
             bound,

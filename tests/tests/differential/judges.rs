@@ -7,7 +7,7 @@ use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::check::differences;
 use lte_tests::corpus::model::Model;
 use lte_tests::corpus::program::Programs;
-use lte_tests::corpus::{Fate, Memory, Moment, Outcome, Seen, Sender, Subject};
+use lte_tests::corpus::{Fate, Memory, Moment, Outcome, Seen, Subject};
 use lte_tests::properties::quick_ways_agree;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -113,7 +113,7 @@ impl Judges {
             hook: step.hook,
             site: scenario.site,
             forwarded: step.forwarded && self.programs.forwarded_in_context(),
-            sender: Sender::TUNNEL,
+            sender: step.sender,
             mark: step.mark,
             frame: &step.frame,
             joined: step.joined,

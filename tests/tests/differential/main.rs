@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use lte_common::headers::Joined;
 use lte_common::policy::{Class, Hook};
+use lte_tests::corpus::Sender;
 use lte_tests::corpus::program::SHORTEST;
 use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -135,6 +136,11 @@ fn frames_cut_at_every_length_are_judged_alike() {
                 steps: vec![Step {
                     hook: case.hook,
                     forwarded: case.forwarded,
+                    // No packet here belongs to a socket.
+                    sender: Sender {
+                        socket: 0,
+                        ..case.sender
+                    },
                     mark: case.mark,
                     frame: case.frame[..len].to_vec(),
                     joined: Joined::default(),

@@ -5,7 +5,7 @@ use lte_common::policy::Hook;
 use lte_tests::corpus::site::{
     GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6,
 };
-use lte_tests::corpus::{Device, Known, Site, Talk, When};
+use lte_tests::corpus::{Device, Known, Sender, Site, Talk, When};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -17,6 +17,7 @@ use crate::packets::{CASES, IDENT, frame};
 pub(crate) struct Step {
     pub hook: Hook,
     pub forwarded: bool,
+    pub sender: Sender,
     pub mark: u32,
     pub frame: Vec<u8>,
     pub joined: Joined,
@@ -132,6 +133,15 @@ fn joined() -> impl Strategy<Value = Joined> {
     ]
 }
 
+/// No packet of `BPF_PROG_TEST_RUN` belongs to a UDP socket; ports may be held all the same.
+fn sender() -> impl Strategy<Value = Sender> {
+    (prop::bool::weighted(0.2), prop::bool::weighted(0.8)).prop_map(|(bound, wireguard)| Sender {
+        socket: 0,
+        bound,
+        wireguard,
+    })
+}
+
 fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
     let marks = select(vec![0, 0, MARK, 0xabcd_0000, MARK | 0x100, 0xff]);
     (
@@ -141,9 +151,10 @@ fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
         marks,
         prop::bool::weighted(0.8),
         joined(),
+        sender(),
     )
         .prop_map(
-            move |((frame, case), hook, forwarded, mark, on_its_hook, joined)| {
+            move |((frame, case), hook, forwarded, mark, on_its_hook, joined, sender)| {
                 // A packet of the corpus is mostly seen where its case sees it.
                 let own = case.map(|at| CASES[at].hook);
                 let hook = own
@@ -152,6 +163,7 @@ fn step(site: Site) -> impl Strategy<Value = (Step, Option<usize>)> {
                 let step = Step {
                     hook,
                     forwarded,
+                    sender,
                     mark,
                     frame,
                     // Steering makes room in front, which the kernel refuses for what it has joined.
@@ -198,6 +210,7 @@ pub(crate) fn next(site: Site, packet: &[u8], mark: u32) -> Option<Step> {
     Some(Step {
         hook: Hook::ModemOut,
         forwarded: false,
+        sender: Sender::TUNNEL,
         mark,
         frame,
         joined: Joined::default(),

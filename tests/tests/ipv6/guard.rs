@@ -77,7 +77,13 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
 fn only_the_tunnel_leaves(backend: Backend) -> Result<()> {
     let scene = open()?;
     let router = &scene.lab.router;
-    let agent = scene.installation()?.start(backend)?;
+    let mut installation = scene.installation()?;
+    // The gateway of the config is another address of the modem's: link-local.
+    installation.config = installation.config.with(
+        "[modem]\n",
+        &format!("[modem]\nadmin_address = \"{MODEM_GATEWAY6_IN_SUBNET}\"\n"),
+    )?;
+    let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
     scene.lab.default_route6_on_modem()?;
     let way = router.tool("ip", &["route", "get", &ELSEWHERE6.to_string()])?;
