@@ -8,14 +8,16 @@ use lte_tests::addresses::{
     ELSEWHERE, LISTEN_PORT, MODEM, MODEM_MAC_BYTES, PEER, PEER_PORT, TUNNEL_PEER,
 };
 use lte_tests::backend::Backend;
+use lte_tests::capture::Seen;
 use lte_tests::corpus::packet::udp;
 use lte_tests::installation::Installation;
 use lte_tests::ping::{PACE, Pinger};
-use lte_tests::scene::{Scene, from_modem};
+use lte_tests::scene::{Scene, from_modem, tunnel_out};
 use lte_tests::stranger::{Services, send_packet};
 use lte_tests::topology::Options;
 use lte_tests::traffic;
 use lte_tests::wait::{self, PATIENCE};
+use nix::sys::signal::Signal;
 
 use crate::masters::all_in_place;
 
@@ -37,6 +39,16 @@ fn set_up(scene: &Scene, name: &str) -> Result<()> {
 
 /// Neither LAN nor router use it, in either direction, though the default route leads there.
 fn closed(scene: &Scene, services: &Services, name: &str) -> Result<()> {
+    closed_to(scene, services, name, |_| true)
+}
+
+/// The same, to those whom `counts` picks.
+fn closed_to(
+    scene: &Scene,
+    services: &Services,
+    name: &str,
+    counts: impl Fn(&Seen) -> bool,
+) -> Result<()> {
     let lab = &scene.lab;
     // That the agent sets it down is as good as any way of not letting out; this is about the others.
     set_up(scene, name)?;
@@ -69,7 +81,10 @@ fn closed(scene: &Scene, services: &Services, name: &str) -> Result<()> {
     scene
         .at_carrier
         .none("packets by a device that is to be closed", |seen| {
-            seen.at >= since && from_modem(seen) && seen.packet.kind != lte_tests::packet::Kind::Arp
+            seen.at >= since
+                && counts(seen)
+                && from_modem(seen)
+                && seen.packet.kind != lte_tests::packet::Kind::Arp
         })
 }
 
@@ -94,9 +109,14 @@ pub(crate) fn stays_closed(backend: Backend) -> Result<()> {
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
 
+    // Of the first name the agent does not hear before it is attacked.
+    agent.signal(Signal::SIGSTOP)?;
+    router.ip("link set modem down\nlink set modem name wwan6\n")?;
+    closed_to(&scene, &services, "wwan6", |seen| !tunnel_out(seen))?;
     router.ip(&format!(
-        "link set modem down\nlink set modem name {NAME}\n"
+        "link set wwan6 down\nlink set wwan6 name {NAME}\n"
     ))?;
+    agent.signal(Signal::SIGCONT)?;
     agent.wait_said(&format!("{NAME} is the modem's device"))?;
     all_in_place(&installation, backend)?;
     closed(&scene, &services, NAME)?;

@@ -1,7 +1,7 @@
 //! Nobody gets in by what the modem is a part of (a bridge, a bond, a VRF), or by what is stacked on it (a
 //! VLAN, a macvlan): there the interface is another one, and `prerouting` would not look.
 
-use super::{came_by, came_not_by, is_of};
+use super::{came_by, came_not_by, is_of, renamed};
 use crate::backend::nft::expr::{accept, drop, meta};
 use crate::backend::nft::netdev::is_fragment;
 use crate::backend::nft::table::Table;
@@ -21,6 +21,10 @@ pub(super) fn arrival(table: &mut Table, terms: Terms<'_>) {
     let Some(modem) = terms.modem() else {
         return;
     };
+    // The modem under another name, of which no rule of ours knows yet.
+    let booked = book(Hook::ModemIn, Class::DropUnsolicited);
+    let [by_number, by_no_name] = renamed(MetaKey::Iif, modem.index, came_not_by(&modem.name));
+    table.rule(chain, [by_number, by_no_name, booked, drop()]);
     let marked = || terms.is_marked(meta(MetaKey::Mark));
     let elsewhere = || [came_not_by(&modem.name), came_not_by("lo"), marked()];
     for (family, _) in terms.places() {

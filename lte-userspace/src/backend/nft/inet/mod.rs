@@ -15,7 +15,7 @@ mod modem_in;
 mod modem_out;
 mod steer;
 
-use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, text};
+use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, number, text};
 use super::permits;
 use super::table::Table;
 use super::terms::{Terms, book};
@@ -65,10 +65,19 @@ fn forward(table: &mut Table, terms: Terms<'_>) {
     closed::into(table, terms, "forward");
     if let Some(modem) = terms.modem() {
         let forwarded = book(Hook::ModemOut, Class::DropForwarded);
+        let [by_number, by_no_name] =
+            renamed(MetaKey::Oif, modem.index, leaves_not_by(&modem.name));
+        table.rule("forward", [by_number, by_no_name, forwarded, drop()]);
+        let forwarded = book(Hook::ModemOut, Class::DropForwarded);
         table.rule("forward", [leaves_by(&modem.name), forwarded, drop()]);
         // It is in the books already: it came in as a reply that another table sends elsewhere.
         table.rule("forward", [came_by(&modem.name), drop()]);
     }
+}
+
+/// By the modem, and not by its name.
+fn renamed(key: MetaKey, index: u32, not_by_name: Stmt) -> [Stmt; 2] {
+    [eq(meta(key), number(index)), not_by_name]
 }
 
 fn is_of(family: Family) -> Stmt {

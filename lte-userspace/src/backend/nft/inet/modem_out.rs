@@ -1,6 +1,8 @@
 //! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
 
-use super::{came_by, came_not_by, closed, is_of, is_udp, leaves_by, leaves_not_by, remote};
+use super::{
+    came_by, came_not_by, closed, is_of, is_udp, leaves_by, leaves_not_by, remote, renamed,
+};
 use crate::backend::Modem;
 use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
 use crate::backend::nft::permits;
@@ -20,6 +22,10 @@ pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
     closed::out(table, terms, chain, Class::DropFamily);
     table.chain("uplink_out");
     if let Some(modem) = terms.modem() {
+        let local = book(Hook::ModemOut, Class::DropLocal);
+        let [by_number, by_no_name] =
+            renamed(MetaKey::Oif, modem.index, leaves_not_by(&modem.name));
+        table.rule(chain, [by_number, by_no_name, local, drop()]);
         modem_out(table, terms, modem);
         tunnel_out(table, terms);
         table.rule(chain, [leaves_by(&modem.name), goto("modem_out")]);
