@@ -4,7 +4,7 @@ use lte_common::policy::Hook::{ModemIn, ModemOut, UplinkOut};
 use lte_tests::backend::Backend::{Ebpf, Nft};
 
 use crate::differences::{Row, Why};
-use crate::verdict::Kind::{Books, Elsewhere, LetsPass, NotShown, Refuses};
+use crate::verdict::Kind::{Books, LetsPass, NotShown, Refuses};
 
 /// All of them.
 pub(crate) const ROWS: &[Row] = &[
@@ -51,13 +51,6 @@ pub(crate) const ROWS: &[Row] = &[
         kind: Books,
         why: Why::NotForwarded,
         names: &["neighbour solicitation, forwarded"],
-    },
-    Row {
-        side: Ebpf,
-        hook: UplinkOut,
-        kind: Books,
-        why: Why::MarkRule,
-        names: &["data with our mark already"],
     },
     Row {
         side: Ebpf,
@@ -488,13 +481,6 @@ pub(crate) const ROWS: &[Row] = &[
     Row {
         side: Nft,
         hook: UplinkOut,
-        kind: Elsewhere,
-        why: Why::Extensions,
-        names: &["behind seven extension headers"],
-    },
-    Row {
-        side: Nft,
-        hook: UplinkOut,
         kind: Refuses,
         why: Why::Masquerade,
         names: &[
@@ -528,16 +514,9 @@ pub(crate) const ROWS: &[Row] = &[
         hook: UplinkOut,
         kind: Refuses,
         why: Why::Holder,
-        names: &["data of a program that holds the tunnel's port"],
-    },
-    Row {
-        side: Nft,
-        hook: UplinkOut,
-        kind: LetsPass,
-        why: Why::PiecesOut,
         names: &[
-            "later piece, modem gone",
-            "later piece, modem gone since the first",
+            "behind seven extension headers",
+            "data of a program that holds the tunnel's port",
         ],
     },
     Row {

@@ -1,6 +1,7 @@
 //! Who sends a local packet: sockets that hold ports, and datagrams by a socket of a program's.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
 use lte_common::policy::Hook;
@@ -81,6 +82,7 @@ pub(crate) fn send_by_a_socket(ip: &[u8], to: IpAddr, device: &str, case: &Case)
         setsockopt(&socket, sockopt::BindToDevice, &device.into())?;
     }
     setsockopt(&socket, sockopt::Mark, &case.mark)?;
+    may_be_cut(&socket)?;
     match socket.send_to(&ip[at + 8..], SocketAddr::from((to, port))) {
         // A chain, or the program behind the qdisc, has dropped it.
         Err(error)
@@ -95,6 +97,22 @@ pub(crate) fn send_by_a_socket(ip: &[u8], to: IpAddr, device: &str, case: &Case)
     }
 }
 
+/// The corpus's packets do not bear the flag that forbids it.
+fn may_be_cut(socket: &UdpSocket) -> Result<()> {
+    let never: libc::c_int = libc::IP_PMTUDISC_DONT;
+    // SAFETY: it reads the number, of the length that is told, which lives until it returns.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_IP,
+            libc::IP_MTU_DISCOVER,
+            (&raw const never).cast(),
+            size_of_val(&never) as libc::socklen_t,
+        )
+    };
+    Errno::result(result).context("IP_MTU_DISCOVER").map(drop)
+}
+
 /// Has the kernel give a program's datagram the case's source port, where that is not its socket's.
 pub(crate) fn masquerade(netns: &Netns, case: &Case) -> Result<()> {
     let (socket, Some(port)) = (case.sender.socket, source_port(case)) else {
@@ -104,9 +122,9 @@ pub(crate) fn masquerade(netns: &Netns, case: &Case) -> Result<()> {
         return Ok(());
     }
     let rules = format!(
-        "table ip masquerade {{ chain out {{ type nat hook postrouting priority 100;
-            udp sport {socket} masquerade to :{port}
-        }} }}"
+        "add table ip another_port
+         add chain ip another_port out {{ type nat hook postrouting priority 100; }}
+         add rule ip another_port out udp sport {socket} masquerade to :{port}\n"
     );
     netns.tool_with_input("nft", &["-f", "-"], &rules).map(drop)
 }
@@ -116,6 +134,6 @@ pub(crate) fn unmasquerade(netns: &Netns, case: &Case) -> Result<()> {
     if source_port(case) == Some(case.sender.socket) {
         return Ok(());
     }
-    let tables = "delete table ip masquerade";
+    let tables = "delete table ip another_port";
     netns.tool_with_input("nft", &["-f", "-"], tables).map(drop)
 }

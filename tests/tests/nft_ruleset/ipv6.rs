@@ -104,8 +104,8 @@ fn the_tunnel_goes_over_ipv6() {
     // Pieces, both ways. The stand-in takes no packet that is to be cut: they come to the stack cut.
     let large = message(4, 32 + 16 * 250);
     let whole = datagram((HERE, LISTEN_PORT), away, large.clone());
-    for (from, length) in [(0, 1232), (1232, 1232), (2464, large.len() + 8 - 2464)] {
-        rig.send_ip(&whole.clone().piece(7, from, length).ip());
+    for from in [0, 1352, 2704] {
+        rig.send_ip(&whole.clone().piece(7, from, 1352).ip());
     }
     echoed(&large);
     assert_eq!(rig.booked("modem-in/fragment"), 3);
