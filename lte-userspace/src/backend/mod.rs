@@ -219,7 +219,7 @@ impl BackendError {
     }
 }
 
-/// A guard's keeper.
+/// A backend: it keeps the guard.
 ///
 /// Calls block, for milliseconds as a rule, and run in the calling thread's network namespace: the agent makes
 /// them apart from its own thread.

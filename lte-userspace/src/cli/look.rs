@@ -56,7 +56,7 @@ pub(super) fn look(
             listen_port: listen_port.unwrap_or(NO_PORT),
             resolved: &resolved,
             resting: BTreeSet::new(),
-            keeper: backends.first().map(|keeper| keeper.kind()),
+            active: backends.first().map(|active| active.kind()),
             device: None,
         };
         Ok(View::new(&kernel, backends, inputs).await?)

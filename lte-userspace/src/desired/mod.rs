@@ -78,7 +78,7 @@ pub struct Closed {
 pub enum Object {
     /// The guard; whole, since a backend puts it in place in one step.
     Guard(Guard),
-    /// The second net below the guard.
+    /// the backstop below the guard.
     Backstop(Backstop),
     /// What an interface is a part of.
     Master(Master),

@@ -82,7 +82,7 @@ impl KernelError {
 pub struct Kernel {
     /// Another after each answer that did not come, or broke off.
     handle: Arc<Mutex<rtnetlink::Handle>>,
-    /// What the second net needs and this kernel lacks.
+    /// What the backstop needs and this kernel lacks.
     lacking: Arc<Mutex<qdisc::lacking::Lacking>>,
     /// What is asked of WireGuard.
     wireguard: Apart<()>,

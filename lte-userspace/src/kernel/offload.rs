@@ -11,7 +11,8 @@ use netlink_packet_generic::{GenlFamily, GenlMessage};
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::{Kernel, KernelError, genl};
+use super::{DEADLINE, Kernel, KernelError, genl};
+use crate::apart;
 use crate::desired::{Offload, OffloadKey};
 
 /// Of linux/ethtool_netlink.h.
@@ -34,8 +35,8 @@ const ENODEV: i32 = 19;
 const EOPNOTSUPP: i32 = 95;
 
 /// The features that can be switched, and whether they are on; empty where the interface has gone, and
-/// where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`).
-pub fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
+/// where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`). Blocks.
+fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
     let mut switchable = Vec::new();
     let mut on = Vec::new();
     let request = Request {
@@ -67,7 +68,7 @@ pub fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
     }
 }
 
-/// Switches a feature.
+/// Switches a feature. Blocks.
 fn switch(index: u32, want: &Offload) -> io::Result<()> {
     let mut bit = vec![DefaultNla::new(
         ETHTOOL_A_BITSET_BIT_NAME,
@@ -89,11 +90,27 @@ fn switch(index: u32, want: &Offload) -> io::Result<()> {
 }
 
 impl Kernel {
+    /// The features of an interface that can be switched, and whether they are on; empty where the
+    /// interface has gone, and where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`).
+    pub async fn offloads(&self, index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
+        match apart::once(DEADLINE, move || features(index)).await {
+            Ok(features) => features,
+            Err(late) => {
+                let doing = format!("asking for the offloads of interface {index}");
+                Err(KernelError::new(doing, io::Error::other(late)))
+            }
+        }
+    }
+
     /// Sets what is joined.
     pub async fn set_offload(&self, index: u32, want: &Offload) -> Result<(), KernelError> {
         let doing = format!("setting {want}");
         if want.key != OffloadKey::GsoMaxSegs {
-            return switch(index, want).map_err(|error| KernelError::new(doing, error));
+            let feature = want.clone();
+            return match apart::once(DEADLINE, move || switch(index, &feature)).await {
+                Ok(switched) => switched.map_err(|error| KernelError::new(doing, error)),
+                Err(late) => Err(KernelError::new(doing, io::Error::other(late))),
+            };
         }
         let mut message = LinkUnspec::new_with_index(index).build();
         let most = LinkAttribute::GsoMaxSegs(want.value);
@@ -182,10 +199,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_kernel_tells_what_the_loopback_joins() {
-        let links = Kernel::open().unwrap().links().await.unwrap();
+        let kernel = Kernel::open().unwrap();
+        let links = kernel.links().await.unwrap();
         let loopback = links.iter().find(|link| link.loopback).unwrap();
         assert!(loopback.gso_max_segs.is_some());
-        let features = features(loopback.index).unwrap();
+        let features = kernel.offloads(loopback.index).await.unwrap();
         assert_eq!(features.get(&OffloadKey::Gro), Some(&1), "{features:?}");
     }
 

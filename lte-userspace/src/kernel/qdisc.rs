@@ -1,4 +1,4 @@
-//! The modem's root queueing discipline: a second net below the guard.
+//! The modem's root queueing discipline: a backstop below the guard.
 //!
 //! The guard marks whatever it lets out. A `drr` qdisc drops what no filter puts into a class
 //! (`drr_enqueue`, net/sched/sch_drr.c), and here the filters know our mark, and ARP, which one of

@@ -81,10 +81,10 @@ impl Converger {
 
     /// Where this backend's guard is about to take over from another's.
     async fn inherit(&mut self, config: &Config, due: &[Step]) {
-        let (keeper, backends) = (self.kind(), self.backends.clone());
+        let (active, backends) = (self.kind(), self.backends.clone());
         let guards = &self.before.record.guards;
         if due.iter().any(|step| matches!(step, Step::Guard(..)))
-            && guards.iter().any(|kind| *kind != keeper)
+            && guards.iter().any(|kind| *kind != active)
             && let Err(error) = self.meanwhile(config, backends.inherit()).await
         {
             log::debug!("{}", chain(&error));

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use super::keeper::Backends;
+use super::backends::Backends;
 use super::observe::Observed;
 use super::plan::{self, Removal, Step};
 use crate::desired::{Backstop, Link, Object};

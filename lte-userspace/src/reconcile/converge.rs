@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use super::backends::Backends;
 use super::endpoints::Endpoints;
 use super::hearing::Hearing;
-use super::keeper::Backends;
 use super::pace::Pace;
 use super::patience::Patience;
 use super::plan::{Plan, Removal, Step};
@@ -43,7 +43,7 @@ pub struct Converger {
     pub kernel: Kernel,
     /// The backend that keeps the guard, then all others once they have been looked for.
     pub backends: Backends,
-    keeper: Kind,
+    active: Kind,
     /// Whether the others are open.
     others: bool,
     /// How things were found.
@@ -101,7 +101,7 @@ impl Converger {
         before.record.lacking.clear();
         Self {
             kernel,
-            keeper: backend.kind(),
+            active: backend.kind(),
             backends: Backends::new(vec![backend]),
             others: false,
             before,
@@ -180,12 +180,12 @@ impl Converger {
 
     /// The backend that keeps the guard.
     pub fn kind(&self) -> Kind {
-        self.keeper
+        self.active
     }
 
     /// Has another backend keep the guard. What was tried in vain with the one before is tried at once.
     pub fn exchange(&mut self, backend: Box<dyn Backend>) {
-        self.keeper = backend.kind();
+        self.active = backend.kind();
         self.backends = Backends::new(vec![backend]);
         self.others = false;
         self.look_for_other_guards = true;
@@ -224,7 +224,7 @@ impl Converger {
             listen_port: self.listen_port,
             resolved: self.endpoints.current(),
             resting: self.patience.resting(),
-            keeper: Some(self.keeper),
+            active: Some(self.active),
             device: None,
         }
     }
@@ -257,8 +257,8 @@ impl Converger {
             ..Convergence::default()
         };
         self.tell_of_rules(&view.standing);
-        let keeper = self.kind();
-        write_down(&mut self.before.record, config, &view, keeper);
+        let active = self.kind();
+        write_down(&mut self.before.record, config, &view, active);
         self.before.save()?;
         let Plan { steps, blocked } = &view.plan;
         let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();

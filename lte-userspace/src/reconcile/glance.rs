@@ -39,8 +39,8 @@ impl Converger {
         let (true, Some(guard)) = (as_wanted, guard.cloned()) else {
             return Ok(!as_wanted);
         };
-        let keeper = self.backends.clone();
-        let differences = self.meanwhile(config, keeper.differences(guard)).await?;
+        let active = self.backends.clone();
+        let differences = self.meanwhile(config, active.differences(guard)).await?;
         Ok(!differences.is_empty())
     }
 

@@ -1,5 +1,5 @@
 //! What is put back without a look at the guard: rules, routes and sysctls. They open nothing, they only
-//! keep the tunnel's packets from going astray. So they come back first, and while the guard's keeper is at
+//! keep the tunnel's packets from going astray. So they come back first, and while the active backend is at
 //! work, which may take long.
 
 use std::io::ErrorKind;
@@ -18,11 +18,11 @@ use crate::config::Config;
 use crate::desired::Object;
 use crate::state::Record;
 
-/// How often it is looked for while the keeper is at work.
+/// How often it is looked for while the active backend is at work.
 const EVERY: Duration = Duration::from_millis(200);
 
 impl Converger {
-    /// Waits for work in which the guard's keeper may have a part.
+    /// Waits for work in which the active backend may have a part.
     pub(super) async fn meanwhile<T>(
         &mut self,
         config: &Config,

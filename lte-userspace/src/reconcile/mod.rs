@@ -3,13 +3,13 @@
 mod act;
 mod agent;
 mod apply;
+mod backends;
 mod converge;
 mod endpoints;
 mod events;
 mod glance;
 mod hearing;
 mod identity;
-mod keeper;
 mod meanwhile;
 mod observe;
 mod pace;
@@ -31,9 +31,9 @@ mod write_down;
 
 pub use agent::{Agent, Ending};
 pub use apply::{Failure, Outcome};
+pub use backends::Backends;
 pub use converge::{Convergence, Converger};
 pub use identity::modem;
-pub use keeper::Backends;
 pub use observe::Observed;
 pub use plan::{Plan, Removal, Step};
 pub use port::{listen_port, settled_port};

@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::desired::{Closed, ModemFacts, OffloadKey, Queue, SysctlKey};
 use crate::kernel::hardware::Hardware;
 use crate::kernel::qdisc::Root;
-use crate::kernel::{Kernel, KernelError, address, link, offload, route, rule, sysctl, wireguard};
+use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
 use crate::state::Record;
 
 /// The kernel's state, as far as it concerns us.
@@ -87,8 +87,9 @@ impl Observed {
     }
 
     /// Looks at what joins packets on interfaces, too.
-    pub fn look_at_offloads(
+    pub async fn look_at_offloads(
         &mut self,
+        kernel: &Kernel,
         of: impl IntoIterator<Item = u32>,
     ) -> Result<(), KernelError> {
         for index in of {
@@ -97,7 +98,7 @@ impl Observed {
             };
             let most = link.gso_max_segs;
             let most = most.map(|most| (OffloadKey::GsoMaxSegs, most));
-            for (key, value) in offload::features(index)?.into_iter().chain(most) {
+            for (key, value) in kernel.offloads(index).await?.into_iter().chain(most) {
                 self.offloads.insert((index, key), value);
             }
         }

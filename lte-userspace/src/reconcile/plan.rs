@@ -44,7 +44,7 @@ pub enum Removal {
         /// Interface name.
         name: String,
     },
-    /// The second net below the guard.
+    /// the backstop below the guard.
     Backstop {
         /// Interface index.
         index: u32,

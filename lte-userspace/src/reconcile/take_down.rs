@@ -1,7 +1,7 @@
 //! Taking everything down again.
 
 use super::apply::{Failure, apply};
-use super::keeper::{self, Backends, Presence};
+use super::backends::{self, Backends, Presence};
 use super::observe::Observed;
 use super::plan;
 use crate::apart;
@@ -27,7 +27,10 @@ pub async fn take_down(
             record.interfaces.keys().copied().collect()
         });
         let observed = match look.await {
-            Ok(mut observed) => match observed.look_at_offloads(record.with_offloads()) {
+            Ok(mut observed) => match observed
+                .look_at_offloads(kernel, record.with_offloads())
+                .await
+            {
                 Ok(()) => observed,
                 Err(error) => {
                     failed.push(failure("looking at the offloads", &error));
@@ -73,7 +76,7 @@ async fn unreachable(record: &Record, presences: &[Presence]) -> Vec<Failure> {
             continue;
         }
         let open = move || select::open(kind, select::Purpose::Look).err();
-        let error = match apart::once(keeper::DEADLINE, open).await {
+        let error = match apart::once(backends::DEADLINE, open).await {
             Ok(error) => error,
             Err(late) => Some(BackendError::failed("opening it", late)),
         };

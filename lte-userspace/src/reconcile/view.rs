@@ -9,7 +9,7 @@ use super::observe::Observed;
 use super::plan::{self, GuardState, Plan};
 use super::precedence::{Standing, Traffic};
 use super::stacked::stacked_on;
-use super::{keeper, redirects, remembered, reverse_path};
+use super::{backends, redirects, remembered, reverse_path};
 use crate::backend::{Backend, BackendError, Guard, Kind};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
@@ -44,7 +44,7 @@ pub struct Inputs<'a> {
     /// Peers that do not answer and are left in peace for a while.
     pub resting: BTreeSet<PublicKey>,
     /// Which backend is to keep the guard, where there is one.
-    pub keeper: Option<Kind>,
+    pub active: Option<Kind>,
     /// WireGuard's settings, where they are not to be asked for.
     pub device: Option<Found>,
 }
@@ -88,7 +88,7 @@ impl View {
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
         let sketch = Sketch::new(kernel, &inputs).await?;
-        let guard = keeper::state(backends, sketch.guard())?;
+        let guard = backends::state(backends, sketch.guard())?;
         sketch.compare(inputs.config, inputs.record, &guard)
     }
 }
@@ -115,9 +115,10 @@ impl Sketch {
             started.elapsed().as_millis()
         );
         let mut modem = observed.modem(config);
-        let apart = inputs.keeper == Some(Kind::Nft);
+        let apart = inputs.active == Some(Kind::Nft);
         let index = modem.as_ref().map(|modem| modem.index).filter(|_| apart);
-        observed.look_at_offloads(record.with_offloads().chain(index))?;
+        let joins = record.with_offloads().chain(index);
+        observed.look_at_offloads(kernel, joins).await?;
         if let Some(modem) = &mut modem {
             modem.backstop = modem.backstop.and(lacking::queue(&record.lacking));
             if apart {
@@ -181,7 +182,7 @@ impl Sketch {
         } = self;
         let plan = plan::up(&want, &observed, record, guard);
         let mut warnings = warnings(config, &observed, &facts)?;
-        warnings.extend(second_net(&observed, &facts, record));
+        warnings.extend(backstop(&observed, &facts, record));
         warnings.extend(
             facts
                 .modem
@@ -247,8 +248,8 @@ fn taken_networks(want: &[Object], observed: &Observed) -> Vec<String> {
     lines
 }
 
-/// Where there is no second net, or a weaker one.
-fn second_net(observed: &Observed, facts: &Facts, record: &Record) -> Option<String> {
+/// Where there is no backstop, or a weaker one.
+fn backstop(observed: &Observed, facts: &Facts, record: &Record) -> Option<String> {
     let modem = facts.modem.as_ref()?;
     let name = &modem.name;
     let missing: Vec<&str> = record.lacking.iter().map(|module| module.name()).collect();
@@ -262,7 +263,7 @@ fn second_net(observed: &Observed, facts: &Facts, record: &Record) -> Option<Str
                 _ => format!("this kernel lacks {missing}"),
             };
             Some(format!(
-                "{why}: there is no second net, and if somebody takes the guard away others can leave by {name} until it is back"
+                "{why}: there is no backstop, and if somebody takes the guard away others can leave by {name} until it is back"
             ))
         }
         (Some(Queue::Fifo), _) => Some(format!(

@@ -14,7 +14,7 @@ use crate::state::{InterfaceBefore, Record};
 
 /// Writes down how things were found, before anything of the plan is done, and forgets what has
 /// gone.
-pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keeper: Kind) {
+pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, active: Kind) {
     let modem = view.facts.modem.as_ref();
     remembered::note(
         &mut record.devices,
@@ -53,7 +53,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
                 added: Vec::new(),
                 offloads: BTreeMap::new(),
             });
-        if keeper == Kind::Nft {
+        if active == Kind::Nft {
             for ((index, key), value) in &view.observed.offloads {
                 if *index == link.index {
                     let name = key.name().to_owned();
@@ -74,7 +74,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, keep
     for step in &view.plan.steps {
         match step {
             Step::Guard(..) => {
-                record.guards.insert(keeper);
+                record.guards.insert(active);
             }
             Step::Put(Object::Link(link)) => {
                 record.tunnel = Some(link.name.clone());

@@ -38,7 +38,7 @@ pub struct Record {
     /// The devices that have been the modem.
     #[serde(default)]
     pub devices: Devices,
-    /// What this kernel has been found to lack of what the second net below the guard is made of.
+    /// What this kernel has been found to lack of what the backstop below the guard is made of.
     #[serde(default)]
     pub lacking: BTreeSet<Module>,
 }

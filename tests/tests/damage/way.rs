@@ -81,14 +81,14 @@ pub(crate) fn of_the_modem() -> Vec<Damage> {
             Harm::Do(replug),
         ),
         Damage::new(
-            "second net removed",
+            "backstop removed",
             Cuts::Neither,
             Notice::Told,
             MODEM,
             Harm::Tc("qdisc del dev modem root\n"),
         ),
         Damage::new(
-            "second net's filter removed",
+            "backstop's filter removed",
             Cuts::Neither,
             Notice::Told,
             MODEM,

@@ -12,7 +12,7 @@ use lte_tests::scene::{Scene, foreign, from_modem};
 use lte_tests::stranger::{Services, send_packet};
 use lte_tests::topology::Lab;
 use lte_tests::traffic;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::{self, PATIENCE};
 
 use crate::masters::at_home;
 
@@ -59,7 +59,9 @@ impl Targets {
             (everybody, Ipv4Addr::new(192, 168, 77, 255)),
         ];
         self.arrivals.clear();
-        for _ in 0..TIMES {
+        let wanted = ways.len() * TIMES;
+        // A bond closes what is taken off it: what comes in that moment is lost, so more is sent.
+        wait::until(PATIENCE, "the frames at the modem", || {
             for (to, address) in ways {
                 let packet = udp(
                     (INTRUDER.into(), 4000),
@@ -68,9 +70,6 @@ impl Targets {
                 );
                 send_packet(&lab.carrier.netns, "modem0", to, &packet)?;
             }
-        }
-        let wanted = ways.len() * TIMES;
-        lte_tests::wait::until(PATIENCE, "the frames at the modem", || {
             let arrived = self.arrivals.count(|seen| {
                 seen.direction == Direction::In
                     && &*seen.interface == modem
@@ -83,7 +82,7 @@ impl Targets {
         let visitors = (self.at_home.visitors()?, self.on_router.visitors()?);
         ensure!(
             visitors == ((0, 0), (0, 0)),
-            "of {wanted} datagrams from the carrier came in at the LAN host and the router: {visitors:?}"
+            "of {wanted} and more datagrams from the carrier came in at the LAN host and the router: {visitors:?}"
         );
         Ok(())
     }

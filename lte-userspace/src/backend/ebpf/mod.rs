@@ -33,7 +33,7 @@ use attach::{Attachment, Mode, Seen};
 pub use object::{LoadedProgram, Options, PacketLog, load_for_test, object_for_test};
 pub use policy::{policy_for, ticks_per_second};
 
-/// Keeper of the eBPF guard.
+/// The eBPF backend.
 #[derive(Debug)]
 pub struct Ebpf {
     mode: Mode,
@@ -47,7 +47,7 @@ pub struct Ebpf {
 }
 
 impl Ebpf {
-    /// A keeper for this kernel. Changes nothing.
+    /// A backend for this kernel. Changes nothing.
     ///
     /// # Errors
     /// [`BackendError::Unsupported`] with the reason where this machine cannot run it.

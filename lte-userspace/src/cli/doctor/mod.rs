@@ -85,16 +85,16 @@ fn examine(common: &Common) -> Vec<Finding> {
         Err(error) => Finding::fault("agent", error.to_string()),
     });
     findings.push(platform::wireguard());
-    findings.extend(platform::second_net());
+    findings.extend(platform::backstop());
     findings.push(platform::clock());
     let choice = common
         .backend
         .or_else(|| config.as_ref().map(|config| config.backend));
-    let (keeper, found) = platform::backend(choice.unwrap_or_default());
+    let (active, found) = platform::backend(choice.unwrap_or_default());
     findings.extend(found);
-    if let (Some(config), Some(keeper)) = (config, keeper) {
-        let kind = keeper.kind();
-        let mut backends = vec![keeper];
+    if let (Some(config), Some(active)) = (config, active) {
+        let kind = active.kind();
+        let mut backends = vec![active];
         backends.extend(select::others(Some(kind)));
         match look::look(&config, common, &mut backends) {
             Ok(look) => {

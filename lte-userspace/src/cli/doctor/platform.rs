@@ -42,8 +42,8 @@ pub(super) fn backend(choice: BackendChoice) -> (Option<Box<dyn Backend>>, Vec<F
     (Some(backend), findings)
 }
 
-/// Whether the modules are there that the second net needs, where the running kernel's are listed.
-pub(super) fn second_net() -> Option<Finding> {
+/// Whether the modules are there that the backstop needs, where the running kernel's are listed.
+pub(super) fn backstop() -> Option<Finding> {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").ok()?;
     let modules = Path::new("/lib/modules").join(release.trim());
     let list = |name: &str| fs::read_to_string(modules.join(name));
@@ -57,13 +57,13 @@ fn made_of(lists: &str) -> Finding {
     let (missing, so) = match (vital.is_empty(), queue.is_empty()) {
         (false, _) => (
             vital,
-            "there is no second net while somebody has taken the guard away",
+            "there is no backstop while somebody has taken the guard away",
         ),
         (true, false) => (
             queue,
             "an upload through the tunnel delays all else that goes through it",
         ),
-        (true, true) => return Finding::ok("kernel", "it has what the second net is made of"),
+        (true, true) => return Finding::ok("kernel", "it has what the backstop is made of"),
     };
     let missing = missing.join(", ");
     Finding::warning(

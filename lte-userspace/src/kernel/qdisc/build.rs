@@ -1,4 +1,4 @@
-//! Putting the second net there, and taking it away.
+//! Putting the backstop there, and taking it away.
 
 use std::collections::BTreeSet;
 use std::sync::PoisonError;

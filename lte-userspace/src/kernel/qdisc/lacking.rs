@@ -1,4 +1,4 @@
-//! What this kernel has been found to lack of what the second net is made of, and when it is asked again.
+//! What this kernel has been found to lack of what the backstop is made of, and when it is asked again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::desired::Queue;
 
-/// A module that the second net needs.
+/// A module that the backstop needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Module {
@@ -23,7 +23,7 @@ pub enum Module {
 }
 
 impl Module {
-    /// Without one of these there is no second net.
+    /// Without one of these there is no backstop.
     pub const VITAL: [Self; 3] = [Self::SchDrr, Self::ClsFw, Self::ClsMatchall];
 
     /// Its name to modprobe.
@@ -43,7 +43,7 @@ impl fmt::Display for Module {
     }
 }
 
-/// The queue that a kernel can have; `None`: it cannot have the second net at all.
+/// The queue that a kernel can have; `None`: it cannot have the backstop at all.
 pub fn queue(lacking: &BTreeSet<Module>) -> Option<Queue> {
     if Module::VITAL.iter().any(|module| lacking.contains(module)) {
         None

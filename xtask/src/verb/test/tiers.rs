@@ -21,7 +21,7 @@ const ON_THE_ENDS: [&str; 18] = [
     "nft_ruleset::",
     "pins::",
     "redirects::",
-    "second_net::",
+    "backstop::",
     "super_packets::",
     "unit::",
     "ways::*::a_",

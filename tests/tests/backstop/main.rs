@@ -1,4 +1,4 @@
-//! The modem's root qdisc, the second net below the guard: what becomes of it where the kernel lacks a
+//! The modem's root qdisc, the backstop below the guard: what becomes of it where the kernel lacks a
 //! module or others replace it, and what waits in it. That it lets nothing out without a guard, and comes
 //! back, `damage` asks.
 
@@ -17,7 +17,7 @@ use nix::sys::signal::Signal;
 
 const ROOT: &str = "qdisc drr 7b: root";
 const QUEUE: &str = "qdisc fq_codel 7d: parent 7b:1";
-const NO_NET: &str = "there is no second net";
+const NO_NET: &str = "there is no backstop";
 
 /// The backend makes no difference to it.
 const BACKEND: Backend = Backend::Ebpf;

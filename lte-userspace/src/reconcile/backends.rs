@@ -1,4 +1,4 @@
-//! The guard's keeper, and those who may have kept it before: their calls block, and are made apart.
+//! The active backend, and those that may have kept the guard before: their calls block, and are made apart.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -45,15 +45,19 @@ impl Backends {
 
     /// What differs from a guard, and what others have left.
     pub(super) async fn state(&self, want: Option<Guard>) -> Result<GuardState, BackendError> {
-        self.call("asking its keeper", move |all| state(all, want.as_ref()))
-            .await?
+        self.call("asking the active backend", move |all| {
+            state(all, want.as_ref())
+        })
+        .await?
     }
 
-    /// What differs from a guard, as the keeper sees it.
+    /// What differs from a guard, as the active backend sees it.
     pub(super) async fn differences(&self, want: Guard) -> Result<Vec<Difference>, BackendError> {
-        self.call("asking its keeper", move |all| match all.first_mut() {
-            Some(keeper) => keeper.observe(&want),
-            None => Ok(Vec::new()),
+        self.call("asking the active backend", move |all| {
+            match all.first_mut() {
+                Some(active) => active.observe(&want),
+                None => Ok(Vec::new()),
+            }
         })
         .await?
     }
@@ -61,7 +65,7 @@ impl Backends {
     /// Puts a guard in place.
     pub(super) async fn set(&self, want: Guard) -> Result<(), BackendError> {
         self.call("setting the guard", move |all| match all.first_mut() {
-            Some(keeper) => keeper.apply(&want),
+            Some(active) => active.apply(&want),
             None => Ok(()),
         })
         .await?
@@ -91,8 +95,8 @@ impl Backends {
     pub(super) async fn open_others(&self) -> Result<(), BackendError> {
         self.call("looking for other guards", |all| {
             all.truncate(1);
-            let keeper = all.first().map(|keeper| keeper.kind());
-            all.extend(select::others(keeper));
+            let active = all.first().map(|active| active.kind());
+            all.extend(select::others(active));
         })
         .await
     }
@@ -103,25 +107,25 @@ impl Backends {
             .await
     }
 
-    /// Hands the keeper the far ends that others remember, for the peer may speak first.
+    /// Hands the active backend the far ends that others remember, for the peer may speak first.
     pub(super) async fn inherit(&self) -> Result<(), BackendError> {
         self.call("asking other guards", |all| {
-            let Some(keeper) = all.first_mut() else {
+            let Some(active) = all.first_mut() else {
                 return;
             };
             let mut remotes = BTreeMap::new();
-            for mut other in select::others(Some(keeper.kind())) {
+            for mut other in select::others(Some(active.kind())) {
                 match other.remotes() {
                     Ok(found) => remotes.extend(found),
                     Err(error) => log::debug!("{}", chain(&error)),
                 }
             }
-            keeper.inherit(remotes);
+            active.inherit(remotes);
         })
         .await
     }
 
-    /// Why the keeper cannot keep the guard after all, where it is not at work.
+    /// Why the active backend cannot keep the guard after all, where it is not at work.
     pub(super) async fn unfit(&self) -> Option<String> {
         if self.are_busy() {
             return None;
@@ -139,7 +143,7 @@ impl Backends {
     /// Lets one conversation pass for a time.
     pub(super) async fn permit(&self, permit: Permit, time: Duration) -> Result<(), BackendError> {
         self.call("opening the way", move |all| match all.first_mut() {
-            Some(keeper) => keeper.permit(&permit, time),
+            Some(active) => active.permit(&permit, time),
             None => Ok(()),
         })
         .await?
@@ -148,7 +152,7 @@ impl Backends {
     /// Ends a permit before its time.
     pub(super) async fn withdraw(&self, permit: Permit) -> Result<(), BackendError> {
         self.call("closing the way", move |all| match all.first_mut() {
-            Some(keeper) => keeper.withdraw(&permit),
+            Some(active) => active.withdraw(&permit),
             None => Ok(()),
         })
         .await?
@@ -164,11 +168,11 @@ pub(super) fn state(
     want: Option<&Guard>,
 ) -> Result<GuardState, BackendError> {
     let mut state = GuardState::default();
-    let Some((keeper, others)) = all.split_first_mut() else {
+    let Some((active, others)) = all.split_first_mut() else {
         return Ok(state);
     };
     if let Some(guard) = want {
-        state.differences = keeper.observe(guard)?;
+        state.differences = active.observe(guard)?;
     }
     for other in others {
         if other.present()? {
