@@ -15,7 +15,7 @@ use crate::netns::Netns;
 use crate::notify::NotifySocket;
 use crate::process::{self, Ended};
 use crate::tempdir::TempDir;
-use crate::wait::PATIENCE;
+use crate::wait::{self, PATIENCE};
 
 /// What there is of the agent besides its processes; it outlives any one of them, as `/etc` and
 /// `/var` do.
@@ -113,6 +113,18 @@ impl Installation {
     /// Runs it to its end.
     pub fn run(&self, backend: Option<Backend>, subcommand: &[&str]) -> Result<Ended> {
         self.run_command(&mut self.command(backend, subcommand)?)
+    }
+
+    /// Waits until `plan` finds nothing to do.
+    ///
+    /// A new interface is guarded as soon as the agent has heard of it. Before TCX (Linux 6.6) its clsact
+    /// qdisc comes then, and what the interface is given to send in that moment is lost: whoever counts
+    /// packets there waits first.
+    pub fn wait_in_place(&self, backend: Backend) -> Result<()> {
+        wait::until(PATIENCE, "all to be in place", || {
+            let plan = self.run(Some(backend), &["plan"])?;
+            Ok(plan.stdout.contains("nothing is to be done").then_some(()))
+        })
     }
 
     /// Runs a command made by [`Self::command`] and changed by a test, to its end.

@@ -17,7 +17,7 @@ use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
 use lte_tests::tempdir::TempDir;
 use lte_tests::topology::{Lab, Options};
 use lte_tests::traffic::{self, shaped_as_data, shaped_as_initiation};
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::{self, PATIENCE};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -96,11 +96,16 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
         let to = [SocketAddrV4::new(peer, 9)];
         traffic::send_udp(router, 4000, &to, &vec![vec![1; 64]; 20])?;
     }
-    lte_tests::wait::until(PATIENCE, "20 pings and 20 datagrams each way", || {
+    let so_far = || -> Result<(usize, usize)> {
         let by_wan = scene.at_isp.count(own)? - by_wan;
         let by_modem = scene.at_carrier.count(tunnel_out)? - by_modem;
+        Ok((by_wan, by_modem))
+    };
+    let all = wait::until(PATIENCE, "20 pings and 20 datagrams each way", || {
+        let (by_wan, by_modem) = so_far()?;
         Ok((by_wan >= 40 && by_modem >= 40).then_some(()))
-    })?;
+    });
+    all.with_context(|| format!("by wan and by the modem came {:?}", so_far()))?;
     scene
         .at_carrier
         .none("the house's own on the modem", |seen| {
@@ -112,9 +117,11 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
 fn another_wireguard_to_the_same_peer(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
-    let agent = scene.installation()?.start(backend)?;
+    let installation = scene.installation()?;
+    let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
     own_wireguard(&scene.lab)?;
+    installation.wait_in_place(backend)?;
     both_are_whole(&scene)?;
     // Steered they are told apart, too.
     agent.signal(Signal::SIGSTOP)?;
@@ -154,7 +161,7 @@ fn a_program_of_the_shape(backend: Backend) -> Result<()> {
     let of_program = |seen: &Seen| seen.packet.ports == Some((PORT, PEER_PORT));
     imitate(&scene, PORT)?;
     // Where the routing leads it, it goes.
-    lte_tests::wait::until(PATIENCE, "15 datagrams on the uplink", || {
+    wait::until(PATIENCE, "15 datagrams on the uplink", || {
         let count = scene
             .at_isp
             .count(|seen| from_wan(seen) && of_program(seen))?;

@@ -11,7 +11,6 @@ use lte_tests::addresses::{
 use lte_tests::backend::Backend;
 use lte_tests::capture::Capture;
 use lte_tests::for_each_backend;
-use lte_tests::installation::Installation;
 use lte_tests::netns::Netns;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, tunnel_out};
@@ -54,7 +53,7 @@ fn split_vpn(backend: Backend) -> Result<()> {
     for vpn in VPNS {
         router.ip(&format!("link set {vpn} up\n"))?;
     }
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     agent.signal(Signal::SIGSTOP)?;
     router.ip("rule del pref 10\n")?;
     let there = Capture::start(router)?;
@@ -99,7 +98,7 @@ fn containers_come_and_go(backend: Backend) -> Result<()> {
     }
     router.ip("rule del pref 10\n")?;
     stand_at(router, 10)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     let log = agent.log();
     let complaints: Vec<_> = log[said..]
         .iter()
@@ -123,13 +122,6 @@ fn would_be_seen(router: &Netns, there: &Capture, vpn: &str) -> Result<()> {
     })?;
     there.clear();
     router.ip(&format!("route del {ELSEWHERE}/32\n")).map(drop)
-}
-
-fn all_in_place(installation: &Installation, backend: Backend) -> Result<()> {
-    wait::until(PATIENCE, "all to be in place", || {
-        let plan = installation.run(Some(backend), &["plan"])?;
-        Ok(plan.stdout.contains("nothing is to be done").then_some(()))
-    })
 }
 
 /// The priorities of the rules that lead to table 123.

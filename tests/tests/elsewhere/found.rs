@@ -6,7 +6,7 @@ use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 use lte_tests::wait::PATIENCE;
 
-use crate::masters::{Master, all_in_place, master};
+use crate::masters::{Master, master};
 
 pub(crate) fn and_left_as_it_was(backend: Backend, to: &Master) -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
@@ -22,7 +22,7 @@ pub(crate) fn and_left_as_it_was(backend: Backend, to: &Master) -> Result<()> {
     scene.at_carrier.clear();
     ensure!(master(router, "modem")?.is_none(), "it has a master");
     scene.ping_tunnel()?.wait_for_answer(PATIENCE)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     scene.nothing_leaked()?;
     agent.interrupt()?;
     let left = master(router, "modem")?;

@@ -7,7 +7,7 @@ use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 use lte_tests::wait::PATIENCE;
 
-use crate::masters::{Master, all_in_place, wait_alone};
+use crate::masters::{Master, wait_alone};
 
 /// Plugged in after the bridge was made, so that the bridge is listed before it.
 const NAME: &str = "wwan0";
@@ -33,7 +33,7 @@ pub(crate) fn by_its_address(backend: Backend, to: &Master) -> Result<()> {
     scene.at_carrier.clear();
     wait_alone(router, NAME)?;
     scene.ping_tunnel()?.wait_for_answer(PATIENCE)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
 
     // The modem goes, and what has its address stays.
     lab.unplug_modem(NAME)?;

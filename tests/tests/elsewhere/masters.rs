@@ -3,7 +3,6 @@
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::ROUTER_LAN;
 use lte_tests::backend::Backend;
-use lte_tests::installation::Installation;
 use lte_tests::netns::Netns;
 use lte_tests::ping::{PACE, Pinger};
 use lte_tests::scene::Scene;
@@ -89,13 +88,6 @@ pub(crate) fn wait_alone(router: &Netns, modem: &str) -> Result<()> {
     })
 }
 
-pub(crate) fn all_in_place(installation: &Installation, backend: Backend) -> Result<()> {
-    wait::until(PATIENCE, "all to be in place", || {
-        let plan = installation.run(Some(backend), &["plan"])?;
-        Ok(plan.stdout.contains("nothing is to be done").then_some(()))
-    })
-}
-
 /// The LAN is with its router, also behind another interface.
 pub(crate) fn at_home(scene: &Scene) -> Result<()> {
     let pinger = Pinger::start(&scene.lab.lan, ROUTER_LAN, PACE)?;
@@ -124,7 +116,7 @@ pub(crate) fn taken_off(backend: Backend, to: &Master) -> Result<()> {
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
     router.ip(to.make)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     at_home(&scene)?;
 
     // The agent has not heard of it yet.
@@ -140,7 +132,7 @@ pub(crate) fn taken_off(backend: Backend, to: &Master) -> Result<()> {
     wait_alone(router, "modem")?;
     agent.wait_said("set link modem nomaster")?;
     scene.ping_tunnel()?.wait_for_answer(PATIENCE)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
 
     // And while it has: at once, whoever sends meanwhile.
     to.take_in(router, "modem")?;
@@ -151,7 +143,7 @@ pub(crate) fn taken_off(backend: Backend, to: &Master) -> Result<()> {
     }
     wait_alone(router, "modem")?;
     scene.ping_tunnel()?.wait_for_answer(PATIENCE)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     scene.nothing_leaked()?;
     agent.interrupt()
 }

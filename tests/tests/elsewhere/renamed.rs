@@ -19,8 +19,6 @@ use lte_tests::traffic;
 use lte_tests::wait::{self, PATIENCE};
 use nix::sys::signal::Signal;
 
-use crate::masters::all_in_place;
-
 const SERVICE: u16 = 8080;
 const NAME: &str = "wwan7";
 
@@ -118,7 +116,7 @@ pub(crate) fn stays_closed(backend: Backend) -> Result<()> {
     ))?;
     agent.signal(Signal::SIGCONT)?;
     agent.wait_said(&format!("{NAME} is the modem's device"))?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     closed(&scene, &services, NAME)?;
     says(&installation, backend, NAME)?;
 
@@ -129,14 +127,14 @@ pub(crate) fn stays_closed(backend: Backend) -> Result<()> {
         command.arg("--wait");
     })?;
     agent.wait_said(&format!("{NAME} is the modem's device"))?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     closed(&scene, &services, NAME)?;
 
     // Plugged in again, in another port as it were.
     lab.unplug_modem(NAME)?;
     lab.plug_modem("wwan8")?;
     agent.wait_said("wwan8 is the modem's device")?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     closed(&scene, &services, "wwan8")?;
     says(&installation, backend, "wwan8")?;
 
@@ -145,7 +143,7 @@ pub(crate) fn stays_closed(backend: Backend) -> Result<()> {
     Pinger::start(router, TUNNEL_PEER, PACE)?
         .wait_for_answer(PATIENCE)
         .with_context(|| format!("{:#?}", agent.log()))?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     agent.interrupt()?;
     router.ip("link set modem down\n")?;
     wait::until(PATIENCE, "nothing to be left", || {

@@ -15,7 +15,6 @@ use lte_tests::wait::{self, PATIENCE};
 use lte_tests::{ping, traffic};
 
 use crate::attack::mac;
-use crate::masters::all_in_place;
 
 const SERVICE: u16 = 8080;
 const UPPER: Ipv4Addr = Ipv4Addr::new(192, 168, 55, 2);
@@ -112,7 +111,7 @@ pub(crate) fn nobody_uses_it(backend: Backend) -> Result<()> {
         }
     }
     scene.ping_tunnel()?.wait_for_answer(PATIENCE)?;
-    all_in_place(&installation, backend)?;
+    installation.wait_in_place(backend)?;
     scene.nothing_leaked()?;
     agent.interrupt()
 }

@@ -1,28 +1,36 @@
 //! Which test runs on which kernel. Under emulation all of them on all kernels take hours.
 //!
 //! On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that every
-//! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, down,
-//! names, a change of backend, and every damage alone. The others run on two kernels, on one of each way of attaching
-//! programs and of each series of nft, or on one where it makes no difference.
+//! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, and every
+//! damage alone. The others run on two kernels, one of each way of attaching programs and of each series of
+//! nft, or on one where it makes no difference.
 
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 18] = [
+const ON_THE_ENDS: [&str; 26] = [
     "doctor::",
     "elsewhere::*::below_",
     "elsewhere::*::found_",
     "elsewhere::*::in_a_bond",
     "elsewhere::*::in_a_vrf",
+    "elsewhere::*::known_",
     "elsewhere::*::under_another_name",
     "hangs::",
     "ipv6::tunnel::",
+    "lifecycle::*::down_",
     "lock::",
+    "names::*::a_name_",
+    "names::*::a_tunnel_",
+    "names::*::the_last_good_address",
+    "names::*::without_name_servers",
     "nft_ruleset::",
+    "packet_log::",
     "pins::",
     "redirects::",
     "backstop::",
     "super_packets::",
+    "switch::",
     "unit::",
     "ways::*::a_",
     "ways::*::containers",
@@ -170,6 +178,7 @@ mod tests {
         assert_eq!(kernels("kinds::any::nft::x"), [3]);
         assert_eq!(kernels("ways::ebpf::split_vpn"), [0, 1, 2, 3]);
         assert_eq!(kernels("ways::nft::rules_of_others"), [0, 3]);
+        assert_eq!(kernels("names::ebpf::a_name_x"), [0, 3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("damage::nft::chaos"), [1, 2]);
