@@ -124,7 +124,10 @@ pub struct Remote {
     /// A source port other than the listen port, given by a masquerade on the way; else 0.
     pub source_port: u16,
     /// Zero.
-    pub pad: [u16; 3],
+    pub pad: u16,
+    /// The receiver index of the last data message that was noted, as it lies in the message; 0: none
+    /// yet. Whoever sends by the same session is the tunnel.
+    pub receiver: u32,
 }
 
 impl Remote {
@@ -239,6 +242,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Remote, sent) == 0);
     assert!(core::mem::offset_of!(Remote, source) == 8);
     assert!(core::mem::offset_of!(Remote, source_port) == 24);
+    assert!(core::mem::offset_of!(Remote, receiver) == 28);
     assert!(size_of::<Recent>() == 56);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<FragmentValue>() == 32);

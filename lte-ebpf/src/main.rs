@@ -89,7 +89,7 @@ fn guard(skb: &Skb, hook: Hook) -> i32 {
 
 #[inline(always)]
 fn act(skb: &Skb, hook: Hook, origin: Origin, facts: &Facts, verdict: &Verdict) -> i32 {
-    policy::remember(hook, facts, origin, verdict, maps::policy(), &Maps);
+    policy::remember(hook, facts, origin, verdict, maps::policy(), &Maps, skb);
     act::verdict_to_action(skb, hook, origin.mark, Some(facts), verdict)
 }
 

@@ -1,17 +1,24 @@
-//! The sockets of this machine, as the kernel's helpers tell of them.
+//! The sockets of this machine, as the kernel's helpers tell of them, and the packet's session.
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_lookup_udp, bpf_sk_release};
-use lte_common::headers::{Facts, Family, protocol};
-use lte_common::policy::Sockets;
+use lte_common::headers::{self, Facts, Family, protocol};
+use lte_common::policy::{Session, Sockets};
 
-use crate::skb::Skb;
+use crate::skb::{Helper, Skb};
 
 /// `BPF_F_CURRENT_NETNS`: in the namespace of the device the packet is on.
 const CURRENT_NETNS: u64 = u64::MAX;
 /// Bytes of an address and a port twice: what of the tuple the kernel takes for each family.
 const TUPLE_V4: u32 = 2 * (4 + 2);
 const TUPLE_V6: u32 = 2 * (16 + 2);
+
+impl Session for Skb {
+    #[inline(always)]
+    fn receiver(&self, facts: &Facts) -> u32 {
+        headers::receiver(&Helper::new(self), facts)
+    }
+}
 
 impl Sockets for Skb {
     #[inline(always)]

@@ -16,7 +16,7 @@ pub use link::{ETHERNET_LEN, ethertype, maybe_udp};
 pub use network::{MAX_EXTENSIONS, plain_udp};
 pub use reader::{Plain, Reader};
 pub use segments::{Joined, Wire, on_the_wire};
-pub use transport::Payload;
+pub use transport::{Payload, receiver};
 
 use crate::layout::Addr;
 

@@ -87,6 +87,20 @@ pub(super) fn short_shape<R: Reader>(reader: &R, offset: usize, len: u16) -> Pay
     }
 }
 
+/// The receiver index of a transport data message, which names the session at the peer; 0 where it is none
+/// such, or a piece of one that ends before. As it lies in the message (little endian).
+#[inline(always)]
+pub fn receiver<R: Reader>(reader: &R, facts: &Facts) -> u32 {
+    if !matches!(facts.payload, Payload::WireGuard) {
+        return 0;
+    }
+    let at = usize::from(facts.transport) + usize::from(UDP_LEN);
+    match reader.load::<[u8; 8]>(at) {
+        Some([4, 0, 0, 0, a, b, c, d]) => u32::from_ne_bytes([a, b, c, d]),
+        _ => 0,
+    }
+}
+
 /// Completes the facts from the transport header, of which `room` bytes are in the packet.
 #[inline(always)]
 pub(super) fn read<R: Reader>(reader: &R, facts: Facts, room: u16) -> Result<Facts, Reject> {

@@ -1,7 +1,7 @@
 //! (hook, facts, policy, memory) to verdict: the table of what the modem lets through.
 //!
 //! [`decide`] reads, [`remember`] writes; both go through [`Memory`], which is BPF maps in the
-//! kernel and a few tables on the host. Who has sent a packet is asked of [`Sockets`].
+//! kernel and a few tables on the host. Who has sent a packet is asked of [`Sockets`] and [`Session`].
 
 mod class;
 mod memory;
@@ -16,9 +16,9 @@ pub use memory::Memory;
 #[cfg(any(test, feature = "std"))]
 pub use memory::Tables;
 pub use remember::remember;
-pub use sockets::Sockets;
 #[cfg(any(test, feature = "std"))]
 pub use sockets::Told;
+pub use sockets::{Session, Sockets};
 
 use crate::headers::{Facts, Family, Reject};
 use crate::layout::Addr;
@@ -260,7 +260,7 @@ impl Verdict {
 
 /// The verdict on one packet.
 #[inline(always)]
-pub fn decide<M: Memory, S: Sockets>(
+pub fn decide<M: Memory, S: Sockets + Session>(
     hook: Hook,
     parsed: Result<&Facts, Reject>,
     origin: Origin,

@@ -1,24 +1,25 @@
 //! What is kept of a packet that passes.
 
 use super::modem_out::{fragment_key, fresh, remote_key, talk_out};
-use super::{Action, Hook, Memory, Note, Origin, Policy, REFRESH, Rewrite, Verdict};
+use super::{Action, Hook, Memory, Note, Origin, Policy, REFRESH, Rewrite, Session, Verdict};
 use crate::headers::{Facts, icmp_kind, protocol};
 use crate::layout::{Addr, FragmentValue, Remote};
 
 /// Writes to memory what the verdict says is to be remembered. To be called with the facts and
 /// the mark as they were before anything was rewritten.
 #[inline(always)]
-pub fn remember<M: Memory>(
+pub fn remember<M: Memory, S: Session>(
     hook: Hook,
     facts: &Facts,
     origin: Origin,
     verdict: &Verdict,
     policy: &Policy,
     memory: &M,
+    session: &S,
 ) {
     match verdict.note {
         Note::Nothing => {}
-        Note::Remote => remote(hook, facts, origin, verdict, policy, memory),
+        Note::Remote => remote(hook, facts, origin, verdict, policy, memory, session),
         Note::Asked => {
             let mut talk = talk_out(facts);
             if facts.protocol != protocol::TCP {
@@ -47,13 +48,14 @@ pub fn remember<M: Memory>(
 }
 
 #[inline(always)]
-fn remote<M: Memory>(
+fn remote<M: Memory, S: Session>(
     hook: Hook,
     facts: &Facts,
     origin: Origin,
     verdict: &Verdict,
     policy: &Policy,
     memory: &M,
+    session: &S,
 ) {
     let key = remote_key(facts.destination, facts.destination_port);
     let known = memory.remote(&key);
@@ -86,13 +88,23 @@ fn remote<M: Memory>(
     {
         return;
     }
+    // Looked up anew: where nothing was known, the verifier would see registers kept over the call that
+    // hold nothing.
+    let receiver = match session.receiver(facts) {
+        0 => match memory.remote(&key) {
+            Some(known) => known.receiver,
+            None => 0,
+        },
+        receiver => receiver,
+    };
     memory.put_remote(
         &key,
         &Remote {
             sent: now,
             source,
             source_port,
-            pad: [0; 3],
+            pad: 0,
+            receiver,
         },
     );
 }

@@ -1,4 +1,4 @@
-//! Whose packet it is: the sockets of this machine, as the kernel tells of them.
+//! Whose packet it is: the sockets of this machine, as the kernel tells of them, and the session.
 //!
 //! Measured with kernel WireGuard at TC egress. WireGuard's own datagrams belong to no socket, or to
 //! that of the flow they carry; a program's belong to its UDP socket, whose port is their source port
@@ -16,6 +16,12 @@ pub trait Sockets {
     fn is_bound(&self, facts: &Facts, port: u16) -> bool;
 }
 
+/// What is read of a packet only where something hangs on it.
+pub trait Session {
+    /// The receiver index of a data message, see [`receiver`](crate::headers::receiver).
+    fn receiver(&self, facts: &Facts) -> u32;
+}
+
 /// Whether a program on this machine has sent the datagram by a socket of its own: the socket's port
 /// is the datagram's. A flow inside the tunnel has another port: WireGuard holds this one.
 #[inline(always)]
@@ -28,16 +34,24 @@ pub use told::Told;
 
 #[cfg(any(test, feature = "std"))]
 mod told {
-    use super::{Facts, Sockets};
+    use super::{Facts, Session, Sockets};
     use std::collections::BTreeSet;
 
-    /// The sockets on the host, as a test tells them.
+    /// The sockets and the session on the host, as a test tells them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Told {
         /// The port of the UDP socket the packet belongs to; 0: none.
         pub sender: u16,
         /// The ports at which a UDP socket is bound.
         pub bound: BTreeSet<u16>,
+        /// The receiver index of the packet; 0: none.
+        pub receiver: u32,
+    }
+
+    impl Session for Told {
+        fn receiver(&self, _: &Facts) -> u32 {
+            self.receiver
+        }
     }
 
     impl Sockets for Told {

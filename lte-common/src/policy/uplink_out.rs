@@ -2,11 +2,11 @@
 
 use super::modem_out::{first, later, remote_key, replace_source};
 use super::sockets::is_a_programs;
-use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Sockets, Verdict};
+use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Session, Sockets, Verdict};
 use crate::headers::{Facts, Fragment, Payload, protocol};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory, S: Sockets>(
+pub(super) fn decide<M: Memory, S: Sockets + Session>(
     facts: &Facts,
     origin: Origin,
     policy: &Policy,
@@ -52,11 +52,16 @@ enum Whose {
     Unknown,
 }
 
-/// By the port; or, where a masquerade may have changed that, by the remote, the shape, and that the
-/// port is no socket's. What cannot be told is dropped: it costs neither the SIM's bytes nor shows
+/// By the port; or, where a masquerade or somebody else may have changed that, by the remote, the shape,
+/// and the session's index, or that the port is no socket's. What cannot be told is dropped: it costs neither the SIM's bytes nor shows
 /// the uplink's address to the peer.
 #[inline(always)]
-fn whose<M: Memory, S: Sockets>(facts: &Facts, policy: &Policy, memory: &M, sockets: &S) -> Whose {
+fn whose<M: Memory, S: Sockets + Session>(
+    facts: &Facts,
+    policy: &Policy,
+    memory: &M,
+    sockets: &S,
+) -> Whose {
     if facts.source_port == policy.listen_port {
         return if is_a_programs(facts, sockets) {
             Whose::Others
@@ -65,12 +70,17 @@ fn whose<M: Memory, S: Sockets>(facts: &Facts, policy: &Policy, memory: &M, sock
         };
     }
     if !matches!(facts.payload, Payload::WireGuard | Payload::NatKeepalive)
-        || memory
-            .remote(&remote_key(facts.destination, facts.destination_port))
-            .is_none()
         || is_a_programs(facts, sockets)
     {
         return Whose::Others;
+    }
+    let Some(remote) = memory.remote(&remote_key(facts.destination, facts.destination_port)) else {
+        return Whose::Others;
+    };
+    // Somebody moves WireGuard to another port: it sends from there, and holds the old one for an RCU
+    // grace period (`wg_socket_reinit`). Nobody else knows the session's index.
+    if remote.receiver != 0 && sockets.receiver(facts) == remote.receiver {
+        return Whose::Tunnels;
     }
     let of_a_socket = sockets.is_bound(facts, facts.source_port);
     // While nobody holds the tunnel's port the socket may be WireGuard's, at a port that somebody has

@@ -68,6 +68,8 @@ pub struct Case {
     pub frame: Vec<u8>,
     /// What is expected.
     pub want: Want,
+    /// The receiver index that it bears, where it is a data message; else 0.
+    receiver: u32,
 }
 
 /// What a packet is made of.
@@ -225,6 +227,10 @@ impl Draft {
 
     fn ends(self, fate: Fate, mark: u32, class: Option<Class>, bytes: Vec<u8>) -> Case {
         let counter = class.map(|class| (class, self.billed(class)));
+        let receiver = match &self.matter {
+            Matter::Packet(packet) => packet.receiver(),
+            Matter::Frame(_) => 0,
+        };
         Case {
             row: "",
             frame: self.bytes(),
@@ -242,6 +248,7 @@ impl Draft {
                 bytes,
                 remembered: Vec::new(),
             },
+            receiver,
         }
     }
 
@@ -282,10 +289,19 @@ impl Draft {
 }
 
 impl Case {
-    /// And this is remembered of it.
+    /// And this is remembered of it; of a data message its session, too.
     #[must_use]
     pub fn remembering(mut self, known: &[Known]) -> Self {
-        self.want.remembered.extend_from_slice(known);
+        let noted = self.receiver;
+        self.want.remembered.extend(known.iter().map(|known| {
+            let mut known = *known;
+            if let Known::Remote { receiver, .. } = &mut known
+                && noted != 0
+            {
+                *receiver = noted;
+            }
+            known
+        }));
         self
     }
 }

@@ -83,6 +83,7 @@ pub fn check_all(subject: &mut impl Subject) -> Result<String> {
             sent: When::Ago(1),
             source: None,
             source_port: 0,
+            receiver: 0,
         });
         subject.set_memory(&Memory::of(&known, now))?;
         let frame = case.packet.frame(Device::Ethernet);

@@ -59,6 +59,8 @@ pub enum Known {
         source: Option<IpAddr>,
         /// The source port that a masquerade gave the tunnel, 0 where none did.
         source_port: u16,
+        /// The receiver index of the session, 0 where no data message was noted.
+        receiver: u32,
     },
     /// A permit of the agent's that is open for so many seconds more, or was open until so many
     /// seconds ago.
@@ -113,12 +115,14 @@ impl Memory {
                 sent,
                 source,
                 source_port,
+                receiver,
             } => {
                 let value = Remote {
                     sent: sent.at(past, now),
                     source: source.map_or(Addr::NONE, addr),
                     source_port,
-                    pad: [0; 3],
+                    pad: 0,
+                    receiver,
                 };
                 self.remotes.insert(remote_key(at), value);
             }

@@ -74,11 +74,15 @@ impl Subject for Model {
             mark: seen.mark,
         };
         let facts = parsed.as_ref().map_err(|reject| *reject);
-        let sockets = seen.sender.told(facts.ok().map(|facts| facts.source_port));
+        let mut sockets = seen.sender.told(facts.ok().map(|facts| facts.source_port));
+        sockets.receiver = facts.map_or(0, |facts| headers::receiver(&Slice(frame), facts));
         let verdict = decide(seen.hook, facts, origin, &policy, &self.tables, &sockets);
         let facts = facts.ok();
         if let Some(facts) = facts {
-            remember(seen.hook, facts, origin, &verdict, &policy, &self.tables);
+            let tables = &self.tables;
+            remember(
+                seen.hook, facts, origin, &verdict, &policy, tables, &sockets,
+            );
         }
         let billed = match facts {
             Some(facts) => headers::on_the_wire(&Slice(frame), facts, seen.joined),

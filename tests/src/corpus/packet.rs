@@ -270,6 +270,21 @@ impl Packet {
         (self.source, self.destination)
     }
 
+    /// The receiver index that a data message of WireGuard bears, or its first piece, as it lies in it;
+    /// else 0.
+    pub fn receiver(&self) -> u32 {
+        let first = |piece: Piece| piece.from == 0 && piece.len >= 16;
+        match &self.transport {
+            Transport::Udp { payload, .. } if self.piece.is_none_or(first) => match payload[..] {
+                [4, 0, 0, 0, a, b, c, d, ..] if payload.len() >= 32 => {
+                    u32::from_ne_bytes([a, b, c, d])
+                }
+                _ => 0,
+            },
+            _ => 0,
+        }
+    }
+
     /// Bytes from the IP header on by the IP header's own word: what a carrier bills.
     pub fn billed(&self) -> u32 {
         let ip = self.ip();

@@ -29,5 +29,8 @@ pub fn data(len: usize) -> Vec<u8> {
     shaped(4, len)
 }
 
+/// The receiver index of [`data`], as it lies in the message.
+pub const RECEIVER: u32 = u32::from_ne_bytes([4 ^ 0x5a, 5 ^ 0x5a, 6 ^ 0x5a, 7 ^ 0x5a]);
+
 /// One byte that keeps the carrier's NAT open.
 pub const NAT_KEEPALIVE: [u8; 1] = [0xff];

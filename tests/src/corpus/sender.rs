@@ -34,6 +34,7 @@ impl Sender {
         Told {
             sender: self.socket,
             bound,
+            receiver: 0,
         }
     }
 }

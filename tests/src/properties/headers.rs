@@ -8,6 +8,7 @@ use lte_common::headers::{Joined, Reject, maybe_udp, parse, plain_udp, protocol}
 use lte_common::policy::{Class, Hook};
 
 use crate::corpus::model::{Model, Slice};
+use crate::corpus::payload::RECEIVER;
 use crate::corpus::site::{LISTEN, MASK, PEER, PEER6};
 use crate::corpus::{
     Case, Fate, Known, Memory, Moment, Outcome, Seen, Sender, Site, Subject, When, cases,
@@ -86,6 +87,7 @@ fn remotes(sent: When) -> Vec<Known> {
         sent,
         source: None,
         source_port: 0,
+        receiver: RECEIVER,
     };
     vec![remote(PEER), remote(PEER6)]
 }

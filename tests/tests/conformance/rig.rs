@@ -467,8 +467,8 @@ fn is_the_tunnels(case: &Case) -> bool {
         "out: look-alikes, by who sends them",
     ];
     rows.contains(&case.row)
-        && !case.sender.bound
-        && (case.sender.socket == 0 || Held::carries(case))
+        && (case.want.fate == Fate::Steered
+            || !case.sender.bound && (case.sender.socket == 0 || Held::carries(case)))
 }
 
 /// The IP packet and where it goes, where a raw socket takes it as it is. What lies about its

@@ -490,6 +490,8 @@ pub(crate) const ROWS: &[Row] = &[
             "NAT keepalive with a masqueraded port",
             "data with a masqueraded port, again",
             "data over IPv6 with a masqueraded port, remote known",
+            "data of the tunnel's session from another port that it holds",
+            "data of the tunnel's session, carrying a program's datagram, masqueraded",
         ],
     },
     Row {

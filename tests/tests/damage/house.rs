@@ -1,14 +1,13 @@
 //! A house in which all works, and others are busy: what a damage is done to.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddrV4;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use lte_tests::addresses::{CARRIER, ELSEWHERE, UPLINK};
+use lte_tests::addresses::CARRIER;
 use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
 use lte_tests::bystanders::{self, Bystanders};
@@ -20,7 +19,6 @@ use lte_tests::ping::Pinger;
 use lte_tests::process;
 use lte_tests::scene::{Scene, foreign, steered};
 use lte_tests::topology::Options;
-use lte_tests::traffic;
 use lte_tests::wait::PATIENCE;
 
 use crate::damage::Damage;
@@ -46,8 +44,6 @@ pub(crate) struct House {
     networkd: Mutex<Option<Networkd>>,
     /// A private key that nobody else has.
     another_key: String,
-    /// When the tunnel sent from a new port and held the old one, too.
-    both_held: Mutex<Vec<(Instant, Instant)>>,
 }
 
 /// How a repair went.
@@ -80,7 +76,6 @@ impl House {
             bystanders: Bystanders::start(&scene.lab)?,
             another_key: process::tool("wg", &["genkey"], "")?,
             usual: Mutex::default(),
-            both_held: Mutex::default(),
             networkd: Mutex::default(),
             scene,
             backend,
@@ -247,37 +242,10 @@ impl House {
     /// it is steered as what goes to its far end. No bystander's packet is: theirs have their own length.
     pub(crate) fn nothing_leaked(&self) -> Result<()> {
         let of_any_port = |seen: &Seen| steered(seen) && !bystanders::is_look_alike(seen);
-        let both_held = self.both_held.lock().map_err(|_| poisoned())?.clone();
-        let excused = |seen: &Seen| {
-            let from_uplink = seen.packet.source() == Some(UPLINK.into());
-            bystanders::is_look_alike(seen)
-                || both_held.iter().any(|(from, until)| {
-                    // The server answers, then and later, to where it heard the tunnel last.
-                    !from_uplink || (*from..=*until).contains(&seen.at)
-                })
-        };
-        let nothing = self.scene.nothing_leaked_but(excused, of_any_port);
+        let nothing = self
+            .scene
+            .nothing_leaked_but(bystanders::is_look_alike, of_any_port);
         nothing.with_context(|| self.when_they_left())
-    }
-
-    /// Since `from` and until now the tunnel held two ports. With nftables that makes no difference.
-    pub(crate) fn both_ports_were_held(&self, from: Instant) -> Result<()> {
-        if self.backend == Backend::Nft {
-            return Ok(());
-        }
-        // What left by the uplink before a packet that is seen at a place has been seen there.
-        let to = SocketAddrV4::new(ELSEWHERE, 9);
-        traffic::send_udp(&self.scene.lab.router, 40009, &[to], &[b"so far".to_vec()])?;
-        let mut until = from;
-        for place in [&self.scene.at_isp, &self.scene.at_vps] {
-            let last = place.wait_for(PATIENCE, "a packet by the uplink", |seen| {
-                seen.at >= from && seen.packet.ports == Some((40009, 9))
-            })?;
-            until = until.max(last.at);
-        }
-        let mut both_held = self.both_held.lock().map_err(|_| poisoned())?;
-        both_held.push((from, until));
-        Ok(())
     }
 
     /// Of foreign packets on the modem, how long ago the first and the last were seen.

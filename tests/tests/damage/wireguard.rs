@@ -1,7 +1,5 @@
 //! Damages to the WireGuard interface.
 
-use std::time::Instant;
-
 use anyhow::Result;
 use lte_tests::addresses::TUNNEL;
 use lte_tests::backend::Backend;
@@ -60,29 +58,17 @@ fn another_port() -> Damage {
     )
 }
 
-/// The main table leads to the uplink, as it mostly does: not one of these packets leaves by it.
+/// The main table leads to the uplink, as it mostly does: not one of these packets leaves by it. While `wg`
+/// runs, the tunnel sends from its new port and holds the old one (`wg_socket_reinit` waits for an RCU grace
+/// period): its packets look like another WireGuard interface's then, but for the session.
 pub(crate) fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
     house.lead_to_the_uplink()?;
-    let damage = Damage {
-        harm: Harm::Do(move_the_port),
-        ..another_port()
-    };
     for _ in 0..TIMES {
-        house.repair(&damage)?;
+        house.repair(&another_port())?;
         house.all_in_place(PATIENCE)?;
     }
     house.close()
-}
-
-/// While `wg` runs, the tunnel sends from its new port and has not given up the old one yet
-/// (`wg_socket_reinit` waits for an RCU grace period). The programs cannot tell it from another WireGuard
-/// interface by then; once `wg` has ended, they can.
-fn move_the_port(house: &House) -> Result<()> {
-    let from = Instant::now();
-    let words = ["set", TUNNEL, "listen-port", "50000"];
-    house.scene.lab.router.tool("wg", &words)?;
-    house.both_ports_were_held(from)
 }
 
 fn of_a_peer(name: &'static str, what: fn(&House) -> Result<()>) -> Damage {

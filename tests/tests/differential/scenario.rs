@@ -2,6 +2,7 @@
 
 use lte_common::headers::Joined;
 use lte_common::policy::Hook;
+use lte_tests::corpus::payload::RECEIVER;
 use lte_tests::corpus::site::{
     GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6,
 };
@@ -93,12 +94,13 @@ fn known() -> impl Strategy<Value = Known> {
         (PEER6.0, MODEM6),
     ]);
     prop_oneof![
-        3 => (at, when(), any::<bool>(), select(vec![0, 0, 61000])).prop_map(
-            |(at, sent, steered, source_port)| Known::Remote {
+        3 => (at, when(), any::<bool>(), select(vec![0, 0, 61000]), select(vec![0, RECEIVER])).prop_map(
+            |(at, sent, steered, source_port, receiver)| Known::Remote {
                 at,
                 sent,
                 source: steered.then_some(if at.0.is_ipv4() { WAN } else { WAN6 }),
                 source_port,
+                receiver,
             }
         ),
         1 => (talk(), any::<bool>())

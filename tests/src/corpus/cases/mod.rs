@@ -35,6 +35,7 @@ mod uplink_rest;
 use super::case::Case;
 use super::memory::{Known, Talk, When};
 use super::packet::{Endpoint, Packet, udp};
+use super::payload::RECEIVER;
 use super::site::{LISTEN, MODEM, MODEM6, PEER, PEER6};
 
 /// All of them. Names are unique.
@@ -92,6 +93,7 @@ fn remote(at: Endpoint, sent: When) -> Known {
         sent,
         source: None,
         source_port: 0,
+        receiver: 0,
     }
 }
 
@@ -102,6 +104,27 @@ fn steered(at: Endpoint, sent: When, source: std::net::IpAddr, source_port: u16)
         sent,
         source: Some(source),
         source_port,
+        receiver: 0,
+    }
+}
+
+/// It has sent data messages there, by the session of [`data`].
+fn in_session(known: Known) -> Known {
+    match known {
+        Known::Remote {
+            at,
+            sent,
+            source,
+            source_port,
+            ..
+        } => Known::Remote {
+            at,
+            sent,
+            source,
+            source_port,
+            receiver: RECEIVER,
+        },
+        other => other,
     }
 }
 

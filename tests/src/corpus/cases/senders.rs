@@ -7,7 +7,7 @@ use super::super::packet::{Packet, udp};
 use super::super::payload::{NAT_KEEPALIVE, data, initiation};
 use super::super::site::{LISTEN, MARK, MODEM, PEER, PEER6, WAN, WAN6};
 use super::When::{Ago, Now};
-use super::{remote, steered, tunnel, tunnel6};
+use super::{in_session, remote, steered, tunnel, tunnel6};
 
 /// A port of another WireGuard interface, or of a program.
 const OTHER: u16 = 51999;
@@ -50,6 +50,7 @@ fn by_the_modem() -> Vec<Case> {
 fn by_an_uplink() -> Vec<Case> {
     let known = [remote(PEER, Ago(5))];
     let known6 = [remote(PEER6, Ago(5))];
+    let session = [in_session(remote(PEER, Ago(5)))];
     vec![
         uplink_out("data of another WireGuard interface to the same peer", other(data(96))).from_a_held_port().knowing(&known).untouched(),
         uplink_out("initiation of another WireGuard interface to the same peer", other(initiation())).from_a_held_port().knowing(&known).untouched(),
@@ -68,6 +69,22 @@ fn by_an_uplink() -> Vec<Case> {
             .knowing(&known)
             .steered_as(&tunnel(data(96)))
             .remembering(&[steered(PEER, Ago(5), WAN, 0)]),
+        uplink_out("data of the tunnel's session from another port that it holds", other(data(96)))
+            .from_a_held_port()
+            .knowing(&session)
+            .steered_as(&udp((MODEM, OTHER), PEER, data(96)))
+            .remembering(&[steered(PEER, Ago(5), WAN, OTHER)]),
+        uplink_out("data of the tunnel's session, carrying a program's datagram, masqueraded", masqueraded(data(96)))
+            .of_socket(PROGRAM)
+            .knowing(&session)
+            .steered_as(&udp((MODEM, MASQUERADED), PEER, data(96)))
+            .remembering(&[steered(PEER, Ago(5), WAN, MASQUERADED)]),
+        uplink_out("initiation from another port, the tunnel's session known", other(initiation())).from_a_held_port().knowing(&session).untouched(),
+        uplink_out("data of a program to the peer that has the session's index", other(data(96)))
+            .of_socket(OTHER)
+            .from_a_held_port()
+            .knowing(&session)
+            .untouched(),
         uplink_out("a program's, masqueraded, or the tunnel's, carrying one, masqueraded", masqueraded(data(96)))
             .of_socket(PROGRAM)
             .knowing(&known)
