@@ -1,0 +1,77 @@
+//! `cargo xtask lint`: formatting, clippy's lints, and rules of the house that neither knows.
+
+mod files;
+mod rules;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::fetch::toolchain::Toolchain;
+use crate::host::cache::Cache;
+use crate::host::{command, say, workspace};
+
+/// Check formatting, clippy's lints and the rules of the house
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {}
+
+/// Runs the verb. All checks run, so that one call shows all there is to mend.
+pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
+    let toolchain = Toolchain::ready(&Cache::open()?)?;
+    let mut well = true;
+    let mut check = |what: &str, result: Result<()>| {
+        if let Err(error) = result {
+            say::error(&error.context(what.to_owned()));
+            well = false;
+        }
+    };
+    say::step("formatting");
+    check(
+        "formatting",
+        command::run(workspace::cargo().args(["fmt", "--all", "--check"])),
+    );
+    say::step("clippy, on the host's packages");
+    check("clippy", clippy(&toolchain));
+    say::step("clippy, on the eBPF programs");
+    check("clippy for eBPF", clippy_ebpf(&toolchain));
+    say::step("rules of the house");
+    check(
+        "rules of the house",
+        files::of("*.rs").and_then(|sources| rules::hold(&sources)),
+    );
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn clippy(toolchain: &Toolchain) -> Result<()> {
+    command::run(
+        toolchain
+            .cargo()?
+            .args(["clippy", "--quiet", "--workspace", "--exclude", "lte-ebpf"])
+            .args(["--all-targets", "--", "-D", "warnings"]),
+    )
+}
+
+/// For the target it is built for, with the same unstable option as the build.
+fn clippy_ebpf(toolchain: &Toolchain) -> Result<()> {
+    command::run(
+        toolchain
+            .cargo()?
+            .args(["clippy", "--quiet", "--package", "lte-ebpf", "--release"])
+            .args(["--target", "bpfel-unknown-none", "-Z", "build-std=core"])
+            .args(["--", "-D", "warnings"])
+            .env("RUSTC_BOOTSTRAP", "1"),
+    )
+}
+
+/// Prints what a check has found, a line each; anything is a failure.
+fn report(found: &[String]) -> Result<()> {
+    for line in found {
+        eprintln!("{line}");
+    }
+    anyhow::ensure!(found.is_empty(), "{} broken", found.len());
+    Ok(())
+}
