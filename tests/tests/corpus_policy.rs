@@ -12,7 +12,7 @@ use lte_tests::corpus::check::{Ending, check};
 use lte_tests::corpus::memory::SECOND;
 use lte_tests::corpus::model::Model;
 use lte_tests::corpus::site::Admin;
-use lte_tests::corpus::{Fate, Moment, Site, cases, joined};
+use lte_tests::corpus::{Case, Fate, Moment, Site, cases, joined};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
 #[test]
@@ -63,6 +63,46 @@ fn an_admin_page_that_is_nowhere_is_at_no_address() {
     for family in [Family::V4, Family::V6] {
         assert!(!site.policy().is_admin(family, &Addr::NONE));
     }
+}
+
+/// The rules of `docs/spec.md` that are of a hook's packets, by name: `modem-out/tunnel`.
+fn rules() -> BTreeSet<&'static str> {
+    include_str!("../../docs/spec.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .filter(|name| {
+            name.split_once('/')
+                .is_some_and(|(hook, _)| Hook::ALL.iter().any(|one| one.name() == hook))
+        })
+        .collect()
+}
+
+/// The rule that decides on a case's packet.
+fn rule(case: &Case) -> String {
+    let class = case
+        .want
+        .counter
+        .map_or("untouched", |(class, _)| class.name());
+    format!("{}/{class}", case.hook.name())
+}
+
+#[test]
+fn each_counter_is_a_rule_of_the_specification() {
+    let rules = rules();
+    let mut decided = BTreeSet::new();
+    for case in &cases::all() {
+        let rule = rule(case);
+        assert!(
+            rules.contains(&*rule),
+            "the specification has no {rule}: {case}"
+        );
+        decided.insert(rule);
+    }
+    let undecided: Vec<_> = rules
+        .iter()
+        .filter(|rule| !decided.contains(**rule))
+        .collect();
+    assert!(undecided.is_empty(), "no case is decided by {undecided:?}");
 }
 
 #[test]

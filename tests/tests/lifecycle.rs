@@ -1,4 +1,4 @@
-//! It goes as it came, and the datapath outlives the process.
+//! It goes as it came, and the datapath outlives the process (spec: `leaves-nothing`, `outlives-its-agent`).
 
 use std::ffi::CStr;
 

@@ -1,4 +1,4 @@
-//! Nothing but the tunnel uses the modem, in either direction.
+//! Nothing but the tunnel uses the modem, in either direction (spec: `only-the-tunnel`).
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The rules are taken away while traffic flows: not one outer packet shows the uplink's address.
+//! The rules are taken away while traffic flows: not one outer packet shows the uplink's address
+//! (spec: `only-the-modem`).
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! (hook, facts, policy, memory) to verdict: the table of what the modem lets through.
+//! (hook, facts, policy, memory) to verdict: what the modem lets through
+//! (spec: `modem-out`, `modem-in`, `uplink-out`).
 //!
 //! [`decide`] reads, [`remember`] writes; both go through [`Memory`], which is BPF maps in the
 //! kernel and a few tables on the host. Who has sent a packet is asked of [`Sockets`] and [`Session`].

@@ -48,7 +48,7 @@ pub struct Want {
 /// A packet, and what becomes of it.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// The row of the design's table it belongs to.
+    /// What it is about: the rules of the specification are in groups here.
     pub row: &'static str,
     /// What the packet is.
     pub name: String,

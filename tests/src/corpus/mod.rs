@@ -2,7 +2,7 @@
 //!
 //! A [`Case`] says what a packet is, where it is seen, what is remembered before it, and then
 //! its fate: passed, dropped or steered; its mark; the one counter that moves; its bytes; and
-//! what is remembered afterwards. [`cases::all`] is the table of `design.md`, row by row.
+//! what is remembered afterwards. [`cases::all`] has cases of each rule of `docs/spec.md`, section 3.
 //!
 //! Cases are written with a packet builder of their own ([`packet`]) and judged by a [`Subject`]:
 //! [`model::Model`] is the pure policy, [`program::Programs`] are the programs in the kernel.

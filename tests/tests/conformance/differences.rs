@@ -1,4 +1,4 @@
-//! Where real packets fare otherwise than the design's table says, and why.
+//! Where real packets fare otherwise than `docs/spec.md`, section 3, says, and why.
 //!
 //! Each reason is a row of a table in the docs, quoted by its first cell.
 

@@ -36,7 +36,7 @@ pub(crate) enum Kind {
 }
 
 impl Verdict {
-    /// What the design's table says.
+    /// What the specification says.
     pub(crate) fn wanted(case: &Case) -> Self {
         let want = &case.want;
         let link = match want.fate {

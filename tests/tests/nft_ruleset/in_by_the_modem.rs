@@ -1,4 +1,4 @@
-//! `only-the-tunnel` and `replies-only`, in.
+//! What enters by the modem (spec: `modem-in`, `replies-only`).
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

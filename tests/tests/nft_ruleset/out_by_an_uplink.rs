@@ -1,4 +1,4 @@
-//! `only-the-modem`.
+//! What leaves by an uplink (spec: `uplink-out`, `only-the-modem`).
 
 use std::net::SocketAddrV4;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! `only-the-tunnel`, out.
+//! What leaves by the modem (spec: `modem-out`, `only-the-tunnel`).
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The cases, by the rows of the design's table of what the modem lets through.
+//! The cases, in groups (spec: `modem-out`, `modem-in`, `uplink-out`).
 
 // Tables: a case is to be read as a line, or as a few that belong together.
 #[rustfmt::skip]

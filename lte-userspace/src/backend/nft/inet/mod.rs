@@ -3,7 +3,7 @@
 //! | chain | what it does |
 //! | --- | --- |
 //! | `output`, `output_late` | gives the tunnel's packets that would go another way, or under another name, the modem's source address and the mark, and so a new route |
-//! | `postrouting` | on the modem: passes what the table of the design passes, drops the rest; elsewhere: drops the tunnel |
+//! | `postrouting` | on the modem: spec: `modem-out`; elsewhere: drops the tunnel |
 //! | `pin_source` | keeps other tables' address translation off the tunnel |
 //! | `forward` | nothing passes through this machine to or from the modem |
 //! | `arrival` | drops what has come in by the modem and is handed to the IP stack by another interface |

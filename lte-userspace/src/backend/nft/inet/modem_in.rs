@@ -1,5 +1,5 @@
-//! `only-the-tunnel` and `replies-only`, in: what enters by the modem, after connection tracking
-//! and before the route is looked up, which is when a strict filter looks at the mark.
+//! What enters by the modem (spec: `modem-in`, `replies-only`), after connection tracking and before the
+//! route is looked up, which is when a strict filter looks at the mark.
 
 use super::{MANGLE, came_by, closed, is_of, is_udp, remote};
 use crate::backend::nft::expr::{

@@ -1,4 +1,4 @@
-//! `only-the-tunnel`, out: what leaves by the modem through the IP stack.
+//! What leaves by the modem through the IP stack (spec: `modem-out`).
 
 use super::{
     came_by, came_not_by, closed, is_of, is_udp, leaves_by, leaves_not_by, remote, renamed,

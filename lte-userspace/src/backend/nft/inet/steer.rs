@@ -1,4 +1,4 @@
-//! `only-the-modem`: the tunnel's packets that would go another way.
+//! The tunnel's packets that would go another way (spec: `uplink-out`, `only-the-modem`).
 
 use super::{RAW, is_of, leaves_by, leaves_not_by};
 use crate::backend::nft::expr::{
