@@ -1,8 +1,9 @@
 //! The project's verbs. Each has a file under `verb`; what they share lies beside it.
 //!
-//! `host` looks at this machine, `fetch` brings what it lacks, `image` packs an initramfs and
-//! `vm` runs it.
+//! `host` looks at this machine, `fetch` brings what it lacks, `image` packs an initramfs,
+//! `vm` runs it, and `declared` reads the tree's tests from its sources.
 
+mod declared;
 mod fetch;
 mod host;
 mod image;
@@ -33,7 +34,7 @@ enum Verb {
     Bench(verb::bench::Args),
     /// Hunt for packets that policy and programs judge differently, or inputs that break a parser
     Fuzz(verb::fuzz::Args),
-    /// Check formatting, clippy's lints and the rules of the house
+    /// Check formatting, clippy's lints, the rules of the house and the specification's tests
     Lint(verb::lint::Args),
     /// Run a command in a virtual machine with a given kernel
     Vm(verb::vm::Args),

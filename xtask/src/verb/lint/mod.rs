@@ -1,17 +1,21 @@
-//! `cargo xtask lint`: formatting, clippy's lints, and rules of the house that neither knows.
+//! `cargo xtask lint`: formatting, clippy's lints, and what neither knows: rules of the house, and whether
+//! what is said of tests is so.
 
 mod files;
 mod rules;
+mod spec;
+mod tiers;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 
+use crate::declared;
 use crate::fetch::toolchain::Toolchain;
 use crate::host::cache::Cache;
 use crate::host::{command, say, workspace};
 
-/// Check formatting, clippy's lints and the rules of the house
+/// Check formatting, clippy's lints, the rules of the house and the specification's tests
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
@@ -39,6 +43,17 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
         "rules of the house",
         files::of("*.rs").and_then(|sources| rules::hold(&sources)),
     );
+    say::step("the specification and the lists of tests, against the tests that there are");
+    match declared::tests() {
+        Ok(tests) => {
+            check(
+                "docs/spec.md",
+                texts().and_then(|texts| spec::hold(&texts, &tests)),
+            );
+            check("tiers", tiers::hold(&tests));
+        }
+        Err(error) => check("tests of the tree", Err(error)),
+    }
     Ok(if well {
         ExitCode::SUCCESS
     } else {
@@ -65,6 +80,15 @@ fn clippy_ebpf(toolchain: &Toolchain) -> Result<()> {
             .args(["--", "-D", "warnings"])
             .env("RUSTC_BOOTSTRAP", "1"),
     )
+}
+
+/// All that may cite the specification.
+fn texts() -> Result<Vec<files::File>> {
+    let mut all = Vec::new();
+    for kind in ["*.rs", "*.md", "*.toml"] {
+        all.extend(files::of(kind)?);
+    }
+    Ok(all)
 }
 
 /// Prints what a check has found, a line each; anything is a failure.

@@ -1,16 +1,17 @@
 //! What is tested; and the unit tests, on this machine.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result};
-use cargo_metadata::TargetKind;
+use anyhow::{Context as _, Result, ensure};
 
 use super::libtest::{self, Summary};
 use super::table::{Report, Verdict};
+use crate::declared;
 use crate::fetch::toolchain::Toolchain;
-use crate::host::{say, workspace};
+use crate::host::{command, say, workspace};
 use crate::verb::build::{AGENT, HOST_PACKAGES, artifacts, program};
 
 /// The directory of the package whose tests need a kernel of their own.
@@ -58,14 +59,8 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<Built> {
             .parent()
             .context("a manifest lies in a directory")?;
         let package = dir.file_name().unwrap_or_default();
-        let target = artifact.target.name;
-        let in_file = artifact.target.kind.contains(&TargetKind::Test);
         let executable = Executable {
-            name: if in_file {
-                target
-            } else {
-                format!("{package} ({})", artifact.target.kind[0])
-            },
+            name: declared::executable(package, &artifact.target),
             path: path.into_std_path_buf(),
             dir: dir.as_std_path().to_owned(),
         };
@@ -78,6 +73,28 @@ pub(crate) fn build(toolchain: &Toolchain) -> Result<Built> {
     unit.sort_by(|a, b| a.name.cmp(&b.name));
     lab.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Built { agent, unit, lab })
+}
+
+/// That the executables have the tests that the sources declare: `cargo xtask lint` goes by those.
+pub(crate) fn agree(built: &Built) -> Result<()> {
+    let mut listed = BTreeSet::new();
+    for executable in built.unit.iter().chain(&built.lab) {
+        let said =
+            command::output(Command::new(&executable.path).args(["--list", "--format", "terse"]))?;
+        let tests = libtest::list(&said).into_iter();
+        listed.extend(tests.map(|test| format!("{}::{test}", executable.name)));
+    }
+    let declared = declared::tests()?.into_iter().collect();
+    let differ: Vec<&str> = listed
+        .symmetric_difference(&declared)
+        .map(String::as_str)
+        .collect();
+    ensure!(
+        differ.is_empty(),
+        "xtask/src/declared reads other tests from the sources than the executables have: {}",
+        differ.join(", ")
+    );
+    Ok(())
 }
 
 /// Runs the unit tests.

@@ -7,7 +7,7 @@ mod host;
 mod length;
 mod libtest;
 mod table;
-mod tiers;
+pub(super) mod tiers;
 
 use std::process::ExitCode;
 
@@ -91,6 +91,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match prepare() {
         Ok((cache, built)) => {
             if args.on_host() {
+                note(&mut report, "tests in the sources", |_| host::agree(&built));
                 note(&mut report, "unit tests", |report| {
                     host::run(&built, filter, report)
                 });

@@ -83,6 +83,16 @@ const LONG: [&str; 3] = [
     "growth::nft::many_repairs_cost_nothing",
 ];
 
+/// All of what does not run on every kernel.
+const PARTS: [&[&str]; 6] = [
+    &ON_THE_ENDS,
+    &ON_THE_OLDEST,
+    &ON_THE_NEWEST,
+    &IN_BETWEEN,
+    &ON_THE_FIRST_BETWEEN,
+    &ON_THE_LAST_BETWEEN,
+];
+
 /// How much of it a kernel gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tier {
@@ -132,15 +142,7 @@ impl Tier {
             Self::Common => &[],
         };
         let among = |lists: &[&[&str]]| lists.concat().iter().any(|name| matches(name, test));
-        among(lists)
-            || !among(&[
-                &ON_THE_ENDS,
-                &ON_THE_OLDEST,
-                &ON_THE_NEWEST,
-                &IN_BETWEEN,
-                &ON_THE_FIRST_BETWEEN,
-                &ON_THE_LAST_BETWEEN,
-            ])
+        among(lists) || !among(&PARTS)
     }
 }
 
@@ -152,6 +154,16 @@ fn matches(pattern: &str, test: &str) -> bool {
             .is_some_and(|more| more.contains(rest)),
         None => test.starts_with(pattern),
     }
+}
+
+/// What stands in the lists and is the name of no test of these.
+pub(in crate::verb) fn idle(tests: &[String]) -> impl Iterator<Item = &'static str> {
+    let is_one = |name: &&str| tests.iter().any(|test| matches(name, test));
+    let is_exactly_one = |name: &&str| tests.iter().any(|test| test == name);
+    let parts = PARTS.into_iter().flatten().copied();
+    parts
+        .filter(move |name| !is_one(name))
+        .chain(LONG.into_iter().filter(move |name| !is_exactly_one(name)))
 }
 
 /// Whether a run of this length has a test of this name at all.
@@ -188,6 +200,16 @@ mod tests {
         assert_eq!(kernels("killed::nft::x"), [2]);
         assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::y::nft::x"));
         assert!(Tier::Whole.has("killed::nft::x"));
+    }
+
+    #[test]
+    fn what_names_no_test_is_idle() {
+        let all = PARTS.concat().into_iter().chain(LONG);
+        let mut tests: Vec<String> = all.map(|name| name.replace('*', "x")).collect();
+        assert_eq!(idle(&tests).next(), None);
+        tests.retain(|name| !name.starts_with("growth::ebpf") && !name.starts_with("pins"));
+        let idle: Vec<_> = idle(&tests).collect();
+        assert_eq!(idle, ["pins::", "growth::ebpf::many_repairs_cost_nothing"]);
     }
 
     #[test]
