@@ -5,6 +5,8 @@ pub mod backend;
 pub mod cli;
 pub mod config;
 pub mod desired;
+#[cfg(test)]
+mod golden;
 pub mod kernel;
 mod logging;
 mod notify;

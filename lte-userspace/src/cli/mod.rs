@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::config::{BackendChoice, ConfigError};
 use crate::logging;
@@ -13,6 +13,8 @@ mod agent;
 mod check;
 mod doctor;
 mod down;
+#[cfg(test)]
+mod help_tests;
 mod look;
 mod machine;
 mod no_core;
@@ -87,6 +89,11 @@ struct Common {
     config: PathBuf,
     backend: Option<BackendChoice>,
     dirs: Dirs,
+}
+
+/// What the command line may say, for whoever holds documents to it.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Does what the command line says.

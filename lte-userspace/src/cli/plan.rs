@@ -1,11 +1,14 @@
 //! `plan`: what would be done?
 
+use std::fmt;
+
 use clap::Args;
-use serde_json::json;
+use serde::Serialize;
 
 use super::{Common, look, machine};
 use crate::backend::select;
 use crate::config::Config;
+use crate::reconcile;
 
 /// Print what the agent would do now, and change nothing
 ///
@@ -38,27 +41,92 @@ impl Plan {
             ));
         }
         notes.extend(view.warnings.iter().cloned());
-        let steps: Vec<String> = view.plan.steps.iter().map(ToString::to_string).collect();
+        let report = Report::new(&view.plan, notes);
         if self.json {
-            let blocked = &view.plan.blocked;
-            println!(
-                "{:#}",
-                json!({ "steps": steps, "blocked": blocked, "notes": notes })
-            );
-            return Ok(());
-        }
-        for step in &steps {
-            println!("{step}");
-        }
-        for line in &view.plan.blocked {
-            println!("blocked: {line}");
-        }
-        for note in &notes {
-            println!("note: {note}");
-        }
-        if steps.is_empty() && view.plan.blocked.is_empty() {
-            println!("nothing is to be done");
+            println!("{}", serde_json::to_string_pretty(&report)?);
+        } else {
+            print!("{report}");
         }
         Ok(())
+    }
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Report {
+    /// What cannot be done.
+    blocked: Vec<String>,
+    notes: Vec<String>,
+    steps: Vec<String>,
+}
+
+impl Report {
+    fn new(plan: &reconcile::Plan, notes: Vec<String>) -> Self {
+        Self {
+            steps: plan.steps.iter().map(ToString::to_string).collect(),
+            blocked: plan.blocked.clone(),
+            notes,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            writeln!(f, "{step}")?;
+        }
+        for line in &self.blocked {
+            writeln!(f, "blocked: {line}")?;
+        }
+        for note in &self.notes {
+            writeln!(f, "note: {note}")?;
+        }
+        if self.steps.is_empty() && self.blocked.is_empty() {
+            writeln!(f, "nothing is to be done")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::{Difference, Kind};
+    use crate::desired::tests::{config, facts};
+    use crate::desired::{Object, desired};
+    use crate::golden;
+    use crate::reconcile::{Plan, Removal, Step};
+
+    /// A usual home before the first start, where the other backend has left its guard.
+    fn first_start() -> Report {
+        let put = |object| match object {
+            Object::Guard(_) => {
+                let missing = ["no program on modem egress", "no program on modem ingress"];
+                let missing = missing.map(|text| Difference(text.to_owned()));
+                Step::Guard(Box::new(object), missing.into())
+            }
+            object => Step::Put(object),
+        };
+        let mut steps: Vec<Step> = desired(&config(), &facts()).into_iter().map(put).collect();
+        steps.push(Step::Remove(Removal::Guard(Kind::Nft)));
+        let plan = Plan {
+            steps,
+            blocked: vec!["wg-tmp: somebody else's interface has the name".to_owned()],
+        };
+        Report::new(&plan, vec!["the reverse-path filter is off".to_owned()])
+    }
+
+    #[test]
+    fn what_is_printed() {
+        let report = first_start();
+        golden::assert("src/cli/golden/plan.txt", &report.to_string());
+        let json = serde_json::to_string_pretty(&report).expect("it is made of texts");
+        golden::assert("src/cli/golden/plan.json", &(json + "\n"));
+    }
+
+    #[test]
+    fn nothing_to_do_is_said() {
+        let empty = Report::new(&Plan::default(), Vec::new());
+        assert_eq!(empty.to_string(), "nothing is to be done\n");
     }
 }

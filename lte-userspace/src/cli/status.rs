@@ -1,6 +1,7 @@
 //! `status`: how do things stand?
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::time::SystemTime;
 
 use clap::Args;
@@ -78,7 +79,7 @@ impl Status {
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
-            print(&report);
+            print!("{report}");
         }
         Ok(())
     }
@@ -174,58 +175,77 @@ fn guards() -> anyhow::Result<Vec<GuardReport>> {
     Ok(guards)
 }
 
-fn print(report: &Report) {
-    match (report.agent.running, report.agent.pid) {
-        (true, Some(pid)) => println!("agent    running, pid {pid}"),
-        (true, None) => println!("agent    running"),
-        (false, _) => println!("agent    not running"),
-    }
-    match &report.tunnel {
-        None => println!("tunnel   none"),
-        Some(tunnel) => {
-            let state = if tunnel.up { "up" } else { "down" };
-            println!(
-                "tunnel   {} {state}, port {}",
-                tunnel.interface, tunnel.listen_port
-            );
-            for peer in &tunnel.peers {
-                println!(
-                    "  peer   {} at {}, last handshake {}, {} bytes in, {} out",
-                    peer.public_key,
-                    peer.endpoint.as_deref().unwrap_or("an unknown address"),
-                    peer.handshake_age
-                        .map_or("never".to_owned(), |age| format!("{age} s ago")),
-                    peer.received,
-                    peer.sent
-                );
-            }
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.agent.running, self.agent.pid) {
+            (true, Some(pid)) => writeln!(f, "agent    running, pid {pid}")?,
+            (true, None) => writeln!(f, "agent    running")?,
+            (false, _) => writeln!(f, "agent    not running")?,
         }
-    }
-    for modem in &report.modem {
-        println!("modem    {modem}");
-    }
-    for line in report.routes.iter().chain(&report.rules) {
-        println!("{line}");
-    }
-    for line in &report.warnings {
-        println!("warning  {line}");
-    }
-    if report.guards.is_empty() {
-        println!("guard    none");
-    }
-    for guard in &report.guards {
-        println!("guard    {}", guard.backend);
-        for line in &guard.unguarded {
-            println!("  not guarded: {line}");
+        match &self.tunnel {
+            None => writeln!(f, "tunnel   none")?,
+            Some(tunnel) => tunnel.fmt(f)?,
         }
-        for counter in guard.counters.iter().filter(|counter| counter.packets > 0) {
-            println!(
-                "  {:<28} {:>10} packets {:>14} bytes",
-                counter.name, counter.packets, counter.bytes
-            );
+        for modem in &self.modem {
+            writeln!(f, "modem    {modem}")?;
         }
-        if let Some(error) = &guard.error {
-            println!("  counters cannot be read: {error}");
+        for line in self.routes.iter().chain(&self.rules) {
+            writeln!(f, "{line}")?;
         }
+        for line in &self.warnings {
+            writeln!(f, "warning  {line}")?;
+        }
+        if self.guards.is_empty() {
+            writeln!(f, "guard    none")?;
+        }
+        self.guards.iter().try_for_each(|guard| guard.fmt(f))
     }
 }
+
+impl fmt::Display for TunnelReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = if self.up { "up" } else { "down" };
+        writeln!(
+            f,
+            "tunnel   {} {state}, port {}",
+            self.interface, self.listen_port
+        )?;
+        for peer in &self.peers {
+            writeln!(
+                f,
+                "  peer   {} at {}, last handshake {}, {} bytes in, {} out",
+                peer.public_key,
+                peer.endpoint.as_deref().unwrap_or("an unknown address"),
+                peer.handshake_age
+                    .map_or("never".to_owned(), |age| format!("{age} s ago")),
+                peer.received,
+                peer.sent
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for GuardReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "guard    {}", self.backend)?;
+        for line in &self.unguarded {
+            writeln!(f, "  not guarded: {line}")?;
+        }
+        for counter in self.counters.iter().filter(|counter| counter.packets > 0) {
+            writeln!(
+                f,
+                "  {:<28} {:>10} packets {:>14} bytes",
+                counter.name, counter.packets, counter.bytes
+            )?;
+        }
+        if let Some(error) = &self.error {
+            writeln!(f, "  counters cannot be read: {error}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "status_tests.rs"]
+mod tests;

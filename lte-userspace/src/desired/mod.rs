@@ -13,7 +13,7 @@ mod master;
 mod object;
 mod offload;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use master::Master;
 pub use object::{

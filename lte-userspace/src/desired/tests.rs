@@ -9,7 +9,8 @@ use crate::config::{
     self, BackendChoice, ModemIdentity, PrivateKey, PublicKey, Routing, Tunnel, Uplinks,
 };
 
-fn config() -> Config {
+/// A usual home's.
+pub(crate) fn config() -> Config {
     Config {
         backend: BackendChoice::Auto,
         modem: config::Modem {
@@ -49,7 +50,8 @@ fn config() -> Config {
     }
 }
 
-fn facts() -> Facts {
+/// What is found in a usual home.
+pub(crate) fn facts() -> Facts {
     Facts {
         modem: Some(ModemFacts {
             index: 3,

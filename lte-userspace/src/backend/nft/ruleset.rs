@@ -115,16 +115,7 @@ mod tests {
     /// packets. Whoever changes rules tries them again, and runs this test with `LTE_BLESS=1`.
     #[test]
     fn the_rules_are_those_that_were_tried() {
-        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/backend/nft/golden.txt");
-        let rules = text(&sample(), EGRESS);
-        if std::env::var_os("LTE_BLESS").is_some() {
-            std::fs::write(file, &rules).unwrap();
-        }
-        let golden = std::fs::read_to_string(file).unwrap();
-        for (line, (is, was)) in rules.lines().zip(golden.lines()).enumerate() {
-            assert_eq!(is, was, "line {} of golden.txt", line + 1);
-        }
-        assert_eq!(rules.lines().count(), golden.lines().count());
+        crate::golden::assert("src/backend/nft/golden.txt", &text(&sample(), EGRESS));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use std::io::IsTerminal as _;
 
 use anyhow::bail;
 use clap::Args;
-use serde_json::json;
 
 use super::{Common, look, machine};
 use crate::backend::select;
@@ -35,13 +34,11 @@ impl Doctor {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
         let findings = examine(common);
         if self.json {
-            println!("{:#}", json!({ "findings": findings }));
+            println!("{}", json(&findings)?);
         } else {
             let coloured =
                 std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-            for finding in &findings {
-                println!("{}", finding.line(coloured));
-            }
+            print!("{}", text(&findings, coloured));
         }
         match count(&findings, Grade::Fault) {
             0 => Ok(()),
@@ -49,6 +46,16 @@ impl Doctor {
             more => bail!("{more} faults: the lines that begin with `fault` say what to do"),
         }
     }
+}
+
+fn json(findings: &[Finding]) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&serde_json::json!({ "findings": findings }))
+}
+
+/// A line each.
+fn text(findings: &[Finding], coloured: bool) -> String {
+    let lines = findings.iter().map(|finding| finding.line(coloured));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 fn count(findings: &[Finding], grade: Grade) -> usize {
@@ -106,3 +113,7 @@ fn examine(common: &Common) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;
