@@ -3,7 +3,10 @@
 //! `host` looks at this machine, `fetch` brings what it lacks, `image` packs an initramfs,
 //! `vm` runs it, and `declared` reads the tree's tests from its sources.
 
+mod changelog;
 mod declared;
+#[cfg(test)]
+mod docs;
 mod fetch;
 mod host;
 mod image;
@@ -34,8 +37,13 @@ enum Verb {
     Bench(verb::bench::Args),
     /// Hunt for packets that policy and programs judge differently, or inputs that break a parser
     Fuzz(verb::fuzz::Args),
-    /// Check formatting, clippy's lints, the rules of the house and the specification's tests
+    /// Check formatting, clippy's lints, the rules of the house, the specification's tests, spelling, dependencies
+    /// and the changelog
     Lint(verb::lint::Args),
+    /// Ask for security advisories about dependencies, by cargo-deny
+    Audit(verb::audit::Args),
+    /// Tag a release with the changelog's notes
+    Release(verb::release::Args),
     /// Run a command in a virtual machine with a given kernel
     Vm(verb::vm::Args),
 }
@@ -51,6 +59,8 @@ fn main() -> ExitCode {
         Verb::Bench(args) => verb::bench::run(&args),
         Verb::Fuzz(args) => verb::fuzz::run(&args),
         Verb::Lint(args) => verb::lint::run(&args),
+        Verb::Audit(args) => verb::audit::run(&args),
+        Verb::Release(args) => verb::release::run(&args),
         Verb::Vm(args) => verb::vm::run(&args),
     };
     result.unwrap_or_else(|error| {

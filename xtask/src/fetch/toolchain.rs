@@ -9,15 +9,26 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 
 use super::apt::{self, Apt};
+use super::cargo::Package;
 use super::debian;
 use crate::host::cache::Cache;
 use crate::host::{command, say, workspace};
 
 /// It links with rustc's own LLVM; later ones want a system's.
-const BPF_LINKER: &str = "0.10.4";
+const BPF_LINKER: Package = Package {
+    name: "bpf-linker",
+    version: "0.10.4",
+    program: "bpf-linker",
+    takes: "about two minutes",
+};
 
 /// It drives libFuzzer.
-const CARGO_FUZZ: &str = "0.13.2";
+const CARGO_FUZZ: Package = Package {
+    name: "cargo-fuzz",
+    version: "0.13.2",
+    program: "cargo-fuzz",
+    takes: "about two minutes",
+};
 
 /// rustup fetches three megabytes: where that takes longer, Debian's package is the better way.
 const RUSTUP_SECONDS: &str = "120";
@@ -39,7 +50,7 @@ impl Toolchain {
 
     /// A `cargo fuzz` command: the stable compiler, allowed the sanitizers' options.
     pub(crate) fn cargo_fuzz(&self, cache: &Cache) -> Result<Command> {
-        let program = cargo_fuzz(cache)?;
+        let program = CARGO_FUZZ.ready(cache)?.join(CARGO_FUZZ.program);
         // cargo-fuzz calls cargo by its name, and that one the linker.
         let mut command = Command::new(program);
         command
@@ -157,47 +168,10 @@ fn by_debian(cache: &Cache, version: &str, place: &Path) -> Result<()> {
 
 /// Where the linker is, if not on `PATH` already.
 fn bpf_linker(cache: &Cache) -> Result<Option<PathBuf>> {
-    if command::which("bpf-linker").is_some_and(|program| is_version(&program, BPF_LINKER)) {
+    if BPF_LINKER.on_path().is_some() {
         return Ok(None);
     }
-    crate_program(cache, "bpf-linker", BPF_LINKER).map(Some)
-}
-
-fn cargo_fuzz(cache: &Cache) -> Result<PathBuf> {
-    Ok(crate_program(cache, "cargo-fuzz", CARGO_FUZZ)?.join("cargo-fuzz"))
-}
-
-/// The cache's directory with a program of exactly this version, built by cargo if need be.
-fn crate_program(cache: &Cache, name: &str, version: &str) -> Result<PathBuf> {
-    let root = cache.path(format!("{name}-{version}"));
-    let dir = root.join("bin");
-    if is_version(&dir.join(name), version) {
-        return Ok(dir);
-    }
-    let _lock = cache.lock()?;
-    if is_version(&dir.join(name), version) {
-        return Ok(dir);
-    }
-    say::step(format_args!(
-        "{name} {version} is missing: building it, about two minutes"
-    ));
-    command::run(
-        workspace::cargo()
-            .args(["install", "--quiet", "--locked", "--force"])
-            .args(["--version", version, "--root"])
-            .arg(&root)
-            .arg(name),
-    )
-    .with_context(|| format!("{name} {version} cannot be had"))?;
-    if !is_version(&dir.join(name), version) {
-        bail!("{name} {version} was built and does not run");
-    }
-    Ok(dir)
-}
-
-fn is_version(program: &Path, version: &str) -> bool {
-    command::output(Command::new(program).arg("--version"))
-        .is_ok_and(|said| said.split_whitespace().nth(1) == Some(version))
+    BPF_LINKER.ready(cache).map(Some)
 }
 
 fn rustc(arguments: &[&str]) -> Result<String> {
@@ -213,12 +187,6 @@ fn rustc(arguments: &[&str]) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_linker_of_another_version_is_not_taken() {
-        assert!(!is_version(Path::new("/bin/true"), BPF_LINKER));
-        assert!(!is_version(Path::new("/no/such/linker"), BPF_LINKER));
-    }
 
     #[test]
     fn a_source_without_core_is_none() {

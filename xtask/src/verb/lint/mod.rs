@@ -1,27 +1,32 @@
-//! `cargo xtask lint`: formatting, clippy's lints, and what neither knows: rules of the house, and whether
-//! what is said of tests is so.
+//! `cargo xtask lint`: formatting, clippy's lints, and what neither knows: rules of the house, whether what is
+//! said of tests is so, spelling, dependencies, the changelog.
 
+mod dependencies;
 mod files;
 mod rules;
 mod spec;
+mod spelling;
 mod tiers;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use crate::changelog;
 use crate::declared;
 use crate::fetch::toolchain::Toolchain;
 use crate::host::cache::Cache;
 use crate::host::{command, say, workspace};
 
-/// Check formatting, clippy's lints, the rules of the house and the specification's tests
+/// Check formatting, clippy's lints, the rules of the house, the specification's tests, spelling, dependencies
+/// and the changelog
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
 /// Runs the verb. All checks run, so that one call shows all there is to mend.
 pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
-    let toolchain = Toolchain::ready(&Cache::open()?)?;
+    let cache = Cache::open()?;
+    let toolchain = Toolchain::ready(&cache)?;
     let mut well = true;
     let mut check = |what: &str, result: Result<()>| {
         if let Err(error) = result {
@@ -54,6 +59,12 @@ pub(crate) fn run(_args: &Args) -> Result<ExitCode> {
         }
         Err(error) => check("tests of the tree", Err(error)),
     }
+    say::step("spelling");
+    check("spelling", spelling::check(&cache));
+    say::step("dependencies: licences, doubles, sources");
+    check("dependencies", dependencies::check());
+    say::step("changelog");
+    check("changelog", changelog());
     Ok(if well {
         ExitCode::SUCCESS
     } else {
@@ -89,6 +100,13 @@ fn texts() -> Result<Vec<files::File>> {
         all.extend(files::of(kind)?);
     }
     Ok(all)
+}
+
+/// Its form, and that each thing is in it once.
+fn changelog() -> Result<()> {
+    let text = std::fs::read_to_string(workspace::root().join(changelog::FILE))
+        .with_context(|| format!("cannot read {}", changelog::FILE))?;
+    report(&changelog::read(&text).problems)
 }
 
 /// Prints what a check has found, a line each; anything is a failure.
