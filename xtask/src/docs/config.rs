@@ -51,10 +51,10 @@ fn with(whole: &str, piece: &str) -> String {
     let mut order: Vec<_> = all.into_iter().collect();
     order.sort_by_key(|(heading, _)| heading.starts_with("[["));
     order.sort_by_key(|(heading, _)| !heading.is_empty());
-    let text = order
+    let lines = order
         .into_iter()
-        .map(|(heading, lines)| format!("{heading}\n{}\n", lines.join("\n")));
-    text.collect()
+        .flat_map(|(heading, lines)| std::iter::once(heading).chain(lines));
+    lines.map(|line| line + "\n").collect()
 }
 
 /// The parser's word on a piece.

@@ -55,7 +55,7 @@ fn json(findings: &[Finding]) -> serde_json::Result<String> {
 /// A line each.
 fn text(findings: &[Finding], coloured: bool) -> String {
     let lines = findings.iter().map(|finding| finding.line(coloured));
-    lines.map(|line| format!("{line}\n")).collect()
+    lines.map(|line| line.to_string() + "\n").collect()
 }
 
 fn count(findings: &[Finding], grade: Grade) -> usize {
