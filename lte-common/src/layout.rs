@@ -73,7 +73,7 @@ impl Addr {
 
     /// Word by word: a comparison of arrays would become a call to `memcmp`.
     #[inline(always)]
-    pub const fn same(&self, other: &Self) -> bool {
+    pub const fn eq_words(&self, other: &Self) -> bool {
         (self.0[0] ^ other.0[0])
             | (self.0[1] ^ other.0[1])
             | (self.0[2] ^ other.0[2])
@@ -93,14 +93,14 @@ impl Addr {
 }
 
 impl RemoteKey {
-    /// Word by word, as [`Addr::same`].
+    /// Word by word, as [`Addr::eq_words`].
     #[inline(always)]
-    pub const fn same(&self, other: &Self) -> bool {
-        self.address.same(&other.address) && self.port == other.port
+    pub const fn eq_words(&self, other: &Self) -> bool {
+        self.address.eq_words(&other.address) && self.port == other.port
     }
 }
 
-/// Key of [`maps::REMOTES`]: a far end of the tunnel.
+/// Key of [`maps::REMOTES`]: a remote of the tunnel.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteKey {
@@ -177,15 +177,15 @@ pub struct FragmentValue {
     pub marked: u64,
 }
 
-/// Key of [`maps::ASKED`] and [`maps::PERMITS`]: a conversation as this side sees it.
+/// Key of [`maps::ADMIN_FLOWS`] and [`maps::PERMITS`]: a flow as this side sees it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TalkKey {
-    /// The far address; in a permit [`Addr::NONE`] stands for any.
+pub struct FlowKey {
+    /// The remote address; in a permit [`Addr::NONE`] stands for any.
     pub remote: Addr,
-    /// The far port; 0 with ICMP.
+    /// The remote port; 0 with ICMP.
     pub remote_port: u16,
-    /// The near port; the identifier with ICMP echo.
+    /// The local port; the identifier with ICMP echo.
     pub local_port: u16,
     /// IP protocol number.
     pub protocol: u32,
@@ -206,7 +206,7 @@ pub const COUNTER_STRIDE: u32 = 32;
 
 /// Names and sizes of the maps.
 pub mod maps {
-    /// Far ends of the tunnel: LRU hash, [`RemoteKey`](super::RemoteKey) to [`Remote`](super::Remote).
+    /// Remotes of the tunnel: LRU hash, [`RemoteKey`](super::RemoteKey) to [`Remote`](super::Remote).
     pub const REMOTES: &str = "REMOTES";
     /// Entries in it: peers, and the addresses they roamed through. An LRU map hands its free
     /// entries to each CPU by 128, and evicts where none are left: enough for 32 CPUs.
@@ -219,17 +219,17 @@ pub mod maps {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// Entries in it.
     pub const FRAGMENTS_MAX: u32 = 4096;
-    /// What was asked of the modem itself: LRU hash, [`TalkKey`](super::TalkKey) to a time in
-    /// ticks.
-    pub const ASKED: &str = "ASKED";
+    /// Requests to the admin page: LRU hash, [`FlowKey`](super::FlowKey) to a time in ticks. It is
+    /// pinned by the name that it has had since the first layout.
+    pub const ADMIN_FLOWS: &str = "ASKED";
     /// Entries in it.
-    pub const ASKED_MAX: u32 = 4096;
-    /// What the agent permits: hash, [`TalkKey`](super::TalkKey) to an expiry in ns of
+    pub const ADMIN_FLOWS_MAX: u32 = 4096;
+    /// What the agent permits: hash, [`FlowKey`](super::FlowKey) to an expiry in ns of
     /// `CLOCK_MONOTONIC`.
     pub const PERMITS: &str = "PERMITS";
     /// Entries in it.
     pub const PERMITS_MAX: u32 = 64;
-    /// The books: per-CPU array of [`Counter`](super::Counter).
+    /// Counters by hook and class: per-CPU array of [`Counter`](super::Counter).
     pub const COUNTERS: &str = "COUNTERS";
     /// Entries in it.
     pub const COUNTERS_MAX: u32 = 3 * super::COUNTER_STRIDE;
@@ -246,6 +246,6 @@ const _: () = {
     assert!(size_of::<Recent>() == 56);
     assert!(size_of::<FragmentKey>() == 40);
     assert!(size_of::<FragmentValue>() == 32);
-    assert!(size_of::<TalkKey>() == 24);
+    assert!(size_of::<FlowKey>() == 24);
     assert!(size_of::<Counter>() == 16);
 };

@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{
     TC_ACT_SHOT, TC_ACT_UNSPEC, bpf_redir_neigh, bpf_redir_neigh__bindgen_ty_1,
 };
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
-use lte_common::headers::{Facts, Family, Wire, on_the_wire};
+use lte_common::headers::{Family, PacketInfo, Wire, on_the_wire};
 use lte_common::policy::{Action, Class, Hook, Policy, Verdict};
 
 use crate::skb::{Helper, Skb};
@@ -23,37 +23,37 @@ pub(crate) fn verdict_to_action(
     skb: &Skb,
     hook: Hook,
     mark: u32,
-    facts: Option<&Facts>,
+    info: Option<&PacketInfo>,
     verdict: &Verdict,
 ) -> i32 {
     let policy = maps::policy();
     if matches!(verdict.action, Action::Untouched) {
         return NEXT;
     }
-    let wire = match facts {
+    let wire = match info {
         // Before anything is rewritten: a tag that is taken off moves what is behind it.
-        Some(facts) => on_the_wire(&Helper::new(skb), facts, skb.joined()),
+        Some(info) => on_the_wire(&Helper::new(skb), info, skb.joined()),
         None => Wire {
             packets: 1,
             bytes: skb.len().saturating_sub(u32::from(policy.link_len)),
         },
     };
-    match (verdict.action, facts) {
+    match (verdict.action, info) {
         (Action::Untouched, _) => NEXT,
         (Action::Pass, _) => {
             maps::count(hook, verdict.class, wire);
             NEXT
         }
-        (Action::Mark, Some(facts)) if rewrite::apply(skb, facts, facts.network, verdict) => {
+        (Action::Mark, Some(info)) if rewrite::apply(skb, info, info.network, verdict) => {
             skb.set_mark(policy.marked(mark));
             maps::count(hook, verdict.class, wire);
             NEXT
         }
-        (Action::Steer, Some(facts)) if steer(skb, facts, verdict, policy) => {
+        (Action::Steer, Some(info)) if steer(skb, info, verdict, policy) => {
             skb.set_mark(policy.marked(mark));
             maps::count(hook, verdict.class, wire);
             log::dropped_or_steered(skb, hook, verdict.class, wire.bytes);
-            to_modem(facts, policy)
+            to_modem(info, policy)
         }
         (Action::Drop, _) => {
             maps::count(hook, verdict.class, wire);
@@ -69,22 +69,22 @@ pub(crate) fn verdict_to_action(
 }
 
 #[inline(always)]
-fn steer(skb: &Skb, facts: &Facts, verdict: &Verdict, policy: &Policy) -> bool {
-    let Some(network) = rewrite::untag(skb, facts, policy) else {
+fn steer(skb: &Skb, info: &PacketInfo, verdict: &Verdict, policy: &Policy) -> bool {
+    let Some(network) = rewrite::untag(skb, info, policy) else {
         return false;
     };
-    rewrite::apply(skb, facts, network, verdict) && rewrite::make_room(skb, policy)
+    rewrite::apply(skb, info, network, verdict) && rewrite::make_room(skb, policy)
 }
 
 /// Sends the packet out by the modem, through the neighbour table where it has one. The kernel
 /// drops it where the modem is down.
 #[inline(always)]
-fn to_modem(facts: &Facts, policy: &Policy) -> i32 {
+fn to_modem(info: &PacketInfo, policy: &Policy) -> i32 {
     if policy.modem_link_len == 0 {
         // SAFETY: takes an interface index, which the kernel checks.
         return unsafe { bpf_redirect(policy.modem_index, 0) } as i32;
     }
-    let family = facts.family;
+    let family = info.family;
     let gateway = match family {
         Family::V4 => &policy.gateway_v4,
         Family::V6 => &policy.gateway_v6,
@@ -92,7 +92,7 @@ fn to_modem(facts: &Facts, policy: &Policy) -> i32 {
     // Without a gateway everybody is on the link. The kernel could look that up, but finds it in
     // IPv6 only while the rules are there.
     let next = if gateway.is_none() {
-        &facts.destination
+        &info.destination
     } else {
         gateway
     };

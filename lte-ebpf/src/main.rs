@@ -25,8 +25,8 @@ mod sockets;
 
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use lte_common::headers::{self, Facts, Reject};
-use lte_common::policy::{self, Hook, Origin, Verdict};
+use lte_common::headers::{self, PacketInfo, ParseError};
+use lte_common::policy::{self, Hook, SkbMeta, Verdict};
 
 use crate::maps::Maps;
 use crate::skb::{Direct, Helper, Skb};
@@ -56,41 +56,41 @@ fn uplink_egress(ctx: TcContext) -> i32 {
 
 /// What calling a program costs by itself: never attached, measured against.
 #[classifier]
-fn floor(_ctx: TcContext) -> i32 {
+fn baseline(_ctx: TcContext) -> i32 {
     aya_ebpf::bindings::TC_ACT_UNSPEC
 }
 
 #[inline(always)]
 fn guard(skb: &Skb, hook: Hook) -> i32 {
     let policy = maps::policy();
-    let origin = Origin {
+    let meta = SkbMeta {
         local: skb.is_local(),
         mark: skb.mark(),
     };
-    if let Some(facts) = headers::plain_udp(&Direct::new(skb), policy.link_len) {
-        let verdict = policy::decide(hook, Ok(&facts), origin, policy, &Maps, skb);
-        return act(skb, hook, origin, &facts, &verdict);
+    if let Some(info) = headers::plain_udp(&Direct::new(skb), policy.link_len) {
+        let verdict = policy::decide(hook, Ok(&info), meta, policy, &Maps, skb);
+        return act(skb, hook, meta, &info, &verdict);
     }
     let rejected = match headers::parse(&Helper::new(skb), policy.link_len) {
-        Ok(facts) => {
-            if let Some(facts) = maps::settle_facts(&facts) {
-                let verdict = policy::decide(hook, Ok(facts), origin, policy, &Maps, skb);
-                if let Some(verdict) = maps::settle_verdict(&verdict) {
-                    return act(skb, hook, origin, facts, verdict);
+        Ok(info) => {
+            if let Some(info) = maps::spill_info(&info) {
+                let verdict = policy::decide(hook, Ok(info), meta, policy, &Maps, skb);
+                if let Some(verdict) = maps::spill_verdict(&verdict) {
+                    return act(skb, hook, meta, info, verdict);
                 }
             }
-            Reject::Malformed
+            ParseError::Malformed
         }
-        Err(reject) => reject,
+        Err(error) => error,
     };
-    let verdict = policy::decide(hook, Err(rejected), origin, policy, &Maps, skb);
-    act::verdict_to_action(skb, hook, origin.mark, None, &verdict)
+    let verdict = policy::decide(hook, Err(rejected), meta, policy, &Maps, skb);
+    act::verdict_to_action(skb, hook, meta.mark, None, &verdict)
 }
 
 #[inline(always)]
-fn act(skb: &Skb, hook: Hook, origin: Origin, facts: &Facts, verdict: &Verdict) -> i32 {
-    policy::remember(hook, facts, origin, verdict, maps::policy(), &Maps, skb);
-    act::verdict_to_action(skb, hook, origin.mark, Some(facts), verdict)
+fn act(skb: &Skb, hook: Hook, meta: SkbMeta, info: &PacketInfo, verdict: &Verdict) -> i32 {
+    policy::update_state(hook, info, meta, verdict, maps::policy(), &Maps, skb);
+    act::verdict_to_action(skb, hook, meta.mark, Some(info), verdict)
 }
 
 #[cfg(target_arch = "bpf")]

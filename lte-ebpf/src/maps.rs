@@ -1,56 +1,56 @@
-//! The maps, and the policy's memory in them.
+//! The maps, and the policy's state in them.
 
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
-use lte_common::headers::{Facts, Wire};
+use lte_common::headers::{PacketInfo, Wire};
 use lte_common::layout::{
-    Counter, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, TalkKey, maps as sizes,
+    Counter, FlowKey, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, maps as sizes,
 };
-use lte_common::policy::{Class, Hook, Memory, Policy, REFRESH, Verdict};
+use lte_common::policy::{Class, Hook, Policy, REFRESH, State, Verdict};
 
 #[map]
 static REMOTES: LruHashMap<RemoteKey, Remote> = LruHashMap::pinned(sizes::REMOTES_MAX, 0);
 #[map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue> =
     LruHashMap::pinned(sizes::FRAGMENTS_MAX, 0);
+#[map(name = "ASKED")]
+static ADMIN_FLOWS: LruHashMap<FlowKey, u64> = LruHashMap::pinned(sizes::ADMIN_FLOWS_MAX, 0);
 #[map]
-static ASKED: LruHashMap<TalkKey, u64> = LruHashMap::pinned(sizes::ASKED_MAX, 0);
-#[map]
-static PERMITS: HashMap<TalkKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
+static PERMITS: HashMap<FlowKey, u64> = HashMap::pinned(sizes::PERMITS_MAX, 0);
 #[map]
 static COUNTERS: PerCpuArray<Counter> = PerCpuArray::pinned(sizes::COUNTERS_MAX, 0);
 
-/// Where the facts and the verdict of an odd packet are put down for a moment.
+/// Where the header fields and the verdict of an odd packet are spilled.
 #[map]
-static SCRATCH: PerCpuArray<(Facts, Verdict)> = PerCpuArray::with_max_entries(1, 0);
+static SPILL: PerCpuArray<(PacketInfo, Verdict)> = PerCpuArray::with_max_entries(1, 0);
 
-/// Puts the facts down where the verifier forgets by which of many ways they were come by: it
+/// Spills the header fields to a map, where the verifier forgets on which path they were computed: it
 /// then follows the policy once, and not once for each way through the headers.
 #[inline(always)]
-pub(crate) fn settle_facts(facts: &Facts) -> Option<&'static Facts> {
-    let at = SCRATCH.get_ptr_mut(0)?;
+pub(crate) fn spill_info(info: &PacketInfo) -> Option<&'static PacketInfo> {
+    let at = SPILL.get_ptr_mut(0)?;
     // SAFETY: the value is of this CPU, and programs on one hook do not interrupt each other.
     unsafe {
-        (*at).0 = *facts;
-        Some(&(*opaque(at)).0)
+        (*at).0 = *info;
+        Some(&(*black_box(at)).0)
     }
 }
 
 /// The same for the verdict, of which there are as many as there are ways through the policy.
 #[inline(always)]
-pub(crate) fn settle_verdict(verdict: &Verdict) -> Option<&'static Verdict> {
-    let at = SCRATCH.get_ptr_mut(0)?;
+pub(crate) fn spill_verdict(verdict: &Verdict) -> Option<&'static Verdict> {
+    let at = SPILL.get_ptr_mut(0)?;
     // SAFETY: as above.
     unsafe {
         (*at).1 = *verdict;
-        Some(&(*opaque(at)).1)
+        Some(&(*black_box(at)).1)
     }
 }
 
 /// The same pointer, of which the compiler no longer knows what was written through it.
 #[inline(always)]
-fn opaque<T>(at: *const T) -> *const T {
+fn black_box<T>(at: *const T) -> *const T {
     // SAFETY: a local variable is read.
     unsafe { core::ptr::read_volatile(&raw const at) }
 }
@@ -100,7 +100,7 @@ pub(crate) fn policy() -> &'static Policy {
     // The compiler must not take the zeros above for the values. The verifier can follow the
     // pointer, and takes what the agent wrote for constants.
     // SAFETY: the pointer is that of a static.
-    unsafe { &*opaque(at) }
+    unsafe { &*black_box(at) }
 }
 
 /// Adds what a packet is on the wire to a counter.
@@ -114,18 +114,18 @@ pub(crate) fn count(hook: Hook, class: Class, wire: Wire) {
     }
 }
 
-/// The policy's memory.
+/// The policy's state.
 pub(crate) struct Maps;
 
-impl Memory for Maps {
+impl State for Maps {
     #[inline(always)]
-    fn now(&self) -> u64 {
+    fn jiffies(&self) -> u64 {
         // SAFETY: the helper takes nothing and cannot fail; the verifier makes one read of it.
         unsafe { bpf_jiffies64() }
     }
 
     #[inline(always)]
-    fn clock(&self) -> u64 {
+    fn monotonic_ns(&self) -> u64 {
         // SAFETY: as above.
         unsafe { bpf_ktime_get_ns() }
     }
@@ -134,8 +134,8 @@ impl Memory for Maps {
     fn remote(&self, key: &RemoteKey) -> Option<Remote> {
         let recent = recent();
         if let Some(recent) = &recent
-            && recent.key.same(key)
-            && self.now().wrapping_sub(recent.remote.sent) <= policy().ticks(REFRESH)
+            && recent.key.eq_words(key)
+            && self.jiffies().wrapping_sub(recent.remote.sent) <= policy().ticks(REFRESH)
         {
             return Some(recent.remote);
         }
@@ -178,18 +178,18 @@ impl Memory for Maps {
     }
 
     #[inline(always)]
-    fn asked(&self, key: &TalkKey) -> Option<u64> {
+    fn admin_flow(&self, key: &FlowKey) -> Option<u64> {
         // SAFETY: one aligned word.
-        ASKED.get_ptr(key).map(|at| unsafe { *at })
+        ADMIN_FLOWS.get_ptr(key).map(|at| unsafe { *at })
     }
 
     #[inline(always)]
-    fn put_asked(&self, key: &TalkKey, now: u64) {
-        ASKED.insert(key, now, 0).ok();
+    fn put_admin_flow(&self, key: &FlowKey, now: u64) {
+        ADMIN_FLOWS.insert(key, now, 0).ok();
     }
 
     #[inline(always)]
-    fn permit(&self, key: &TalkKey) -> Option<u64> {
+    fn permit(&self, key: &FlowKey) -> Option<u64> {
         // SAFETY: one aligned word.
         PERMITS.get_ptr(key).map(|at| unsafe { *at })
     }

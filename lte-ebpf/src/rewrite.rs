@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
     bpf_csum_diff, bpf_l3_csum_replace, bpf_l4_csum_replace, bpf_skb_change_head,
     bpf_skb_store_bytes, bpf_skb_vlan_pop,
 };
-use lte_common::headers::{Facts, Family, Fragment, protocol};
+use lte_common::headers::{Family, Fragment, PacketInfo, protocol};
 use lte_common::layout::Addr;
 use lte_common::policy::{Policy, Rewrite, Verdict};
 
@@ -25,10 +25,10 @@ const UDP_FLAGS: u64 = (BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) as u64;
 /// Takes VLAN tags of an uplink off the packet: they mean nothing to the modem. Returns where the
 /// IP header is then, or `None` where the kernel refused.
 #[inline(always)]
-pub(crate) fn untag(skb: &Skb, facts: &Facts, policy: &Policy) -> Option<u16> {
+pub(crate) fn untag(skb: &Skb, info: &PacketInfo, policy: &Policy) -> Option<u16> {
     // Two in the frame and one beside it.
     for _ in 0..3 {
-        if !skb.has_vlan() && facts.network == policy.link_len {
+        if !skb.has_vlan() && info.network == policy.link_len {
             return Some(policy.link_len);
         }
         // SAFETY: the context is valid; the helper changes the packet, of which nothing is held.
@@ -56,18 +56,18 @@ pub(crate) fn make_room(skb: &Skb, policy: &Policy) -> bool {
 /// Replaces what the verdict says; `network` is where the IP header is now. False where the
 /// kernel refused: the packet is then not to be let through.
 #[inline(always)]
-pub(crate) fn apply(skb: &Skb, facts: &Facts, network: u16, verdict: &Verdict) -> bool {
+pub(crate) fn apply(skb: &Skb, info: &PacketInfo, network: u16, verdict: &Verdict) -> bool {
     let (old, v4, v6) = match verdict.rewrite {
         Rewrite::None => return true,
-        Rewrite::Source => (&facts.source, IPV4_SOURCE, IPV6_SOURCE),
-        Rewrite::Destination => (&facts.destination, IPV4_DESTINATION, IPV6_DESTINATION),
+        Rewrite::Source => (&info.source, IPV4_SOURCE, IPV6_SOURCE),
+        Rewrite::Destination => (&info.destination, IPV4_DESTINATION, IPV6_DESTINATION),
     };
     let new = &verdict.address;
     // Only the datagram's first piece carries its checksum.
-    let udp = (facts.protocol == protocol::UDP && !matches!(facts.fragment, Fragment::Later))
-        .then(|| u32::from(network) + u32::from(facts.transport - facts.network) + UDP_CHECKSUM);
+    let udp = (info.protocol == protocol::UDP && !matches!(info.fragment, Fragment::Later))
+        .then(|| u32::from(network) + u32::from(info.transport - info.network) + UDP_CHECKSUM);
     let network = u32::from(network);
-    match facts.family {
+    match info.family {
         Family::V4 => ipv4(
             skb,
             network,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_lookup_udp, bpf_sk_release};
-use lte_common::headers::{self, Facts, Family, protocol};
+use lte_common::headers::{self, Family, PacketInfo, protocol};
 use lte_common::policy::{Session, Sockets};
 
 use crate::skb::{Helper, Skb};
@@ -15,8 +15,8 @@ const TUPLE_V6: u32 = 2 * (16 + 2);
 
 impl Session for Skb {
     #[inline(always)]
-    fn receiver(&self, facts: &Facts) -> u32 {
-        headers::receiver(&Helper::new(self), facts)
+    fn receiver(&self, info: &PacketInfo) -> u32 {
+        headers::receiver(&Helper::new(self), info)
     }
 }
 
@@ -43,16 +43,16 @@ impl Sockets for Skb {
     }
 
     #[inline(always)]
-    fn is_bound(&self, facts: &Facts, port: u16) -> bool {
-        let (far, near) = (facts.destination_port.to_be(), port.to_be());
+    fn is_bound(&self, info: &PacketInfo, port: u16) -> bool {
+        let (far, near) = (info.destination_port.to_be(), port.to_be());
         // SAFETY: all zeros are a valid value of it.
         let mut tuple: bpf_sock_tuple = unsafe { core::mem::zeroed() };
-        let len = match facts.family {
+        let len = match info.family {
             Family::V4 => {
                 // SAFETY: both variants are integers; the kernel takes this one by the length.
                 let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
-                v4.saddr = facts.destination.v4_word();
-                v4.daddr = facts.source.v4_word();
+                v4.saddr = info.destination.v4_word();
+                v4.daddr = info.source.v4_word();
                 v4.sport = far;
                 v4.dport = near;
                 TUPLE_V4
@@ -60,8 +60,8 @@ impl Sockets for Skb {
             Family::V6 => {
                 // SAFETY: as above.
                 let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
-                v6.saddr = facts.destination.0;
-                v6.daddr = facts.source.0;
+                v6.saddr = info.destination.0;
+                v6.daddr = info.source.0;
                 v6.sport = far;
                 v6.dport = near;
                 TUPLE_V6

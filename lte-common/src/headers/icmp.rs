@@ -1,6 +1,6 @@
 //! ICMP (RFC 792) and ICMPv6 (RFC 4443): echoes, errors and what they quote, neighbour discovery.
 
-use super::{Facts, Family, Fragment, Reader, Reject, network, protocol};
+use super::{Family, Fragment, PacketInfo, ParseError, Reader, network, protocol};
 use crate::layout::Addr;
 
 /// Types, as far as they matter here.
@@ -57,34 +57,38 @@ const fn is_error(family: Family, kind: u8) -> bool {
 }
 
 #[inline(always)]
-pub(super) fn read<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reject> {
-    let right = match facts.family {
-        Family::V4 => facts.protocol == protocol::ICMP,
-        Family::V6 => facts.protocol == protocol::ICMPV6,
+pub(super) fn read<R: Reader>(
+    reader: &R,
+    mut info: PacketInfo,
+    remaining: u16,
+) -> Result<PacketInfo, ParseError> {
+    let right = match info.family {
+        Family::V4 => info.protocol == protocol::ICMP,
+        Family::V6 => info.protocol == protocol::ICMPV6,
     };
     if !right {
-        return Ok(facts);
+        return Ok(info);
     }
-    if room < HEADER_LEN {
-        return Err(Reject::Malformed);
+    if remaining < HEADER_LEN {
+        return Err(ParseError::Malformed);
     }
     let head: [u8; 8] = reader
-        .load(usize::from(facts.transport))
-        .ok_or(Reject::Malformed)?;
-    facts.icmp_type = head[0];
+        .load(usize::from(info.transport))
+        .ok_or(ParseError::Malformed)?;
+    info.icmp_type = head[0];
     if matches!(
-        (facts.family, head[0]),
+        (info.family, head[0]),
         (Family::V4, kind::ECHO | kind::ECHO_REPLY)
             | (Family::V6, kind::ECHO_V6 | kind::ECHO_REPLY_V6)
     ) {
-        facts.source_port = u16::from_be_bytes([head[4], head[5]]);
+        info.source_port = u16::from_be_bytes([head[4], head[5]]);
     }
     // A quote that is itself in pieces is more than a path has to say.
-    if is_error(facts.family, head[0]) && matches!(facts.fragment, Fragment::Whole) {
-        let room = room - HEADER_LEN;
-        facts.quote = network::quoted(reader, facts.transport + HEADER_LEN, room, facts.family);
+    if is_error(info.family, head[0]) && matches!(info.fragment, Fragment::Whole) {
+        let remaining = remaining - HEADER_LEN;
+        info.quote = network::quoted(reader, info.transport + HEADER_LEN, remaining, info.family);
     }
-    Ok(facts)
+    Ok(info)
 }
 
 #[inline(always)]

@@ -1,6 +1,6 @@
 //! The link's header: Ethernet with VLAN tags, or none.
 
-use super::{Family, Reader, Reject, protocol};
+use super::{Family, ParseError, Reader, protocol};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: u16 = 14;
@@ -22,11 +22,11 @@ pub mod ethertype {
 const VLAN_TAG_LEN: u16 = 4;
 
 #[inline(always)]
-fn type_at<R: Reader + ?Sized>(reader: &R, offset: u16) -> Result<u16, Reject> {
+fn type_at<R: Reader + ?Sized>(reader: &R, offset: u16) -> Result<u16, ParseError> {
     reader
         .load::<u16>(usize::from(offset))
         .map(u16::from_be)
-        .ok_or(Reject::Malformed)
+        .ok_or(ParseError::Malformed)
 }
 
 #[inline(always)]
@@ -39,13 +39,13 @@ const fn is_vlan(kind: u16) -> bool {
 pub(super) fn network<R: Reader + ?Sized>(
     reader: &R,
     link_len: u16,
-) -> Result<(u16, Family), Reject> {
+) -> Result<(u16, Family), ParseError> {
     if link_len == 0 {
         return match reader.load::<u8>(0) {
             Some(b) if b >> 4 == 4 => Ok((0, Family::V4)),
             Some(b) if b >> 4 == 6 => Ok((0, Family::V6)),
-            Some(_) => Err(Reject::NotIp),
-            None => Err(Reject::Malformed),
+            Some(_) => Err(ParseError::NotIp),
+            None => Err(ParseError::Malformed),
         };
     }
     let mut at = link_len;
@@ -62,8 +62,8 @@ pub(super) fn network<R: Reader + ?Sized>(
         ethertype::IPV4 => Ok((at, Family::V4)),
         ethertype::IPV6 => Ok((at, Family::V6)),
         // A tagged ARP is of another network than the modem's.
-        ethertype::ARP if at == link_len => Err(Reject::Arp),
-        _ => Err(Reject::NotIp),
+        ethertype::ARP if at == link_len => Err(ParseError::Arp),
+        _ => Err(ParseError::NotIp),
     }
 }
 

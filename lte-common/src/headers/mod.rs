@@ -1,4 +1,4 @@
-//! Bytes to packet facts: which addresses, ports and shape a frame has.
+//! The parser: from the bytes of a frame to [`PacketInfo`], its addresses, ports and shape.
 //!
 //! [`parse`] reads everything the policy knows of; [`plain_udp`] reads the one kind of packet
 //! that matters for speed, with offsets that do not depend on the packet, and agrees with
@@ -54,9 +54,9 @@ pub enum Fragment {
     Later = 2,
 }
 
-/// What is known of an IP packet.
+/// The header fields of an IP packet that the policy reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct PacketInfo {
     /// Source address.
     pub source: Addr,
     /// Destination address.
@@ -89,10 +89,10 @@ pub struct Facts {
     pub quote: Quote,
 }
 
-/// Why there are no facts.
+/// Why a frame was not parsed.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reject {
+pub enum ParseError {
     /// ARP: not IP, and wanted.
     Arp,
     /// Neither IP nor ARP.
@@ -108,12 +108,12 @@ pub enum Reject {
 /// Up to two VLAN tags behind an Ethernet header are passed over.
 ///
 /// # Errors
-/// [`Reject`] says why the frame has no facts.
+/// [`ParseError`] says why not.
 #[inline(always)]
-pub fn parse<R: Reader>(reader: &R, link_len: u16) -> Result<Facts, Reject> {
-    let (facts, room) = match link::network(reader, link_len)? {
+pub fn parse<R: Reader>(reader: &R, link_len: u16) -> Result<PacketInfo, ParseError> {
+    let (info, remaining) = match link::network(reader, link_len)? {
         (at, Family::V4) => network::ipv4(reader, at)?,
         (at, Family::V6) => network::ipv6(reader, at)?,
     };
-    transport::read(reader, facts, room)
+    transport::read(reader, info, remaining)
 }

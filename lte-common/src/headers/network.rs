@@ -3,7 +3,7 @@
 use super::icmp::{self, Quote};
 use super::reader::Plain;
 use super::transport::{self, Payload, Udp};
-use super::{Facts, Family, Fragment, Reader, Reject, link, protocol};
+use super::{Family, Fragment, PacketInfo, ParseError, Reader, link, protocol};
 use crate::layout::Addr;
 
 /// IPv6 extension headers that are walked before a packet is refused.
@@ -75,7 +75,7 @@ const MOBILITY: u8 = 135;
 ///
 /// `None` says nothing about the packet: [`parse`](super::parse) does.
 #[inline(always)]
-pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
+pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<PacketInfo> {
     let at = usize::from(link_len);
     if link_len != 0 {
         let kind = reader.load::<u16>(at - 2).map(u16::from_be)?;
@@ -95,8 +95,8 @@ pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
         return None;
     }
     let udp = reader.load::<Udp>(at + usize::from(IPV4_LEN))?;
-    let room = ip_len.checked_sub(IPV4_LEN)?;
-    if !udp.fits(room) {
+    let remaining = ip_len.checked_sub(IPV4_LEN)?;
+    if !udp.fits(remaining) {
         return None;
     }
     let payload = if udp.is_long() {
@@ -104,7 +104,7 @@ pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
     } else {
         transport::short_shape(reader, at + 28, udp.payload_len())
     };
-    Some(Facts {
+    Some(PacketInfo {
         source: Addr::v4(ip.source),
         destination: Addr::v4(ip.destination),
         ip_len: u32::from(ip_len),
@@ -123,12 +123,12 @@ pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<Facts> {
     })
 }
 
-/// The facts of the IP header, and how many bytes of the packet are behind it.
+/// Parses an IPv4 header. Returns how many bytes of the packet are behind it, too.
 #[inline(always)]
-pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Reject> {
+pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(PacketInfo, u16), ParseError> {
     let ip = reader
         .load::<Ipv4>(usize::from(at))
-        .ok_or(Reject::Malformed)?;
+        .ok_or(ParseError::Malformed)?;
     let header_len = u16::from(ip.version_ihl & 0xf) * 4;
     let ip_len = u16::from_be(ip.total_len);
     if ip.version_ihl >> 4 != 4
@@ -136,7 +136,7 @@ pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
         || ip_len < header_len
         || u32::from(at) + u32::from(ip_len) > reader.frame_len()
     {
-        return Err(Reject::Malformed);
+        return Err(ParseError::Malformed);
     }
     let frag = u16::from_be(ip.frag);
     let fragment = if frag & OFFSET != 0 {
@@ -146,7 +146,7 @@ pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
     } else {
         Fragment::Whole
     };
-    let facts = Facts {
+    let info = PacketInfo {
         source: Addr::v4(ip.source),
         destination: Addr::v4(ip.destination),
         ip_len: u32::from(ip_len),
@@ -166,19 +166,19 @@ pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
         hop_limit: ip.ttl,
         quote: Quote::NONE,
     };
-    Ok((facts, ip_len - header_len))
+    Ok((info, ip_len - header_len))
 }
 
-/// The same, behind the extension headers.
+/// Parses an IPv6 header and its extension headers. Returns how many bytes are behind them, too.
 #[inline(always)]
-pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Reject> {
+pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(PacketInfo, u16), ParseError> {
     let ip = reader
         .load::<Ipv6>(usize::from(at))
-        .ok_or(Reject::Malformed)?;
+        .ok_or(ParseError::Malformed)?;
     let payload_len = u16::from_be(ip.payload_len);
     let ip_len = u32::from(payload_len) + u32::from(IPV6_LEN);
     if u32::from(at) + ip_len > reader.frame_len() {
-        return Err(Reject::Malformed);
+        return Err(ParseError::Malformed);
     }
     let mut next = ip.next;
     let mut skipped: u16 = 0;
@@ -190,11 +190,11 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
         }
         // No header begins beyond the payload, and so none of these sums overflows.
         if u32::from(skipped) + u32::from(FRAGMENT_LEN) > u32::from(payload_len) {
-            return Err(Reject::Malformed);
+            return Err(ParseError::Malformed);
         }
         let head: [u8; 8] = reader
             .load(usize::from(at) + usize::from(IPV6_LEN) + usize::from(skipped))
-            .ok_or(Reject::Malformed)?;
+            .ok_or(ParseError::Malformed)?;
         let len = match next {
             FRAGMENT => {
                 let frag = u16::from_be_bytes([head[2], head[3]]);
@@ -212,13 +212,15 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
             _ => (u16::from(head[1]) + 1) * 8,
         };
         next = head[0];
-        skipped = skipped.checked_add(len).ok_or(Reject::Malformed)?;
+        skipped = skipped.checked_add(len).ok_or(ParseError::Malformed)?;
     }
     if is_extension(next) && !matches!(fragment, Fragment::Later) {
-        return Err(Reject::TooManyHeaders);
+        return Err(ParseError::TooManyHeaders);
     }
-    let room = payload_len.checked_sub(skipped).ok_or(Reject::Malformed)?;
-    let facts = Facts {
+    let remaining = payload_len
+        .checked_sub(skipped)
+        .ok_or(ParseError::Malformed)?;
+    let info = PacketInfo {
         source: Addr(ip.source),
         destination: Addr(ip.destination),
         ip_len,
@@ -238,13 +240,13 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(Facts, u16), Rejec
         hop_limit: ip.hop_limit,
         quote: Quote::NONE,
     };
-    Ok((facts, room))
+    Ok((info, remaining))
 }
 
-/// What an ICMP error quotes in `room` bytes: the head of a packet of ours, perhaps cut off behind
+/// What an ICMP error quotes in `remaining` bytes: the head of a packet of ours, perhaps cut off behind
 /// its ports.
 #[inline(always)]
-pub(super) fn quoted<R: Reader>(reader: &R, at: u16, room: u16, family: Family) -> Quote {
+pub(super) fn quoted<R: Reader>(reader: &R, at: u16, remaining: u16, family: Family) -> Quote {
     match family {
         Family::V4 => {
             let Some(ip) = reader.load::<Ipv4>(usize::from(at)) else {
@@ -253,7 +255,7 @@ pub(super) fn quoted<R: Reader>(reader: &R, at: u16, room: u16, family: Family) 
             let header_len = u16::from(ip.version_ihl & 0xf) * 4;
             if ip.version_ihl >> 4 != 4
                 || header_len < IPV4_LEN
-                || room < header_len + PORTS_LEN
+                || remaining < header_len + PORTS_LEN
                 || ip.protocol != protocol::UDP
                 || u16::from_be(ip.frag) & OFFSET != 0
             {
@@ -270,7 +272,7 @@ pub(super) fn quoted<R: Reader>(reader: &R, at: u16, room: u16, family: Family) 
             let Some(ip) = reader.load::<Ipv6>(usize::from(at)) else {
                 return Quote::NONE;
             };
-            if room < IPV6_LEN + PORTS_LEN || ip.next != protocol::UDP {
+            if remaining < IPV6_LEN + PORTS_LEN || ip.next != protocol::UDP {
                 return Quote::NONE;
             }
             icmp::ports(reader, at + IPV6_LEN, Addr(ip.source), Addr(ip.destination))

@@ -1,6 +1,6 @@
 //! What the kernel has joined, or will cut: one packet to a program, several on the wire.
 
-use super::{Facts, Reader, protocol};
+use super::{PacketInfo, Reader, protocol};
 
 /// Bytes of a UDP header.
 const UDP_LEN: u32 = 8;
@@ -28,26 +28,26 @@ pub struct Wire {
 
 /// What a packet is on the wire: each segment has all headers from IP's to the payload.
 #[inline(always)]
-pub fn on_the_wire<R: Reader>(reader: &R, facts: &Facts, joined: Joined) -> Wire {
+pub fn on_the_wire<R: Reader>(reader: &R, info: &PacketInfo, joined: Joined) -> Wire {
     let one = Wire {
         packets: 1,
-        bytes: facts.ip_len,
+        bytes: info.ip_len,
     };
     if joined.size == 0 {
         return one;
     }
-    let transport = match facts.protocol {
+    let transport = match info.protocol {
         protocol::UDP => UDP_LEN,
-        protocol::TCP => match reader.load::<u8>(usize::from(facts.transport) + TCP_DATA_OFFSET) {
+        protocol::TCP => match reader.load::<u8>(usize::from(info.transport) + TCP_DATA_OFFSET) {
             Some(words) => u32::from(words >> 4) * 4,
             None => return one,
         },
         _ => 0,
     };
-    let headers = u32::from(facts.transport.wrapping_sub(facts.network)) + transport;
+    let headers = u32::from(info.transport.wrapping_sub(info.network)) + transport;
     let counted = match joined.segments {
         0 => {
-            let payload = facts.ip_len.saturating_sub(headers);
+            let payload = info.ip_len.saturating_sub(headers);
             // A size of 0 is gone by now, and the compiler knows.
             payload.wrapping_add(joined.size - 1) / joined.size
         }
@@ -56,7 +56,7 @@ pub fn on_the_wire<R: Reader>(reader: &R, facts: &Facts, joined: Joined) -> Wire
     let packets = if counted == 0 { 1 } else { counted };
     Wire {
         packets,
-        bytes: facts
+        bytes: info
             .ip_len
             .wrapping_add((packets - 1).wrapping_mul(headers)),
     }

@@ -1,7 +1,7 @@
 //! UDP (RFC 768), TCP (RFC 9293) and the shapes of WireGuard's messages.
 
 use super::reader::Plain;
-use super::{Facts, Fragment, Reader, Reject, icmp, protocol};
+use super::{Fragment, PacketInfo, ParseError, Reader, icmp, protocol};
 
 /// What a UDP datagram carries, by its look.
 #[repr(u8)]
@@ -42,11 +42,11 @@ impl Udp {
     pub(super) fn destination_port(self) -> u16 {
         u16::from_be(self.destination_port)
     }
-    /// Whether the length is possible in `room` bytes of a whole packet.
+    /// Whether the length is possible in `remaining` bytes of a whole packet.
     #[inline(always)]
-    pub(super) fn fits(self, room: u16) -> bool {
+    pub(super) fn fits(self, remaining: u16) -> bool {
         let len = u16::from_be(self.len);
-        len >= UDP_LEN && len <= room
+        len >= UDP_LEN && len <= remaining
     }
     #[inline(always)]
     pub(super) fn payload_len(self) -> u16 {
@@ -90,50 +90,58 @@ pub(super) fn short_shape<R: Reader>(reader: &R, offset: usize, len: u16) -> Pay
 /// The receiver index of a transport data message, which names the session at the peer; 0 where it is none
 /// such, or a piece of one that ends before. As it lies in the message (little endian).
 #[inline(always)]
-pub fn receiver<R: Reader>(reader: &R, facts: &Facts) -> u32 {
-    if !matches!(facts.payload, Payload::WireGuard) {
+pub fn receiver<R: Reader>(reader: &R, info: &PacketInfo) -> u32 {
+    if !matches!(info.payload, Payload::WireGuard) {
         return 0;
     }
-    let at = usize::from(facts.transport) + usize::from(UDP_LEN);
+    let at = usize::from(info.transport) + usize::from(UDP_LEN);
     match reader.load::<[u8; 8]>(at) {
         Some([4, 0, 0, 0, a, b, c, d]) => u32::from_ne_bytes([a, b, c, d]),
         _ => 0,
     }
 }
 
-/// Completes the facts from the transport header, of which `room` bytes are in the packet.
+/// Adds the fields of the transport header, of which `remaining` bytes are in the packet.
 #[inline(always)]
-pub(super) fn read<R: Reader>(reader: &R, facts: Facts, room: u16) -> Result<Facts, Reject> {
-    if matches!(facts.fragment, Fragment::Later) {
-        return Ok(facts);
+pub(super) fn read<R: Reader>(
+    reader: &R,
+    info: PacketInfo,
+    remaining: u16,
+) -> Result<PacketInfo, ParseError> {
+    if matches!(info.fragment, Fragment::Later) {
+        return Ok(info);
     }
-    match facts.protocol {
-        protocol::UDP => udp(reader, facts, room),
-        protocol::TCP => tcp(reader, facts, room),
-        protocol::ICMP | protocol::ICMPV6 => icmp::read(reader, facts, room),
-        _ => Ok(facts),
+    match info.protocol {
+        protocol::UDP => udp(reader, info, remaining),
+        protocol::TCP => tcp(reader, info, remaining),
+        protocol::ICMP | protocol::ICMPV6 => icmp::read(reader, info, remaining),
+        _ => Ok(info),
     }
 }
 
 #[inline(always)]
-fn udp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reject> {
-    let at = usize::from(facts.transport);
-    if room < UDP_LEN {
-        return Err(Reject::Malformed);
+fn udp<R: Reader>(
+    reader: &R,
+    mut info: PacketInfo,
+    remaining: u16,
+) -> Result<PacketInfo, ParseError> {
+    let at = usize::from(info.transport);
+    if remaining < UDP_LEN {
+        return Err(ParseError::Malformed);
     }
-    let udp = reader.load::<Udp>(at).ok_or(Reject::Malformed)?;
+    let udp = reader.load::<Udp>(at).ok_or(ParseError::Malformed)?;
     // A first fragment says the length of the whole datagram, more than it holds itself.
-    let whole = matches!(facts.fragment, Fragment::Whole);
-    if whole && !udp.fits(room) || !whole && u16::from_be(udp.len) < UDP_LEN {
-        return Err(Reject::Malformed);
+    let whole = matches!(info.fragment, Fragment::Whole);
+    if whole && !udp.fits(remaining) || !whole && u16::from_be(udp.len) < UDP_LEN {
+        return Err(ParseError::Malformed);
     }
-    facts.source_port = udp.source_port();
-    facts.destination_port = udp.destination_port();
+    info.source_port = udp.source_port();
+    info.destination_port = udp.destination_port();
     let at = at + usize::from(UDP_LEN);
     // Of a first fragment the payload may be in the next.
-    facts.payload = if !udp.is_long() && room > UDP_LEN {
+    info.payload = if !udp.is_long() && remaining > UDP_LEN {
         short_shape(reader, at, udp.payload_len())
-    } else if udp.is_long() && room >= UDP_LEN + 4 {
+    } else if udp.is_long() && remaining >= UDP_LEN + 4 {
         match reader.load(at) {
             Some(head) => shape(udp.payload_len(), head),
             None => Payload::Other,
@@ -141,18 +149,22 @@ fn udp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reje
     } else {
         Payload::Other
     };
-    Ok(facts)
+    Ok(info)
 }
 
 #[inline(always)]
-fn tcp<R: Reader>(reader: &R, mut facts: Facts, room: u16) -> Result<Facts, Reject> {
-    if room < 20 {
-        return Err(Reject::Malformed);
+fn tcp<R: Reader>(
+    reader: &R,
+    mut info: PacketInfo,
+    remaining: u16,
+) -> Result<PacketInfo, ParseError> {
+    if remaining < 20 {
+        return Err(ParseError::Malformed);
     }
     let [a, b, c, d] = reader
-        .load::<[u8; 4]>(usize::from(facts.transport))
-        .ok_or(Reject::Malformed)?;
-    facts.source_port = u16::from_be_bytes([a, b]);
-    facts.destination_port = u16::from_be_bytes([c, d]);
-    Ok(facts)
+        .load::<[u8; 4]>(usize::from(info.transport))
+        .ok_or(ParseError::Malformed)?;
+    info.source_port = u16::from_be_bytes([a, b]);
+    info.destination_port = u16::from_be_bytes([c, d]);
+    Ok(info)
 }

@@ -1,27 +1,26 @@
-//! (hook, facts, policy, memory) to verdict: what the modem lets through
-//! (spec: `modem-out`, `modem-in`, `uplink-out`).
+//! The policy: which verdict a packet gets on which hook.
 //!
-//! [`decide`] reads, [`remember`] writes; both go through [`Memory`], which is BPF maps in the
+//! [`decide`] reads, [`update_state`] writes; both go through [`State`], which is BPF maps in the
 //! kernel and a few tables on the host. Who has sent a packet is asked of [`Sockets`] and [`Session`].
 
 mod class;
-mod memory;
 mod modem_in;
 mod modem_out;
-mod remember;
 mod sockets;
+mod state;
+mod update;
 mod uplink_out;
 
 pub use class::Class;
-pub use memory::Memory;
 #[cfg(any(test, feature = "std"))]
-pub use memory::Tables;
-pub use remember::remember;
-#[cfg(any(test, feature = "std"))]
-pub use sockets::Told;
+pub use sockets::HostSockets;
 pub use sockets::{Session, Sockets};
+#[cfg(any(test, feature = "std"))]
+pub use state::HostState;
+pub use state::State;
+pub use update::update_state;
 
-use crate::headers::{Facts, Family, Reject};
+use crate::headers::{Family, PacketInfo, ParseError};
 use crate::layout::Addr;
 
 /// How long later fragments are let through behind their first, seconds: as long as the kernel
@@ -29,7 +28,7 @@ use crate::layout::Addr;
 pub const FRAGMENT_TIMEOUT: u64 = 30;
 
 /// How long an answer of the modem's own page is awaited, seconds.
-pub const ASKED_TIMEOUT: u64 = 120;
+pub const ADMIN_TIMEOUT: u64 = 120;
 
 /// A remembered time is written anew only when it is older than this, seconds: it spares every
 /// packet a write to memory that other CPUs read.
@@ -169,9 +168,9 @@ impl Policy {
     }
 }
 
-/// What is known of a packet besides its bytes.
+/// What the kernel tells of a packet besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct SkbMeta {
     /// It was made on this machine (`ingress_ifindex` is 0), not forwarded.
     pub local: bool,
     /// Its mark, host byte order.
@@ -194,16 +193,16 @@ pub enum Action {
     Drop = 4,
 }
 
-/// What is kept in memory of a packet that passes.
+/// What is written to the state when a packet passes.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// Nothing.
-    Nothing = 0,
-    /// The remote it goes to.
+pub enum StateUpdate {
+    /// Nothing is written.
+    None = 0,
+    /// The remote that it goes to.
     Remote = 1,
-    /// That the modem itself was asked something.
-    Asked = 2,
+    /// A request to the admin page, whose answer is let in.
+    AdminFlow = 2,
 }
 
 /// Which address is replaced.
@@ -225,8 +224,8 @@ pub struct Verdict {
     pub action: Action,
     /// The one counter it is in; without meaning where it is [`Action::Untouched`].
     pub class: Class,
-    /// What is remembered.
-    pub note: Note,
+    /// What is written to the state.
+    pub update: StateUpdate,
     /// Later fragments of its datagram are to be treated alike.
     pub fragments_follow: bool,
     /// Which address is replaced.
@@ -243,7 +242,7 @@ impl Verdict {
         Self {
             action,
             class,
-            note: Note::Nothing,
+            update: StateUpdate::None,
             fragments_follow: false,
             rewrite: Rewrite::None,
             address: Addr::NONE,
@@ -261,31 +260,31 @@ impl Verdict {
 
 /// The verdict on one packet.
 #[inline(always)]
-pub fn decide<M: Memory, S: Sockets + Session>(
+pub fn decide<T: State, S: Sockets + Session>(
     hook: Hook,
-    parsed: Result<&Facts, Reject>,
-    origin: Origin,
+    parsed: Result<&PacketInfo, ParseError>,
+    meta: SkbMeta,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     sockets: &S,
 ) -> Verdict {
     match (hook, parsed) {
-        (Hook::UplinkOut, Ok(facts)) => uplink_out::decide(facts, origin, policy, memory, sockets),
+        (Hook::UplinkOut, Ok(info)) => uplink_out::decide(info, meta, policy, state, sockets),
         // What cannot be read was not made by WireGuard.
         (Hook::UplinkOut, Err(_)) => Verdict::UNTOUCHED,
-        (_, Err(reject)) => rejected(reject),
-        (_, Ok(facts)) if policy.modem(facts.family).is_none() => Verdict::drop(Class::DropFamily),
-        (Hook::ModemOut, Ok(facts)) => modem_out::decide(facts, origin, policy, memory, sockets),
-        (Hook::ModemIn, Ok(facts)) => modem_in::decide(facts, policy, memory),
+        (_, Err(error)) => unparsed(error),
+        (_, Ok(info)) if policy.modem(info.family).is_none() => Verdict::drop(Class::DropFamily),
+        (Hook::ModemOut, Ok(info)) => modem_out::decide(info, meta, policy, state, sockets),
+        (Hook::ModemIn, Ok(info)) => modem_in::decide(info, policy, state),
     }
 }
 
 #[inline(always)]
-const fn rejected(reject: Reject) -> Verdict {
-    match reject {
-        Reject::Arp => Verdict::pass(Class::Neighbour),
-        Reject::NotIp => Verdict::drop(Class::DropNotIp),
-        Reject::Malformed => Verdict::drop(Class::DropMalformed),
-        Reject::TooManyHeaders => Verdict::drop(Class::DropHeaders),
+const fn unparsed(error: ParseError) -> Verdict {
+    match error {
+        ParseError::Arp => Verdict::pass(Class::Neighbour),
+        ParseError::NotIp => Verdict::drop(Class::DropNotIp),
+        ParseError::Malformed => Verdict::drop(Class::DropMalformed),
+        ParseError::TooManyHeaders => Verdict::drop(Class::DropHeaders),
     }
 }

@@ -1,58 +1,60 @@
 //! What enters by the modem.
 
-use super::modem_out::{first, fresh, is_neighbour_discovery, later, permitted, remote_key};
-use super::{ASKED_TIMEOUT, Action, Class, Hook, Memory, Policy, Rewrite, Verdict};
-use crate::headers::{Facts, Family, Fragment, icmp_kind, protocol};
-use crate::layout::{Remote, TalkKey};
+use super::modem_out::{
+    first_fragment, is_neighbour_discovery, later_fragment, permitted, remote_key, within_timeout,
+};
+use super::{ADMIN_TIMEOUT, Action, Class, Hook, Policy, Rewrite, State, Verdict};
+use crate::headers::{Family, Fragment, PacketInfo, icmp_kind, protocol};
+use crate::layout::{FlowKey, Remote};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
-    if matches!(facts.fragment, Fragment::Later) {
-        return later(Hook::ModemIn, facts, policy, memory);
+pub(super) fn decide<T: State>(info: &PacketInfo, policy: &Policy, state: &T) -> Verdict {
+    if matches!(info.fragment, Fragment::Later) {
+        return later_fragment(Hook::ModemIn, info, policy, state);
     }
-    if facts.protocol == protocol::UDP {
-        let to_port = facts.destination_port == policy.listen_port;
-        match memory.remote(&remote_key(facts.source, facts.source_port)) {
-            Some(remote) if to_port || remote.is_port(facts.destination_port) => {
-                return reply(facts, &remote, policy, memory);
+    if info.protocol == protocol::UDP {
+        let to_port = info.destination_port == policy.listen_port;
+        match state.remote(&remote_key(info.source, info.source_port)) {
+            Some(remote) if to_port || remote.is_port(info.destination_port) => {
+                return reply(info, &remote, policy, state);
             }
             _ if to_port => return Verdict::drop(Class::DropStranger),
             _ => {}
         }
     }
-    if !facts.quote.destination.is_none() {
-        return error(facts, policy, memory);
+    if !info.quote.destination.is_none() {
+        return error(info, policy, state);
     }
-    if is_neighbour_discovery(facts) {
+    if is_neighbour_discovery(info) {
         return Verdict::pass(Class::Neighbour);
     }
     // Of ICMP an echo's answer alone can have been asked for.
-    if is_icmp(facts) && !is_echo_reply(facts) {
+    if is_icmp(info) && !is_echo_reply(info) {
         return Verdict::drop(Class::DropUnsolicited);
     }
-    let talk = talk_in(facts);
-    if permitted(memory, &talk) {
-        return first(Verdict::new(Action::Mark, Class::Permit), facts);
+    let flow = flow_in(info);
+    if permitted(state, &flow) {
+        return first_fragment(Verdict::new(Action::Mark, Class::Permit), info);
     }
-    if answers(facts, policy, memory, &talk) {
+    if is_admin_answer(info, policy, state, &flow) {
         return Verdict::new(Action::Mark, Class::Admin);
     }
     Verdict::drop(Class::DropUnsolicited)
 }
 
 #[inline(always)]
-fn reply<M: Memory>(facts: &Facts, remote: &Remote, policy: &Policy, memory: &M) -> Verdict {
+fn reply<T: State>(info: &PacketInfo, remote: &Remote, policy: &Policy, state: &T) -> Verdict {
     // Anything but the modem's own address would be forwarded, or is a broadcast.
-    if !facts.destination.same(policy.modem(facts.family)) {
+    if !info.destination.eq_words(policy.modem(info.family)) {
         return Verdict::drop(Class::DropUnsolicited);
     }
     if remote.sent == 0 {
         return Verdict::drop(Class::DropStranger);
     }
-    if !fresh(memory.now(), remote.sent, policy.flow_timeout) {
+    if !within_timeout(state.jiffies(), remote.sent, policy.flow_timeout) {
         return Verdict::drop(Class::DropExpired);
     }
-    let mut verdict = first(Verdict::new(Action::Mark, Class::Reply), facts);
+    let mut verdict = first_fragment(Verdict::new(Action::Mark, Class::Reply), info);
     if !remote.source.is_none() {
         verdict.rewrite = Rewrite::Destination;
         verdict.address = remote.source;
@@ -62,15 +64,15 @@ fn reply<M: Memory>(facts: &Facts, remote: &Remote, policy: &Policy, memory: &M)
 
 /// An error is let in if the packet it quotes is one the tunnel has sent lately.
 #[inline(always)]
-fn error<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
-    let quote = &facts.quote;
-    let modem = policy.modem(facts.family);
-    if quote.source.same(modem)
-        && facts.destination.same(modem)
-        && let Some(remote) = memory.remote(&remote_key(quote.destination, quote.destination_port))
+fn error<T: State>(info: &PacketInfo, policy: &Policy, state: &T) -> Verdict {
+    let quote = &info.quote;
+    let modem = policy.modem(info.family);
+    if quote.source.eq_words(modem)
+        && info.destination.eq_words(modem)
+        && let Some(remote) = state.remote(&remote_key(quote.destination, quote.destination_port))
         && (quote.source_port == policy.listen_port || remote.is_port(quote.source_port))
         && remote.sent != 0
-        && fresh(memory.now(), remote.sent, policy.flow_timeout)
+        && within_timeout(state.jiffies(), remote.sent, policy.flow_timeout)
     {
         return Verdict::new(Action::Mark, Class::IcmpError);
     }
@@ -78,47 +80,52 @@ fn error<M: Memory>(facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
 }
 
 #[inline(always)]
-const fn is_icmp(facts: &Facts) -> bool {
-    matches!(facts.protocol, protocol::ICMP | protocol::ICMPV6)
+const fn is_icmp(info: &PacketInfo) -> bool {
+    matches!(info.protocol, protocol::ICMP | protocol::ICMPV6)
 }
 
 #[inline(always)]
-const fn is_echo_reply(facts: &Facts) -> bool {
+const fn is_echo_reply(info: &PacketInfo) -> bool {
     matches!(
-        (facts.family, facts.protocol, facts.icmp_type),
+        (info.family, info.protocol, info.icmp_type),
         (Family::V4, protocol::ICMP, icmp_kind::ECHO_REPLY)
             | (Family::V6, protocol::ICMPV6, icmp_kind::ECHO_REPLY_V6)
     )
 }
 
-/// The conversation of a packet on its way in. An echo's identifier stands where the source port
+/// The flow of a packet on its way in. An echo's identifier stands where the source port
 /// does, in the question and in the answer.
 #[inline(always)]
-fn talk_in(facts: &Facts) -> TalkKey {
-    let (remote_port, local_port) = if is_echo_reply(facts) {
-        (0, facts.source_port)
+fn flow_in(info: &PacketInfo) -> FlowKey {
+    let (remote_port, local_port) = if is_echo_reply(info) {
+        (0, info.source_port)
     } else {
-        (facts.source_port, facts.destination_port)
+        (info.source_port, info.destination_port)
     };
-    TalkKey {
-        remote: facts.source,
+    FlowKey {
+        remote: info.source,
         remote_port,
         local_port,
-        protocol: u32::from(facts.protocol),
+        protocol: u32::from(info.protocol),
     }
 }
 
-/// Whether the modem itself was asked for this, lately.
+/// Whether it answers a request to the admin page that was sent lately.
 #[inline(always)]
-fn answers<M: Memory>(facts: &Facts, policy: &Policy, memory: &M, talk: &TalkKey) -> bool {
-    if !policy.is_admin(facts.family, &facts.source)
-        || !facts.destination.same(policy.modem(facts.family))
-        || facts.protocol != protocol::TCP && !is_echo_reply(facts)
+fn is_admin_answer<T: State>(
+    info: &PacketInfo,
+    policy: &Policy,
+    state: &T,
+    flow: &FlowKey,
+) -> bool {
+    if !policy.is_admin(info.family, &info.source)
+        || !info.destination.eq_words(policy.modem(info.family))
+        || info.protocol != protocol::TCP && !is_echo_reply(info)
     {
         return false;
     }
-    match memory.asked(talk) {
-        Some(then) => fresh(memory.now(), then, policy.ticks(ASKED_TIMEOUT)),
+    match state.admin_flow(flow) {
+        Some(then) => within_timeout(state.jiffies(), then, policy.ticks(ADMIN_TIMEOUT)),
         None => false,
     }
 }

@@ -1,84 +1,89 @@
 //! What leaves by the modem.
 
-use super::sockets::is_a_programs;
-use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Rewrite, Sockets, Verdict};
-use crate::headers::{Facts, Family, Fragment, Payload, icmp_kind, protocol};
-use crate::layout::{Addr, FragmentKey, RemoteKey, TalkKey};
+use super::sockets::is_sent_by_program;
+use super::{Action, Class, Hook, Policy, Rewrite, SkbMeta, Sockets, State, StateUpdate, Verdict};
+use crate::headers::{Family, Fragment, PacketInfo, Payload, icmp_kind, protocol};
+use crate::layout::{Addr, FlowKey, FragmentKey, RemoteKey};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory, S: Sockets>(
-    facts: &Facts,
-    origin: Origin,
+pub(super) fn decide<T: State, S: Sockets>(
+    info: &PacketInfo,
+    meta: SkbMeta,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     sockets: &S,
 ) -> Verdict {
-    if !origin.local {
+    if !meta.local {
         return Verdict::drop(Class::DropForwarded);
     }
-    if matches!(facts.fragment, Fragment::Later) {
-        return later(Hook::ModemOut, facts, policy, memory);
+    if matches!(info.fragment, Fragment::Later) {
+        return later_fragment(Hook::ModemOut, info, policy, state);
     }
-    if facts.protocol == protocol::UDP {
-        let ours = facts.source_port == policy.listen_port
+    if info.protocol == protocol::UDP {
+        let ours = info.source_port == policy.listen_port
             // Steered here with a port that a masquerade on the uplink gave it.
-            || policy.is_marked(origin.mark) && source_port_is_known(facts, memory);
+            || policy.is_marked(meta.mark) && source_port_is_known(info, state);
         // Whoever holds the tunnel's port while WireGuard does not is a program like any other.
-        if ours && !is_a_programs(facts, sockets) {
-            return tunnel(facts, policy);
+        if ours && !is_sent_by_program(info, sockets) {
+            return tunnel(info, policy);
         }
     }
-    if permitted(memory, &talk_out(facts)) {
-        return first(Verdict::new(Action::Mark, Class::Permit), facts);
+    if permitted(state, &flow_out(info)) {
+        return first_fragment(Verdict::new(Action::Mark, Class::Permit), info);
     }
-    if is_neighbour_discovery(facts) {
+    if is_neighbour_discovery(info) {
         return Verdict::new(Action::Mark, Class::Neighbour);
     }
-    if asks_the_modem(facts, policy) {
+    if is_admin_request(info, policy) {
         let mut verdict = Verdict::new(Action::Mark, Class::Admin);
-        verdict.note = Note::Asked;
+        verdict.update = StateUpdate::AdminFlow;
         return verdict;
     }
     Verdict::drop(Class::DropLocal)
 }
 
 #[inline(always)]
-fn tunnel(facts: &Facts, policy: &Policy) -> Verdict {
-    let class = match facts.payload {
+fn tunnel(info: &PacketInfo, policy: &Policy) -> Verdict {
+    let class = match info.payload {
         Payload::WireGuard => Class::Tunnel,
         Payload::NatKeepalive => Class::NatKeepalive,
         Payload::Other => return Verdict::drop(Class::DropNotWireguard),
     };
-    let mut verdict = first(Verdict::new(Action::Mark, class), facts);
-    verdict.note = Note::Remote;
-    replace_source(&mut verdict, facts, policy);
+    let mut verdict = first_fragment(Verdict::new(Action::Mark, class), info);
+    verdict.update = StateUpdate::Remote;
+    replace_source(&mut verdict, info, policy);
     verdict
 }
 
 /// WireGuard keeps to the source address it last used; on the modem only the modem's is right.
 #[inline(always)]
-pub(super) fn replace_source(verdict: &mut Verdict, facts: &Facts, policy: &Policy) {
-    let modem = policy.modem(facts.family);
-    if !facts.source.same(modem) {
+pub(super) fn replace_source(verdict: &mut Verdict, info: &PacketInfo, policy: &Policy) {
+    let modem = policy.modem(info.family);
+    if !info.source.eq_words(modem) {
         verdict.rewrite = Rewrite::Source;
         verdict.address = *modem;
     }
 }
 
 #[inline(always)]
-pub(super) fn first(mut verdict: Verdict, facts: &Facts) -> Verdict {
-    verdict.fragments_follow = matches!(facts.fragment, Fragment::First);
+pub(super) fn first_fragment(mut verdict: Verdict, info: &PacketInfo) -> Verdict {
+    verdict.fragments_follow = matches!(info.fragment, Fragment::First);
     verdict
 }
 
 /// A later fragment is treated as its first was.
 #[inline(always)]
-pub(super) fn later<M: Memory>(hook: Hook, facts: &Facts, policy: &Policy, memory: &M) -> Verdict {
-    let key = fragment_key(hook, facts);
-    match memory.fragment(&key) {
+pub(super) fn later_fragment<T: State>(
+    hook: Hook,
+    info: &PacketInfo,
+    policy: &Policy,
+    state: &T,
+) -> Verdict {
+    let key = fragment_key(hook, info);
+    match state.fragment(&key) {
         Some(value)
-            if fresh(
-                memory.now(),
+            if within_timeout(
+                state.jiffies(),
                 value.seen,
                 policy.ticks(super::FRAGMENT_TIMEOUT),
             ) =>
@@ -104,18 +109,18 @@ pub(super) fn later<M: Memory>(hook: Hook, facts: &Facts, policy: &Policy, memor
 }
 
 #[inline(always)]
-pub(super) fn fragment_key(hook: Hook, facts: &Facts) -> FragmentKey {
+pub(super) fn fragment_key(hook: Hook, info: &PacketInfo) -> FragmentKey {
     FragmentKey {
-        source: facts.source,
-        destination: facts.destination,
-        ident: facts.ident,
+        source: info.source,
+        destination: info.destination,
+        ident: info.ident,
         hook: hook as u32,
     }
 }
 
 /// Whether `then` is not longer ago than `timeout`; a clock read on another CPU may be behind.
 #[inline(always)]
-pub(super) const fn fresh(now: u64, then: u64, timeout: u64) -> bool {
+pub(super) const fn within_timeout(now: u64, then: u64, timeout: u64) -> bool {
     now.saturating_sub(then) <= timeout
 }
 
@@ -129,59 +134,59 @@ pub(super) const fn remote_key(address: Addr, port: u16) -> RemoteKey {
 }
 
 #[inline(always)]
-fn source_port_is_known<M: Memory>(facts: &Facts, memory: &M) -> bool {
-    match memory.remote(&remote_key(facts.destination, facts.destination_port)) {
-        Some(remote) => remote.is_port(facts.source_port),
+fn source_port_is_known<T: State>(info: &PacketInfo, state: &T) -> bool {
+    match state.remote(&remote_key(info.destination, info.destination_port)) {
+        Some(remote) => remote.is_port(info.source_port),
         None => false,
     }
 }
 
-/// The conversation of a packet on its way out.
+/// The flow of a packet on its way out.
 #[inline(always)]
-pub(super) fn talk_out(facts: &Facts) -> TalkKey {
-    TalkKey {
-        remote: facts.destination,
-        remote_port: facts.destination_port,
-        local_port: facts.source_port,
-        protocol: u32::from(facts.protocol),
+pub(super) fn flow_out(info: &PacketInfo) -> FlowKey {
+    FlowKey {
+        remote: info.destination,
+        remote_port: info.destination_port,
+        local_port: info.source_port,
+        protocol: u32::from(info.protocol),
     }
 }
 
-/// Whether a permit for this conversation, or for it with any remote, is open.
+/// Whether a permit for this flow, or for it with any remote, is open.
 #[inline(always)]
-pub(super) fn permitted<M: Memory>(memory: &M, talk: &TalkKey) -> bool {
-    let mut talk = *talk;
+pub(super) fn permitted<T: State>(state: &T, flow: &FlowKey) -> bool {
+    let mut flow = *flow;
     let open =
-        |talk: &TalkKey| matches!(memory.permit(talk), Some(until) if memory.clock() < until);
-    if open(&talk) {
+        |flow: &FlowKey| matches!(state.permit(flow), Some(until) if state.monotonic_ns() < until);
+    if open(&flow) {
         return true;
     }
-    talk.remote = Addr::NONE;
-    open(&talk)
+    flow.remote = Addr::NONE;
+    open(&flow)
 }
 
 /// Solicitations and advertisements of neighbours, which never come through a router (RFC 4861,
 /// 7.1). Router solicitations and advertisements are none.
 #[inline(always)]
-pub(super) const fn is_neighbour_discovery(facts: &Facts) -> bool {
-    matches!(facts.family, Family::V6)
-        && facts.protocol == protocol::ICMPV6
-        && facts.hop_limit == 255
+pub(super) const fn is_neighbour_discovery(info: &PacketInfo) -> bool {
+    matches!(info.family, Family::V6)
+        && info.protocol == protocol::ICMPV6
+        && info.hop_limit == 255
         && matches!(
-            facts.icmp_type,
+            info.icmp_type,
             icmp_kind::NEIGHBOUR_SOLICITATION | icmp_kind::NEIGHBOUR_ADVERTISEMENT
         )
-        && matches!(facts.fragment, Fragment::Whole)
+        && matches!(info.fragment, Fragment::Whole)
 }
 
 #[inline(always)]
-fn asks_the_modem(facts: &Facts, policy: &Policy) -> bool {
-    policy.is_admin(facts.family, &facts.destination)
-        && matches!(facts.fragment, Fragment::Whole)
-        && match (facts.family, facts.protocol) {
-            (_, protocol::TCP) => policy.is_admin_port(facts.destination_port),
-            (Family::V4, protocol::ICMP) => facts.icmp_type == icmp_kind::ECHO,
-            (Family::V6, protocol::ICMPV6) => facts.icmp_type == icmp_kind::ECHO_V6,
+fn is_admin_request(info: &PacketInfo, policy: &Policy) -> bool {
+    policy.is_admin(info.family, &info.destination)
+        && matches!(info.fragment, Fragment::Whole)
+        && match (info.family, info.protocol) {
+            (_, protocol::TCP) => policy.is_admin_port(info.destination_port),
+            (Family::V4, protocol::ICMP) => info.icmp_type == icmp_kind::ECHO,
+            (Family::V6, protocol::ICMPV6) => info.icmp_type == icmp_kind::ECHO_V6,
             _ => false,
         }
 }

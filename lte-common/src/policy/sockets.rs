@@ -4,7 +4,7 @@
 //! that of the flow they carry; a program's belong to its UDP socket, whose port is their source port
 //! unless a masquerade has changed that.
 
-use crate::headers::Facts;
+use crate::headers::PacketInfo;
 
 /// What the kernel knows of the sender of a packet on its way out.
 pub trait Sockets {
@@ -13,33 +13,33 @@ pub trait Sockets {
     fn sender(&self) -> u16;
     /// Whether a UDP socket of this namespace would be given an answer to the packet at this local
     /// port, host byte order (`bpf_sk_lookup_udp` of the packet's addresses reversed).
-    fn is_bound(&self, facts: &Facts, port: u16) -> bool;
+    fn is_bound(&self, info: &PacketInfo, port: u16) -> bool;
 }
 
 /// What is read of a packet only where something hangs on it.
 pub trait Session {
     /// The receiver index of a data message, see [`receiver`](crate::headers::receiver).
-    fn receiver(&self, facts: &Facts) -> u32;
+    fn receiver(&self, info: &PacketInfo) -> u32;
 }
 
 /// Whether a program on this machine has sent the datagram by a socket of its own: the socket's port
 /// is the datagram's. A flow inside the tunnel has another port: WireGuard holds this one.
 #[inline(always)]
-pub(super) fn is_a_programs(facts: &Facts, sockets: &impl Sockets) -> bool {
-    facts.source_port != 0 && sockets.sender() == facts.source_port
+pub(super) fn is_sent_by_program(info: &PacketInfo, sockets: &impl Sockets) -> bool {
+    info.source_port != 0 && sockets.sender() == info.source_port
 }
 
 #[cfg(any(test, feature = "std"))]
-pub use told::Told;
+pub use host::HostSockets;
 
 #[cfg(any(test, feature = "std"))]
-mod told {
-    use super::{Facts, Session, Sockets};
+mod host {
+    use super::{PacketInfo, Session, Sockets};
     use std::collections::BTreeSet;
 
     /// The sockets and the session on the host, as a test tells them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    pub struct Told {
+    pub struct HostSockets {
         /// The port of the UDP socket the packet belongs to; 0: none.
         pub sender: u16,
         /// The ports at which a UDP socket is bound.
@@ -48,17 +48,17 @@ mod told {
         pub receiver: u32,
     }
 
-    impl Session for Told {
-        fn receiver(&self, _: &Facts) -> u32 {
+    impl Session for HostSockets {
+        fn receiver(&self, _: &PacketInfo) -> u32 {
             self.receiver
         }
     }
 
-    impl Sockets for Told {
+    impl Sockets for HostSockets {
         fn sender(&self) -> u16 {
             self.sender
         }
-        fn is_bound(&self, _: &Facts, port: u16) -> bool {
+        fn is_bound(&self, _: &PacketInfo, port: u16) -> bool {
             self.bound.contains(&port)
         }
     }

@@ -1,30 +1,30 @@
 //! What leaves by an uplink.
 
-use super::modem_out::{first, later, remote_key, replace_source};
-use super::sockets::is_a_programs;
-use super::{Action, Class, Hook, Memory, Note, Origin, Policy, Session, Sockets, Verdict};
-use crate::headers::{Facts, Fragment, Payload, protocol};
+use super::modem_out::{first_fragment, later_fragment, remote_key, replace_source};
+use super::sockets::is_sent_by_program;
+use super::{Action, Class, Hook, Policy, Session, SkbMeta, Sockets, State, StateUpdate, Verdict};
+use crate::headers::{Fragment, PacketInfo, Payload, protocol};
 
 #[inline(always)]
-pub(super) fn decide<M: Memory, S: Sockets + Session>(
-    facts: &Facts,
-    origin: Origin,
+pub(super) fn decide<T: State, S: Sockets + Session>(
+    info: &PacketInfo,
+    meta: SkbMeta,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     sockets: &S,
 ) -> Verdict {
-    if !origin.local || facts.protocol != protocol::UDP {
+    if !meta.local || info.protocol != protocol::UDP {
         return Verdict::UNTOUCHED;
     }
-    let mut verdict = if matches!(facts.fragment, Fragment::Later) {
-        later(Hook::UplinkOut, facts, policy, memory)
+    let mut verdict = if matches!(info.fragment, Fragment::Later) {
+        later_fragment(Hook::UplinkOut, info, policy, state)
     } else {
-        match whose(facts, policy, memory, sockets) {
-            Whose::Others => return Verdict::UNTOUCHED,
-            Whose::Unknown => return first(Verdict::drop(Class::DropAmbiguous), facts),
-            Whose::Tunnels => {
-                let mut verdict = first(Verdict::new(Action::Steer, Class::Steered), facts);
-                verdict.note = Note::Remote;
+        match owner(info, policy, state, sockets) {
+            Owner::Other => return Verdict::UNTOUCHED,
+            Owner::Unknown => return first_fragment(Verdict::drop(Class::DropAmbiguous), info),
+            Owner::Tunnel => {
+                let mut verdict = first_fragment(Verdict::new(Action::Steer, Class::Steered), info);
+                verdict.update = StateUpdate::Remote;
                 verdict
             }
         }
@@ -32,22 +32,22 @@ pub(super) fn decide<M: Memory, S: Sockets + Session>(
     if !matches!(verdict.action, Action::Steer) {
         return verdict;
     }
-    if policy.modem_index == 0 || policy.modem(facts.family).is_none() {
+    if policy.modem_index == 0 || policy.modem(info.family).is_none() {
         let mut gone = Verdict::drop(Class::DropModemGone);
         // Later pieces have no port by which they could be told.
         gone.fragments_follow = verdict.fragments_follow;
         return gone;
     }
-    replace_source(&mut verdict, facts, policy);
+    replace_source(&mut verdict, info, policy);
     verdict
 }
 
 /// Whose datagram it is.
-enum Whose {
+enum Owner {
     /// WireGuard has sent it by the tunnel.
-    Tunnels,
+    Tunnel,
     /// A program has sent it, or another WireGuard interface.
-    Others,
+    Other,
     /// The one or the other.
     Unknown,
 }
@@ -56,42 +56,42 @@ enum Whose {
 /// and the session's index, or that the port is no socket's. What cannot be told is dropped: it costs neither the SIM's bytes nor shows
 /// the uplink's address to the peer.
 #[inline(always)]
-fn whose<M: Memory, S: Sockets + Session>(
-    facts: &Facts,
+fn owner<T: State, S: Sockets + Session>(
+    info: &PacketInfo,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     sockets: &S,
-) -> Whose {
-    if facts.source_port == policy.listen_port {
-        return if is_a_programs(facts, sockets) {
-            Whose::Others
+) -> Owner {
+    if info.source_port == policy.listen_port {
+        return if is_sent_by_program(info, sockets) {
+            Owner::Other
         } else {
-            Whose::Tunnels
+            Owner::Tunnel
         };
     }
-    if !matches!(facts.payload, Payload::WireGuard | Payload::NatKeepalive)
-        || is_a_programs(facts, sockets)
+    if !matches!(info.payload, Payload::WireGuard | Payload::NatKeepalive)
+        || is_sent_by_program(info, sockets)
     {
-        return Whose::Others;
+        return Owner::Other;
     }
-    let Some(remote) = memory.remote(&remote_key(facts.destination, facts.destination_port)) else {
-        return Whose::Others;
+    let Some(remote) = state.remote(&remote_key(info.destination, info.destination_port)) else {
+        return Owner::Other;
     };
     // Somebody moves WireGuard to another port: it sends from there, and holds the old one for an RCU
     // grace period (`wg_socket_reinit`). Nobody else knows the session's index.
-    if remote.receiver != 0 && sockets.receiver(facts) == remote.receiver {
-        return Whose::Tunnels;
+    if remote.receiver != 0 && sockets.receiver(info) == remote.receiver {
+        return Owner::Tunnel;
     }
-    let of_a_socket = sockets.is_bound(facts, facts.source_port);
+    let of_a_socket = sockets.is_bound(info, info.source_port);
     // While nobody holds the tunnel's port the socket may be WireGuard's, at a port that somebody has
     // given it. The socket of another port that a packet belongs to may be the program's that has sent
     // it, or that of a flow inside the tunnel.
-    if !sockets.is_bound(facts, policy.listen_port) || !of_a_socket && sockets.sender() != 0 {
-        return Whose::Unknown;
+    if !sockets.is_bound(info, policy.listen_port) || !of_a_socket && sockets.sender() != 0 {
+        return Owner::Unknown;
     }
     if of_a_socket {
-        Whose::Others
+        Owner::Other
     } else {
-        Whose::Tunnels
+        Owner::Tunnel
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use lte_common::layout::{Addr, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey};
+use lte_common::layout::{Addr, FlowKey, FragmentKey, FragmentValue, Remote, RemoteKey};
 use lte_common::policy::Hook;
 
 use super::packet::Endpoint;
@@ -92,9 +92,9 @@ pub struct Memory {
     /// Datagrams in pieces.
     pub fragments: BTreeMap<FragmentKey, FragmentValue>,
     /// What the modem itself was asked.
-    pub asked: BTreeMap<TalkKey, u64>,
+    pub asked: BTreeMap<FlowKey, u64>,
     /// What is permitted, and until when.
-    pub permits: BTreeMap<TalkKey, u64>,
+    pub permits: BTreeMap<FlowKey, u64>,
 }
 
 impl Memory {
@@ -189,8 +189,8 @@ impl When {
 }
 
 impl Talk {
-    fn key(self) -> TalkKey {
-        TalkKey {
+    fn key(self) -> FlowKey {
+        FlowKey {
             remote: self.remote.map_or(Addr::NONE, addr),
             remote_port: self.remote_port,
             local_port: self.local_port,

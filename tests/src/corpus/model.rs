@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use lte_common::headers::{self, Facts, Family, Fragment, Wire, protocol};
+use lte_common::headers::{self, Family, Fragment, PacketInfo, Wire, protocol};
 use lte_common::layout::Addr;
 use lte_common::policy::{
-    Action, Class, Hook, Origin, Policy, Rewrite, Tables, Verdict, decide, remember,
+    Action, Class, Hook, HostState, Policy, Rewrite, SkbMeta, Verdict, decide, update_state,
 };
 
 use super::checksum::corrected;
 use super::{Fate, Memory, Moment, Outcome, Seen, Site, Subject};
 
-/// The pure policy with its tables and clocks that stand still.
+/// The pure policy with its state and clocks that stand still.
 #[derive(Debug)]
 pub struct Model {
-    tables: Tables,
+    state: HostState,
     now: Moment,
     policies: BTreeMap<Site, Policy>,
 }
@@ -23,7 +23,7 @@ impl Model {
     /// One that remembers nothing, at a moment.
     pub fn at(now: Moment) -> Self {
         let mut model = Self {
-            tables: Tables::default(),
+            state: HostState::default(),
             now,
             policies: BTreeMap::new(),
         };
@@ -34,8 +34,8 @@ impl Model {
     /// Sets the clocks.
     pub fn set_now(&mut self, now: Moment) {
         self.now = now;
-        self.tables.now.set(now.ticks);
-        self.tables.clock.set(now.ns);
+        self.state.jiffies.set(now.ticks);
+        self.state.monotonic_ns.set(now.ns);
     }
 }
 
@@ -46,19 +46,19 @@ impl Subject for Model {
 
     fn set_memory(&mut self, memory: &Memory) -> anyhow::Result<()> {
         let memory = memory.clone();
-        self.tables.remotes.replace(memory.remotes);
-        self.tables.fragments.replace(memory.fragments);
-        self.tables.asked.replace(memory.asked);
-        self.tables.permits.replace(memory.permits);
+        self.state.remotes.replace(memory.remotes);
+        self.state.fragments.replace(memory.fragments);
+        self.state.admin_flows.replace(memory.asked);
+        self.state.permits.replace(memory.permits);
         Ok(())
     }
 
     fn memory(&self) -> anyhow::Result<Memory> {
         Ok(Memory {
-            remotes: self.tables.remotes.borrow().clone(),
-            fragments: self.tables.fragments.borrow().clone(),
-            asked: self.tables.asked.borrow().clone(),
-            permits: self.tables.permits.borrow().clone(),
+            remotes: self.state.remotes.borrow().clone(),
+            fragments: self.state.fragments.borrow().clone(),
+            asked: self.state.admin_flows.borrow().clone(),
+            permits: self.state.permits.borrow().clone(),
         })
     }
 
@@ -69,29 +69,29 @@ impl Subject for Model {
             .or_insert_with(|| seen.site.policy());
         let frame = seen.frame;
         let parsed = headers::parse(&Slice(frame), policy.link_len);
-        let origin = Origin {
+        let meta = SkbMeta {
             local: !seen.forwarded,
             mark: seen.mark,
         };
-        let facts = parsed.as_ref().map_err(|reject| *reject);
-        let mut sockets = seen.sender.told(facts.ok().map(|facts| facts.source_port));
-        sockets.receiver = facts.map_or(0, |facts| headers::receiver(&Slice(frame), facts));
-        let verdict = decide(seen.hook, facts, origin, &policy, &self.tables, &sockets);
-        let facts = facts.ok();
-        if let Some(facts) = facts {
-            let tables = &self.tables;
-            remember(
-                seen.hook, facts, origin, &verdict, &policy, tables, &sockets,
-            );
+        let info = parsed.as_ref().map_err(|error| *error);
+        let mut sockets = seen
+            .sender
+            .host_sockets(info.ok().map(|info| info.source_port));
+        sockets.receiver = info.map_or(0, |info| headers::receiver(&Slice(frame), info));
+        let verdict = decide(seen.hook, info, meta, &policy, &self.state, &sockets);
+        let info = info.ok();
+        if let Some(info) = info {
+            let state = &self.state;
+            update_state(seen.hook, info, meta, &verdict, &policy, state, &sockets);
         }
-        let billed = match facts {
-            Some(facts) => headers::on_the_wire(&Slice(frame), facts, seen.joined),
+        let billed = match info {
+            Some(info) => headers::on_the_wire(&Slice(frame), info, seen.joined),
             None => Wire {
                 packets: 1,
                 bytes: (frame.len() as u32).saturating_sub(u32::from(policy.link_len)),
             },
         };
-        Ok(Some(outcome(seen, &policy, &verdict, facts, billed)))
+        Ok(Some(outcome(seen, &policy, &verdict, info, billed)))
     }
 }
 
@@ -99,7 +99,7 @@ fn outcome(
     seen: &Seen<'_>,
     policy: &Policy,
     verdict: &Verdict,
-    facts: Option<&Facts>,
+    info: Option<&PacketInfo>,
     billed: Wire,
 ) -> Outcome {
     let counted = |class: Class| {
@@ -107,7 +107,7 @@ fn outcome(
         vec![(seen.hook, class, packets, bytes)]
     };
     let frame = seen.frame;
-    match (verdict.action, facts) {
+    match (verdict.action, info) {
         (Action::Untouched, _) => Outcome {
             fate: Fate::Passed,
             mark: seen.mark,
@@ -120,17 +120,17 @@ fn outcome(
             counters: counted(verdict.class),
             bytes: frame.to_vec(),
         },
-        (Action::Mark, Some(facts)) => Outcome {
+        (Action::Mark, Some(info)) => Outcome {
             fate: Fate::Passed,
             mark: policy.marked(seen.mark),
             counters: counted(verdict.class),
-            bytes: rewritten(frame, facts, verdict),
+            bytes: rewritten(frame, info, verdict),
         },
-        (Action::Steer, Some(facts)) => Outcome {
+        (Action::Steer, Some(info)) => Outcome {
             fate: Fate::Steered,
             mark: policy.marked(seen.mark),
             counters: counted(verdict.class),
-            bytes: rewritten(frame, facts, verdict)[usize::from(facts.network)..].to_vec(),
+            bytes: rewritten(frame, info, verdict)[usize::from(info.network)..].to_vec(),
         },
         (Action::Drop, _) => Outcome {
             fate: Fate::Dropped,
@@ -149,10 +149,10 @@ fn outcome(
 
 /// The frame with the verdict's address in it. Checksums are corrected for the change, so that
 /// one that was wrong stays wrong, as it is for the kernel.
-fn rewritten(frame: &[u8], facts: &Facts, verdict: &Verdict) -> Vec<u8> {
+fn rewritten(frame: &[u8], info: &PacketInfo, verdict: &Verdict) -> Vec<u8> {
     let mut frame = frame.to_vec();
-    let network = usize::from(facts.network);
-    let (family_source, family_destination, len) = match facts.family {
+    let network = usize::from(info.network);
+    let (family_source, family_destination, len) = match info.family {
         Family::V4 => (12, 16, 4),
         Family::V6 => (8, 24, 16),
     };
@@ -165,12 +165,12 @@ fn rewritten(frame: &[u8], facts: &Facts, verdict: &Verdict) -> Vec<u8> {
     let new = octets(&verdict.address, len);
     let old = frame[at..at + len].to_vec();
     frame[at..at + len].copy_from_slice(&new);
-    if facts.family == Family::V4 {
+    if info.family == Family::V4 {
         correct(&mut frame, network + 10, &old, &new);
     }
     // Of a datagram in pieces the first has the checksum.
-    if facts.protocol == protocol::UDP && facts.fragment != Fragment::Later {
-        let at = usize::from(facts.transport) + 6;
+    if info.protocol == protocol::UDP && info.fragment != Fragment::Later {
+        let at = usize::from(info.transport) + 6;
         if frame[at..at + 2] != [0, 0] {
             correct(&mut frame, at, &old, &new);
             // RFC 768: zero says that there is none.

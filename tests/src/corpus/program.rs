@@ -12,7 +12,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::{ProgramError, SchedClassifier, TestRun, TestRunOptions};
 use lte_common::headers::{self, Joined};
 use lte_common::layout::{
-    Counter, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
+    Counter, FlowKey, FragmentKey, FragmentValue, Remote, RemoteKey, maps as names,
 };
 use lte_common::policy::{Class, Hook};
 use lte_userspace::backend::ebpf::{LoadedProgram, load_for_test, ticks_per_second};
@@ -58,8 +58,8 @@ type Table<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 pub(super) struct Maps {
     remotes: Table<RemoteKey, Remote>,
     fragments: Table<FragmentKey, FragmentValue>,
-    asked: Table<TalkKey, u64>,
-    permits: Table<TalkKey, u64>,
+    asked: Table<FlowKey, u64>,
+    permits: Table<FlowKey, u64>,
     counters: PerCpuArray<MapData, Raw<Counter>>,
 }
 
@@ -219,9 +219,9 @@ impl Programs {
             "no packet here belongs to a socket"
         );
         let link = seen.site.device.header_len() as u16;
-        let facts = headers::parse(&Slice(seen.frame), link).ok();
+        let info = headers::parse(&Slice(seen.frame), link).ok();
         self.held
-            .hold(seen.sender, facts.map(|facts| facts.source_port))?;
+            .hold(seen.sender, info.map(|info| info.source_port))?;
         let Some((action, mark, data)) = self.test_run(seen)? else {
             return Ok(None);
         };
@@ -382,7 +382,7 @@ impl Maps {
         Ok(Self {
             remotes: Table::try_from(Map::LruHashMap(open(names::REMOTES)?))?,
             fragments: Table::try_from(Map::LruHashMap(open(names::FRAGMENTS)?))?,
-            asked: Table::try_from(Map::LruHashMap(open(names::ASKED)?))?,
+            asked: Table::try_from(Map::LruHashMap(open(names::ADMIN_FLOWS)?))?,
             permits: Table::try_from(Map::HashMap(open(names::PERMITS)?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open(names::COUNTERS)?))?,
         })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use lte_common::policy::Told;
+use lte_common::policy::HostSockets;
 
 use super::site::LISTEN;
 
@@ -27,11 +27,11 @@ impl Sender {
     };
 
     /// As the pure policy is told of it; `source_port` is the packet's, where it has one.
-    pub fn told(self, source_port: Option<u16>) -> Told {
+    pub fn host_sockets(self, source_port: Option<u16>) -> HostSockets {
         let mut bound = BTreeSet::new();
         bound.extend(self.wireguard.then_some(LISTEN));
         bound.extend(source_port.filter(|port| self.bound && *port != 0));
-        Told {
+        HostSockets {
             sender: self.socket,
             bound,
             receiver: 0,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use anyhow::{Result, ensure};
-use lte_common::headers::{Joined, Reject, maybe_udp, parse, plain_udp, protocol};
+use lte_common::headers::{Joined, ParseError, maybe_udp, parse, plain_udp, protocol};
 use lte_common::policy::{Class, Hook};
 
 use crate::corpus::model::{Model, Slice};
@@ -32,7 +32,7 @@ const REWRITTEN: usize = 16 + 2 + 2;
 
 /// Turns any bytes into a frame on a hook and judges it by the pure policy.
 ///
-/// The first eight say where: hook, devices, origin, sender, memory, mark, and whether the rest is the
+/// The first eight say where: hook, devices, meta, sender, memory, mark, and whether the rest is the
 /// frame or alters one of the corpus.
 ///
 /// # Panics
@@ -139,12 +139,12 @@ fn holds(seen: &Seen<'_>, known: &[Known], outcome: &Outcome) -> Result<()> {
     ensure!(outcome.fate != Fate::Steered, "steered from the modem");
     let link_len = seen.site.device.header_len() as u16;
     match parse(&Slice(seen.frame), link_len) {
-        Err(Reject::Arp) => ensure!(passed, "ARP is dropped"),
+        Err(ParseError::Arp) => ensure!(passed, "ARP is dropped"),
         Err(_) => ensure!(!passed, "it cannot be read, and passes"),
-        Ok(facts) => {
+        Ok(info) => {
             ensure!(
                 !matches!(class, Class::Tunnel | Class::NatKeepalive)
-                    || facts.source_port != seen.sender.socket,
+                    || info.source_port != seen.sender.socket,
                 "a program's own is taken for the tunnel's"
             );
             let forwarded = seen.forwarded && hook == Hook::ModemOut;
@@ -184,9 +184,9 @@ fn on_an_uplink(seen: &Seen<'_>, outcome: &Outcome) -> Result<()> {
 /// Whether the socket that it belongs to has its source port.
 fn is_a_programs(seen: &Seen<'_>) -> bool {
     let link_len = seen.site.device.header_len() as u16;
-    let facts = parse(&Slice(seen.frame), link_len);
+    let info = parse(&Slice(seen.frame), link_len);
     // Later pieces have no port, and go as the first did.
-    facts.is_ok_and(|facts| facts.source_port != 0 && facts.source_port == seen.sender.socket)
+    info.is_ok_and(|info| info.source_port != 0 && info.source_port == seen.sender.socket)
 }
 
 /// What reads at fixed offsets agrees with what reads everything.
@@ -203,12 +203,12 @@ pub fn quick_ways_agree(frame: &[u8]) -> Result<()> {
                 "plain_udp says {plain:?}, parse {parsed:?} with a link header of {link_len}"
             );
         }
-        if let Ok(facts) = parsed
-            && facts.protocol == protocol::UDP
+        if let Ok(info) = parsed
+            && info.protocol == protocol::UDP
         {
             ensure!(
                 maybe_udp(&frame, link_len),
-                "UDP, and maybe_udp denies it with a link header of {link_len}: {facts:?}"
+                "UDP, and maybe_udp denies it with a link header of {link_len}: {info:?}"
             );
         }
     }

@@ -106,7 +106,7 @@ fn unpin_maps(pins: &Path) -> Result<()> {
 const NAMES: [&str; 5] = [
     maps::REMOTES,
     maps::FRAGMENTS,
-    maps::ASKED,
+    maps::ADMIN_FLOWS,
     maps::PERMITS,
     maps::COUNTERS,
 ];

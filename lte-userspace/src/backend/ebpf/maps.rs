@@ -5,7 +5,7 @@ use std::io;
 use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
 use aya::programs::ProgramInfo;
 use lte_common::layout::{
-    self, FragmentKey, FragmentValue, Remote, RemoteKey, TalkKey, maps as names,
+    self, FlowKey, FragmentKey, FragmentValue, Remote, RemoteKey, maps as names,
 };
 use lte_common::policy::{Class, Hook};
 
@@ -37,14 +37,14 @@ pub(super) static REMOTES: Shape =
     shape::<RemoteKey, Remote>(names::REMOTES, MapType::LruHash, names::REMOTES_MAX);
 static FRAGMENTS: Shape =
     shape::<FragmentKey, FragmentValue>(names::FRAGMENTS, MapType::LruHash, names::FRAGMENTS_MAX);
-static ASKED: Shape = shape::<TalkKey, u64>(names::ASKED, MapType::LruHash, names::ASKED_MAX);
+static ADMIN_FLOWS: Shape = shape::<FlowKey, u64>(names::ADMIN_FLOWS, MapType::LruHash, names::ADMIN_FLOWS_MAX);
 pub(super) static PERMITS: Shape =
-    shape::<TalkKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
+    shape::<FlowKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
 static COUNTERS: Shape =
     shape::<u32, layout::Counter>(names::COUNTERS, MapType::PerCpuArray, names::COUNTERS_MAX);
 
 /// Those that are pinned.
-static ALL: [&Shape; 5] = [&REMOTES, &FRAGMENTS, &ASKED, &PERMITS, &COUNTERS];
+static ALL: [&Shape; 5] = [&REMOTES, &FRAGMENTS, &ADMIN_FLOWS, &PERMITS, &COUNTERS];
 
 impl Shape {
     /// What is pinned under its name. Whose the directory is, [`pins::check`] has said.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData};
-use lte_common::layout::{Addr, TalkKey};
+use lte_common::layout::{Addr, FlowKey};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::maps;
@@ -11,7 +11,7 @@ use super::object::Raw;
 use super::policy::addr;
 use crate::backend::{BackendError, Permit};
 
-type Permits = HashMap<MapData, Raw<TalkKey>, u64>;
+type Permits = HashMap<MapData, Raw<FlowKey>, u64>;
 
 fn permits() -> Result<Option<Permits>, BackendError> {
     let Some(data) = maps::PERMITS.open()? else {
@@ -22,8 +22,8 @@ fn permits() -> Result<Option<Permits>, BackendError> {
         .map_err(|e| BackendError::failed("use the map of permits", e))
 }
 
-fn key(permit: &Permit) -> Raw<TalkKey> {
-    Raw(TalkKey {
+fn key(permit: &Permit) -> Raw<FlowKey> {
+    Raw(FlowKey {
         remote: permit.remote.map_or(Addr::NONE, addr),
         remote_port: permit.remote_port,
         local_port: permit.local_port,

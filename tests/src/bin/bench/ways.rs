@@ -21,7 +21,7 @@ use nix::sys::socket::{
 use crate::guard::{GATEWAY, MARK, MODEM, PEER, PORT, WAN, guard};
 
 /// The program of the object that does nothing.
-pub(crate) const EMPTY: &str = "floor";
+pub(crate) const EMPTY: &str = "baseline";
 
 /// How the SIM is kept to the tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

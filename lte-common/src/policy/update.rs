@@ -1,42 +1,44 @@
-//! What is kept of a packet that passes.
+//! State updates by a packet that passes.
 
-use super::modem_out::{fragment_key, fresh, remote_key, talk_out};
-use super::{Action, Hook, Memory, Note, Origin, Policy, REFRESH, Rewrite, Session, Verdict};
-use crate::headers::{Facts, icmp_kind, protocol};
+use super::modem_out::{flow_out, fragment_key, remote_key, within_timeout};
+use super::{
+    Action, Hook, Policy, REFRESH, Rewrite, Session, SkbMeta, State, StateUpdate, Verdict,
+};
+use crate::headers::{PacketInfo, icmp_kind, protocol};
 use crate::layout::{Addr, FragmentValue, Remote};
 
-/// Writes to memory what the verdict says is to be remembered. To be called with the facts and
+/// Writes the state update of a verdict. To be called with the header fields and
 /// the mark as they were before anything was rewritten.
 #[inline(always)]
-pub fn remember<M: Memory, S: Session>(
+pub fn update_state<T: State, S: Session>(
     hook: Hook,
-    facts: &Facts,
-    origin: Origin,
+    info: &PacketInfo,
+    meta: SkbMeta,
     verdict: &Verdict,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     session: &S,
 ) {
-    match verdict.note {
-        Note::Nothing => {}
-        Note::Remote => remote(hook, facts, origin, verdict, policy, memory, session),
-        Note::Asked => {
-            let mut talk = talk_out(facts);
-            if facts.protocol != protocol::TCP {
+    match verdict.update {
+        StateUpdate::None => {}
+        StateUpdate::Remote => remote(hook, info, meta, verdict, policy, state, session),
+        StateUpdate::AdminFlow => {
+            let mut flow = flow_out(info);
+            if info.protocol != protocol::TCP {
                 debug_assert!(matches!(
-                    facts.icmp_type,
+                    info.icmp_type,
                     icmp_kind::ECHO | icmp_kind::ECHO_V6
                 ));
-                talk.remote_port = 0;
+                flow.remote_port = 0;
             }
-            memory.put_asked(&talk, memory.now());
+            state.put_admin_flow(&flow, state.jiffies());
         }
     }
     if verdict.fragments_follow {
-        memory.put_fragment(
-            &fragment_key(hook, facts),
+        state.put_fragment(
+            &fragment_key(hook, info),
             &FragmentValue {
-                seen: memory.now(),
+                seen: state.jiffies(),
                 replace: match verdict.rewrite {
                     Rewrite::None => Addr::NONE,
                     Rewrite::Source | Rewrite::Destination => verdict.address,
@@ -48,56 +50,56 @@ pub fn remember<M: Memory, S: Session>(
 }
 
 #[inline(always)]
-fn remote<M: Memory, S: Session>(
+fn remote<T: State, S: Session>(
     hook: Hook,
-    facts: &Facts,
-    origin: Origin,
+    info: &PacketInfo,
+    meta: SkbMeta,
     verdict: &Verdict,
     policy: &Policy,
-    memory: &M,
+    state: &T,
     session: &S,
 ) {
-    let key = remote_key(facts.destination, facts.destination_port);
-    let known = memory.remote(&key);
+    let key = remote_key(info.destination, info.destination_port);
+    let known = state.remote(&key);
     // On an uplink nothing has left yet: the modem's hook sees the packet next, marked, and it
     // is there that the time is noted and that the source noted here is kept.
-    let steered = matches!(hook, Hook::ModemOut) && policy.is_marked(origin.mark);
+    let steered = matches!(hook, Hook::ModemOut) && policy.is_marked(meta.mark);
     let now = match hook {
         Hook::UplinkOut => known.map_or(0, |r| r.sent),
-        Hook::ModemOut | Hook::ModemIn => memory.now(),
+        Hook::ModemOut | Hook::ModemIn => state.jiffies(),
     };
     let (source, source_port) = match known {
         Some(known) if steered => (known.source, known.source_port),
         _ => (
             match verdict.rewrite {
                 Rewrite::None | Rewrite::Destination => Addr::NONE,
-                Rewrite::Source => facts.source,
+                Rewrite::Source => info.source,
             },
-            if facts.source_port == policy.listen_port {
+            if info.source_port == policy.listen_port {
                 0
             } else {
-                facts.source_port
+                info.source_port
             },
         ),
     };
     if let Some(known) = known
-        && fresh(now, known.sent, policy.ticks(REFRESH))
+        && within_timeout(now, known.sent, policy.ticks(REFRESH))
         && known.sent != 0
-        && known.source.same(&source)
+        && known.source.eq_words(&source)
         && known.source_port == source_port
     {
         return;
     }
     // Looked up anew: where nothing was known, the verifier would see registers kept over the call that
     // hold nothing.
-    let receiver = match session.receiver(facts) {
-        0 => match memory.remote(&key) {
+    let receiver = match session.receiver(info) {
+        0 => match state.remote(&key) {
             Some(known) => known.receiver,
             None => 0,
         },
         receiver => receiver,
     };
-    memory.put_remote(
+    state.put_remote(
         &key,
         &Remote {
             sent: now,
