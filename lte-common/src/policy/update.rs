@@ -21,7 +21,12 @@ pub fn update_state<T: State, S: Session>(
 ) {
     match verdict.update {
         StateUpdate::None => {}
-        StateUpdate::Remote => remote(hook, info, meta, verdict, policy, state, session),
+        StateUpdate::Remote => {
+            // What enters is never the tunnel's own.
+            if !matches!(hook, Hook::ModemIn) && remote(hook, info, meta, verdict, policy, state) {
+                note_session(info, state, session);
+            }
+        }
         StateUpdate::AdminFlow => {
             let mut flow = flow_out(info);
             if info.protocol != protocol::TCP {
@@ -49,16 +54,17 @@ pub fn update_state<T: State, S: Session>(
     }
 }
 
+/// Notes where the tunnel sends to. Whether its session is to be noted, too: once in a while, and where none is
+/// known.
 #[inline(always)]
-fn remote<T: State, S: Session>(
+fn remote<T: State>(
     hook: Hook,
     info: &PacketInfo,
     meta: SkbMeta,
     verdict: &Verdict,
     policy: &Policy,
     state: &T,
-    session: &S,
-) {
+) -> bool {
     let key = remote_key(info.destination, info.destination_port);
     let known = state.remote(&key);
     // On an uplink nothing has left yet: the modem's hook sees the packet next, marked, and it
@@ -88,17 +94,8 @@ fn remote<T: State, S: Session>(
         && known.source.eq_words(&source)
         && known.source_port == source_port
     {
-        return;
+        return known.receiver == 0;
     }
-    // Looked up anew: where nothing was known, the verifier would see registers kept over the call that
-    // hold nothing.
-    let receiver = match session.receiver(info) {
-        0 => match state.remote(&key) {
-            Some(known) => known.receiver,
-            None => 0,
-        },
-        receiver => receiver,
-    };
     state.put_remote(
         &key,
         &Remote {
@@ -106,7 +103,28 @@ fn remote<T: State, S: Session>(
             source,
             source_port,
             pad: 0,
-            receiver,
+            receiver: match known {
+                Some(known) => known.receiver,
+                None => 0,
+            },
         },
     );
+    true
+}
+
+/// Notes the session of a data message. A step of its own, with a look-up of its own: where nothing was known
+/// of the remote, the verifier would see registers kept over the call that hold nothing.
+#[inline(always)]
+fn note_session<T: State, S: Session>(info: &PacketInfo, state: &T, session: &S) {
+    let receiver = session.receiver(info);
+    if receiver == 0 {
+        return;
+    }
+    let key = remote_key(info.destination, info.destination_port);
+    if let Some(mut known) = state.remote(&key)
+        && known.receiver != receiver
+    {
+        known.receiver = receiver;
+        state.put_remote(&key, &known);
+    }
 }

@@ -13,6 +13,10 @@ use crate::house::House;
 /// How often the port is changed.
 const TIMES: usize = 3;
 
+/// Pings in which every processor has come to know the session: its own copy of what is known of a remote is
+/// a second behind at most.
+const SESSION_KNOWN: usize = 15;
+
 const TUNNEL_ITSELF: &[Aspect] = &[Aspect::Tunnel];
 const SETTINGS: &[Aspect] = &[Aspect::Settings];
 const BOTH: &[Aspect] = &[Aspect::Tunnel, Aspect::Settings];
@@ -64,6 +68,9 @@ fn another_port() -> Damage {
 pub(crate) fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
     let house = House::open(backend)?;
     house.lead_to_the_uplink()?;
+    let pinger = house.scene.ping_tunnel()?;
+    pinger.wait_for_more(SESSION_KNOWN)?;
+    pinger.stop()?;
     for _ in 0..TIMES {
         house.repair(&another_port())?;
         house.all_in_place(PATIENCE)?;

@@ -37,7 +37,8 @@ pub(super) static REMOTES: Shape =
     shape::<RemoteKey, Remote>(names::REMOTES, MapType::LruHash, names::REMOTES_MAX);
 static FRAGMENTS: Shape =
     shape::<FragmentKey, FragmentValue>(names::FRAGMENTS, MapType::LruHash, names::FRAGMENTS_MAX);
-static ADMIN_FLOWS: Shape = shape::<FlowKey, u64>(names::ADMIN_FLOWS, MapType::LruHash, names::ADMIN_FLOWS_MAX);
+static ADMIN_FLOWS: Shape =
+    shape::<FlowKey, u64>(names::ADMIN_FLOWS, MapType::LruHash, names::ADMIN_FLOWS_MAX);
 pub(super) static PERMITS: Shape =
     shape::<FlowKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
 static COUNTERS: Shape =

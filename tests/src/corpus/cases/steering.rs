@@ -9,7 +9,7 @@ use super::super::payload::{NAT_KEEPALIVE, cookie, data, initiation, response};
 use super::super::site::{LISTEN, MARK, MODEM, MODEM6, PEER, PEER6, WAN, WAN6};
 use super::When::{Ago, Never, Now};
 use super::fragments_out::{first, last, middle, passed, unmarked};
-use super::{Known, remote, steered, tunnel, tunnel6};
+use super::{Known, in_session, remote, steered, tunnel, tunnel6};
 
 /// A port that a masquerade gave the tunnel.
 const MASQUERADED: u16 = 61000;
@@ -71,8 +71,12 @@ fn by_port() -> Vec<Case> {
             .steered_as(&tunnel(data(96)))
             .remembering(&[steered(PEER, Ago(5), WAN, 0)]),
         uplink_out("data to a remote steered before", ours(data(96)))
-            .knowing(&[steered(PEER, Ago(5), WAN, 0)])
+            .knowing(&[in_session(steered(PEER, Ago(5), WAN, 0))])
             .steered_as(&tunnel(data(96))),
+        uplink_out("data to a remote steered before, in a session that nobody knows", ours(data(96)))
+            .knowing(&[steered(PEER, Ago(5), WAN, 0)])
+            .steered_as(&tunnel(data(96)))
+            .remembering(&[steered(PEER, Ago(5), WAN, 0)]),
         uplink_out("data, the other bits of the mark kept", ours(data(96))).with_mark(0xcafe_0055).steered_as(&tunnel(data(96))).remembering(&noted()),
         uplink_out("data with our mark already", ours(data(96))).with_mark(MARK).steered_as(&tunnel(data(96))).remembering(&noted()),
     ]
@@ -98,7 +102,7 @@ fn by_remote() -> Vec<Case> {
             .knowing(&[remote(PEER, Ago(5))])
             .steered_as(&out(NAT_KEEPALIVE.to_vec()))
             .remembering(&noted(Ago(5))),
-        uplink_out("data with a masqueraded port, again", masqueraded(data(96))).knowing(&noted(Ago(5))).steered_as(&out(data(96))),
+        uplink_out("data with a masqueraded port, again", masqueraded(data(96))).knowing(&noted(Ago(5))).steered_as(&out(data(96))).remembering(&noted(Ago(5))),
         uplink_out("data over IPv6 with a masqueraded port, remote known", udp((WAN6, MASQUERADED), PEER6, data(96)))
             .knowing(&[remote(PEER6, Ago(5))])
             .steered_as(&udp((MODEM6, MASQUERADED), PEER6, data(96)))
