@@ -7,7 +7,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -122,7 +122,7 @@ pub(super) fn set_aside<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
 }
 
 fn one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
-    let text = match fs::read_to_string(path) {
+    let text = match text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -133,6 +133,32 @@ fn one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, 
     parse(&text)
         .map(Some)
         .ok_or_else(|| "it cannot be understood".to_owned())
+}
+
+/// More than any of these files ever has, bytes.
+const MOST: u64 = 1 << 20;
+
+/// A file's text. What is planted in its place does not hold the agent up: a pipe that nobody writes to, a
+/// device without an end, a link.
+fn text(path: &Path) -> io::Result<String> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if found.len() > MOST {
+        return Err(io::Error::other(format!(
+            "it has {} bytes: no file of the agent's has more than {MOST}",
+            found.len()
+        )));
+    }
+    let mut text = String::new();
+    file.take(MOST).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Removes a file that may be gone already.

@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own files are there")]
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::*;
 
 /// A directory of a test's own.
@@ -126,4 +128,23 @@ fn what_is_forgotten_does_not_come_back() {
     assert_eq!(read(&path, parse), None);
     assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
     forget(&path).unwrap();
+}
+
+#[test]
+fn what_stands_in_a_files_place_holds_nobody_up() {
+    let place = Place::new("place");
+    let path = place.file();
+    let said = || text(&path).unwrap_err().to_string();
+
+    let (pipe, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
+    mknodat(CWD, &path, pipe, mode, 0).unwrap();
+    assert_eq!(said(), "it is not a regular file");
+    fs::remove_file(&path).unwrap();
+
+    std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
+    assert_eq!(text(&path).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    fs::remove_file(&path).unwrap();
+
+    File::create(&path).unwrap().set_len(8 << 30).unwrap();
+    assert!(said().starts_with("it has 8589934592 bytes"), "{}", said());
 }
