@@ -107,7 +107,7 @@ impl Backends {
             .await
     }
 
-    /// Hands the active backend the far ends that others remember, for the peer may speak first.
+    /// Hands the active backend the remotes that stale backends remember: the peer may speak first.
     pub(super) async fn inherit(&self) -> Result<(), BackendError> {
         self.call("asking other guards", |all| {
             let Some(active) = all.first_mut() else {
