@@ -81,6 +81,14 @@ impl Addr {
             == 0
     }
 
+    /// Whether no router forwards to it: an IPv6 address or group of the link's scope (`fe80::/10`,
+    /// `ff02::/16`; RFC 4291, 2.5.6 and 2.7).
+    #[inline(always)]
+    pub const fn stays_on_link(&self) -> bool {
+        let begin = u32::from_be(self.0[0]) >> 16;
+        begin & 0xffc0 == 0xfe80 || begin == 0xff02
+    }
+
     /// Whether both lie in one subnet of the given mask (network byte order).
     #[inline(always)]
     pub const fn same_subnet(&self, other: &Self, mask: &Self) -> bool {
@@ -162,7 +170,13 @@ pub struct FragmentKey {
     /// Identification, host byte order.
     pub ident: u32,
     /// The hook it was seen on, as [`Hook`](crate::policy::Hook).
-    pub hook: u32,
+    pub hook: u8,
+    /// IP protocol number: an identification is of one protocol (RFC 791, 3.2).
+    pub protocol: u8,
+    /// On its way out the local port of the UDP socket that it belongs to, host byte order; 0 where it
+    /// belongs to none, and on its way in. A user can choose the identification of his own datagrams, and
+    /// not the socket of another's.
+    pub sender: u16,
 }
 
 /// Value of [`maps::FRAGMENTS`].

@@ -65,6 +65,13 @@ impl Skb {
         unsafe { (*self.raw).ingress_ifindex == 0 }
     }
 
+    /// Index of the interface that it is on.
+    #[inline(always)]
+    pub(crate) fn ifindex(&self) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.raw).ifindex }
+    }
+
     /// The socket it belongs to; null where there is none.
     #[inline(always)]
     pub(crate) fn socket(&self) -> *mut bpf_sock {

@@ -1,7 +1,12 @@
 //! The sockets of this machine, as the kernel's helpers tell of them, and the packet's session.
 
-use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
-use aya_ebpf::helpers::generated::{bpf_sk_fullsock, bpf_sk_lookup_udp, bpf_sk_release};
+use aya_ebpf::bindings::{
+    BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
+    BPF_FIB_LKUP_RET_UNSUPP_LWT, bpf_fib_lookup as FibLookup, bpf_sock, bpf_sock_tuple,
+};
+use aya_ebpf::helpers::generated::{
+    bpf_fib_lookup, bpf_sk_fullsock, bpf_sk_lookup_udp, bpf_sk_release,
+};
 use lte_common::headers::{self, Family, PacketInfo, protocol};
 use lte_common::policy::{Session, Sockets};
 
@@ -12,6 +17,9 @@ const CURRENT_NETNS: u64 = u64::MAX;
 /// Bytes of an address and a port twice: what of the tuple the kernel takes for each family.
 const TUPLE_V4: u32 = 2 * (4 + 2);
 const TUPLE_V6: u32 = 2 * (16 + 2);
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const FIB_LOOKUP_LEN: i32 = size_of::<FibLookup>().cast_signed() as i32;
 
 impl Session for Skb {
     #[inline(always)]
@@ -76,5 +84,33 @@ impl Sockets for Skb {
         // SAFETY: the helper has given it, and it is not used after this.
         unsafe { bpf_sk_release(found.cast()) };
         true
+    }
+
+    #[inline(always)]
+    fn is_foreign(&self, info: &PacketInfo) -> bool {
+        // SAFETY: all zeros are a valid value of it.
+        let mut route: FibLookup = unsafe { core::mem::zeroed() };
+        route.ifindex = self.ifindex();
+        match info.family {
+            Family::V4 => {
+                route.family = AF_INET;
+                route.__bindgen_anon_4.ipv4_dst = info.source.v4_word();
+            }
+            Family::V6 => {
+                route.family = AF_INET6;
+                route.__bindgen_anon_4.ipv6_dst = info.source.0;
+            }
+        }
+        // SAFETY: the context is valid, and the parameters are as long as is said.
+        let result =
+            unsafe { bpf_fib_lookup(self.raw().cast(), &raw mut route, FIB_LOOKUP_LEN, 0) };
+        // An address of this machine is not forwarded to, and neither is one without a route.
+        matches!(
+            result as u32,
+            BPF_FIB_LKUP_RET_SUCCESS
+                | BPF_FIB_LKUP_RET_UNSUPP_LWT
+                | BPF_FIB_LKUP_RET_NO_NEIGH
+                | BPF_FIB_LKUP_RET_FRAG_NEEDED
+        )
     }
 }

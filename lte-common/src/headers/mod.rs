@@ -89,6 +89,18 @@ pub struct PacketInfo {
     pub quote: Quote,
 }
 
+impl PacketInfo {
+    /// Whether nothing stands between the IP header and the transport's: no options, no extension headers.
+    #[inline(always)]
+    pub const fn is_bare(&self) -> bool {
+        self.transport - self.network
+            == match self.family {
+                Family::V4 => network::IPV4_LEN,
+                Family::V6 => network::IPV6_LEN,
+            }
+    }
+}
+
 /// Why a frame was not parsed.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,8 +9,10 @@ use crate::layout::Addr;
 /// IPv6 extension headers that are walked before a packet is refused.
 pub const MAX_EXTENSIONS: usize = 6;
 
-const IPV4_LEN: u16 = 20;
-const IPV6_LEN: u16 = 40;
+/// Bytes of an IPv4 header without options.
+pub(super) const IPV4_LEN: u16 = 20;
+/// Bytes of an IPv6 header.
+pub(super) const IPV6_LEN: u16 = 40;
 const FRAGMENT_LEN: u16 = 8;
 const PORTS_LEN: u16 = 4;
 const MORE_FRAGMENTS: u16 = 0x2000;

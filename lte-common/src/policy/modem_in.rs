@@ -1,7 +1,8 @@
 //! What enters by the modem.
 
 use super::modem_out::{
-    first_fragment, is_neighbour_discovery, later_fragment, permitted, remote_key, within_timeout,
+    first_fragment, is_neighbour_discovery, later_fragment, permitted, permitted_any, remote_key,
+    within_timeout,
 };
 use super::{ADMIN_TIMEOUT, Action, Class, Hook, Policy, Rewrite, State, Verdict};
 use crate::headers::{Family, Fragment, PacketInfo, icmp_kind, protocol};
@@ -10,7 +11,7 @@ use crate::layout::{FlowKey, Remote};
 #[inline(always)]
 pub(super) fn decide<T: State>(info: &PacketInfo, policy: &Policy, state: &T) -> Verdict {
     if matches!(info.fragment, Fragment::Later) {
-        return later_fragment(Hook::ModemIn, info, policy, state);
+        return later_fragment(Hook::ModemIn, info, policy, state, 0);
     }
     if info.protocol == protocol::UDP {
         let to_port = info.destination_port == policy.listen_port;
@@ -25,7 +26,9 @@ pub(super) fn decide<T: State>(info: &PacketInfo, policy: &Policy, state: &T) ->
     if !info.quote.destination.is_none() {
         return error(info, policy, state);
     }
-    if is_neighbour_discovery(info) {
+    let to_modem = info.destination.eq_words(policy.modem(info.family));
+    // A hop limit of 255 says that it has passed no router yet, and not that it will pass none.
+    if is_neighbour_discovery(info) && (to_modem || info.destination.stays_on_link()) {
         return Verdict::pass(Class::Neighbour);
     }
     // Of ICMP an echo's answer alone can have been asked for.
@@ -33,7 +36,8 @@ pub(super) fn decide<T: State>(info: &PacketInfo, policy: &Policy, state: &T) ->
         return Verdict::drop(Class::DropUnsolicited);
     }
     let flow = flow_in(info);
-    if permitted(state, &flow) {
+    // A permit for any remote is for whom the modem has no address yet: its answers may be for everybody.
+    if to_modem && permitted(state, &flow) || permitted_any(state, &flow) {
         return first_fragment(Verdict::new(Action::Mark, Class::Permit), info);
     }
     if is_admin_answer(info, policy, state, &flow) {

@@ -17,7 +17,7 @@ pub(super) fn decide<T: State, S: Sockets>(
         return Verdict::drop(Class::DropForwarded);
     }
     if matches!(info.fragment, Fragment::Later) {
-        return later_fragment(Hook::ModemOut, info, policy, state);
+        return later_fragment(Hook::ModemOut, info, policy, state, sockets.sender());
     }
     if info.protocol == protocol::UDP {
         let ours = info.source_port == policy.listen_port
@@ -71,15 +71,16 @@ pub(super) fn first_fragment(mut verdict: Verdict, info: &PacketInfo) -> Verdict
     verdict
 }
 
-/// A later fragment is treated as its first was.
+/// A later fragment is treated as its first was. `sender` is the local port of the UDP socket it belongs to.
 #[inline(always)]
 pub(super) fn later_fragment<T: State>(
     hook: Hook,
     info: &PacketInfo,
     policy: &Policy,
     state: &T,
+    sender: u16,
 ) -> Verdict {
-    let key = fragment_key(hook, info);
+    let key = fragment_key(hook, info, sender);
     match state.fragment(&key) {
         Some(value)
             if within_timeout(
@@ -109,12 +110,14 @@ pub(super) fn later_fragment<T: State>(
 }
 
 #[inline(always)]
-pub(super) fn fragment_key(hook: Hook, info: &PacketInfo) -> FragmentKey {
+pub(super) fn fragment_key(hook: Hook, info: &PacketInfo, sender: u16) -> FragmentKey {
     FragmentKey {
         source: info.source,
         destination: info.destination,
         ident: info.ident,
-        hook: hook as u32,
+        hook: hook as u8,
+        protocol: info.protocol,
+        sender,
     }
 }
 
@@ -155,14 +158,20 @@ pub(super) fn flow_out(info: &PacketInfo) -> FlowKey {
 /// Whether a permit for this flow, or for it with any remote, is open.
 #[inline(always)]
 pub(super) fn permitted<T: State>(state: &T, flow: &FlowKey) -> bool {
+    is_open(state, flow) || permitted_any(state, flow)
+}
+
+/// Whether a permit for this flow with any remote is open.
+#[inline(always)]
+pub(super) fn permitted_any<T: State>(state: &T, flow: &FlowKey) -> bool {
     let mut flow = *flow;
-    let open =
-        |flow: &FlowKey| matches!(state.permit(flow), Some(until) if state.monotonic_ns() < until);
-    if open(&flow) {
-        return true;
-    }
     flow.remote = Addr::NONE;
-    open(&flow)
+    is_open(state, &flow)
+}
+
+#[inline(always)]
+fn is_open<T: State>(state: &T, flow: &FlowKey) -> bool {
+    matches!(state.permit(flow), Some(until) if state.monotonic_ns() < until)
 }
 
 /// Solicitations and advertisements of neighbours, which never come through a router (RFC 4861,
@@ -179,9 +188,11 @@ pub(super) const fn is_neighbour_discovery(info: &PacketInfo) -> bool {
         && matches!(info.fragment, Fragment::Whole)
 }
 
+/// Behind options or extension headers it would be a source route's, whose last hop is not the modem.
 #[inline(always)]
 fn is_admin_request(info: &PacketInfo, policy: &Policy) -> bool {
     policy.is_admin(info.family, &info.destination)
+        && info.is_bare()
         && matches!(info.fragment, Fragment::Whole)
         && match (info.family, info.protocol) {
             (_, protocol::TCP) => policy.is_admin_port(info.destination_port),

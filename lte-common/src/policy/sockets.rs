@@ -14,6 +14,9 @@ pub trait Sockets {
     /// Whether a UDP socket of this namespace would be given an answer to the packet at this local
     /// port, host byte order (`bpf_sk_lookup_udp` of the packet's addresses reversed).
     fn is_bound(&self, info: &PacketInfo, port: u16) -> bool;
+    /// Whether the packet's source is another host's: this namespace routes to it by an interface. False
+    /// where that cannot be told, as on a machine that does not forward.
+    fn is_foreign(&self, info: &PacketInfo) -> bool;
 }
 
 /// What is read of a packet only where something hangs on it.
@@ -46,6 +49,8 @@ mod host {
         pub bound: BTreeSet<u16>,
         /// The receiver index of the packet; 0: none.
         pub receiver: u32,
+        /// The packet's source is another host's.
+        pub foreign: bool,
     }
 
     impl Session for HostSockets {
@@ -60,6 +65,9 @@ mod host {
         }
         fn is_bound(&self, _: &PacketInfo, port: u16) -> bool {
             self.bound.contains(&port)
+        }
+        fn is_foreign(&self, _: &PacketInfo) -> bool {
+            self.foreign
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::modem_out::{flow_out, fragment_key, remote_key, within_timeout};
 use super::{
-    Action, Hook, Policy, REFRESH, Rewrite, Session, SkbMeta, State, StateUpdate, Verdict,
+    Action, Hook, Policy, REFRESH, Rewrite, Session, SkbMeta, Sockets, State, StateUpdate, Verdict,
 };
 use crate::headers::{PacketInfo, icmp_kind, protocol};
 use crate::layout::{Addr, FragmentValue, Remote};
@@ -10,21 +10,21 @@ use crate::layout::{Addr, FragmentValue, Remote};
 /// Writes the state update of a verdict. To be called with the header fields and
 /// the mark as they were before anything was rewritten.
 #[inline(always)]
-pub fn update_state<T: State, S: Session>(
+pub fn update_state<T: State, S: Sockets + Session>(
     hook: Hook,
     info: &PacketInfo,
     meta: SkbMeta,
     verdict: &Verdict,
     policy: &Policy,
     state: &T,
-    session: &S,
+    sockets: &S,
 ) {
     match verdict.update {
         StateUpdate::None => {}
         StateUpdate::Remote => {
             // What enters is never the tunnel's own.
             if !matches!(hook, Hook::ModemIn) && remote(hook, info, meta, verdict, policy, state) {
-                note_session(info, state, session);
+                note_session(info, state, sockets);
             }
         }
         StateUpdate::AdminFlow => {
@@ -40,8 +40,12 @@ pub fn update_state<T: State, S: Session>(
         }
     }
     if verdict.fragments_follow {
+        let sender = match hook {
+            Hook::ModemOut | Hook::UplinkOut => sockets.sender(),
+            Hook::ModemIn => 0,
+        };
         state.put_fragment(
-            &fragment_key(hook, info),
+            &fragment_key(hook, info, sender),
             &FragmentValue {
                 seen: state.jiffies(),
                 replace: match verdict.rewrite {

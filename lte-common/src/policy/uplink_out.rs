@@ -17,7 +17,7 @@ pub(super) fn decide<T: State, S: Sockets + Session>(
         return Verdict::UNTOUCHED;
     }
     let mut verdict = if matches!(info.fragment, Fragment::Later) {
-        later_fragment(Hook::UplinkOut, info, policy, state)
+        later_fragment(Hook::UplinkOut, info, policy, state, sockets.sender())
     } else {
         match owner(info, policy, state, sockets) {
             Owner::Other => return Verdict::UNTOUCHED,
@@ -53,8 +53,10 @@ enum Owner {
 }
 
 /// By the port; or, where a masquerade or somebody else may have changed that, by the remote, the shape,
-/// and the session's index, or that the port is no socket's. What cannot be told is dropped: it costs neither the SIM's bytes nor shows
-/// the uplink's address to the peer.
+/// and the session's index, or that the port is no socket's. Of a machine whose packets no hook of the IP
+/// stack here has seen, as of a container on a macvlan, the source tells: it is no address of this one.
+/// What cannot be told is dropped: it costs neither the SIM's bytes nor shows the uplink's address to the
+/// peer.
 #[inline(always)]
 fn owner<T: State, S: Sockets + Session>(
     info: &PacketInfo,
@@ -63,7 +65,9 @@ fn owner<T: State, S: Sockets + Session>(
     sockets: &S,
 ) -> Owner {
     if info.source_port == policy.listen_port {
-        return if is_sent_by_program(info, sockets) {
+        return if is_sent_by_program(info, sockets)
+            || sockets.is_foreign(info) && !is_of_session(info, state, sockets)
+        {
             Owner::Other
         } else {
             Owner::Tunnel
@@ -82,6 +86,9 @@ fn owner<T: State, S: Sockets + Session>(
     if remote.receiver != 0 && sockets.receiver(info) == remote.receiver {
         return Owner::Tunnel;
     }
+    if sockets.is_foreign(info) {
+        return Owner::Other;
+    }
     let of_a_socket = sockets.is_bound(info, info.source_port);
     // While nobody holds the tunnel's port the socket may be WireGuard's, at a port that somebody has
     // given it. The socket of another port that a packet belongs to may be the program's that has sent
@@ -93,5 +100,14 @@ fn owner<T: State, S: Sockets + Session>(
         Owner::Other
     } else {
         Owner::Tunnel
+    }
+}
+
+/// Whether it is a data message of the tunnel's session with this remote.
+#[inline(always)]
+fn is_of_session<T: State>(info: &PacketInfo, state: &T, session: &impl Session) -> bool {
+    match state.remote(&remote_key(info.destination, info.destination_port)) {
+        Some(remote) => remote.receiver != 0 && session.receiver(info) == remote.receiver,
+        None => false,
     }
 }

@@ -151,6 +151,12 @@ impl Draft {
         self
     }
 
+    /// Of another host, that sends by a device of its own on the uplink.
+    pub fn of_another_host(mut self) -> Self {
+        self.sender.foreign = true;
+        self
+    }
+
     /// With a mark.
     pub fn with_mark(mut self, mark: u32) -> Self {
         self.mark = mark;

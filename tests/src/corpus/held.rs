@@ -1,5 +1,6 @@
 //! UDP sockets that hold ports while the programs under test look for them.
 
+use std::fs;
 use std::net::{Ipv6Addr, UdpSocket};
 
 use anyhow::{Context, Result};
@@ -7,12 +8,14 @@ use nix::sched::{CloneFlags, unshare};
 
 use super::Sender;
 use super::site::LISTEN;
+use crate::process::tool;
 
 /// Sockets of the calling thread's network namespace, which is nobody else's.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     tunnels: Option<UdpSocket>,
     other: Option<(u16, UdpSocket)>,
+    foreign: bool,
 }
 
 impl Held {
@@ -20,10 +23,19 @@ impl Held {
     /// `BPF_PROG_TEST_RUN` takes its packet to be on the loopback device there.
     pub(super) fn in_a_namespace_of_its_own() -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("a network namespace for sockets")?;
+        for path in ["ipv4/conf/lo/forwarding", "ipv6/conf/lo/forwarding"] {
+            let path = format!("/proc/sys/net/{path}");
+            fs::write(&path, "1").with_context(|| path)?;
+        }
+        ip("link add near type veth peer name far")?;
+        for device in ["near", "far"] {
+            ip(&format!("link set {device} up"))?;
+        }
         Ok(Self::default())
     }
 
-    /// Holds the ports that the sender of a packet from this port implies, and no others.
+    /// Holds the ports that the sender of a packet from this port implies, and no others; routes to its
+    /// source by an interface where that is another host.
     pub(super) fn hold(&mut self, sender: Sender, source_port: Option<u16>) -> Result<()> {
         if sender.wireguard != self.tunnels.is_some() {
             self.tunnels = if sender.wireguard {
@@ -39,8 +51,20 @@ impl Held {
                 None => None,
             };
         }
+        if sender.foreign != self.foreign {
+            let action = if sender.foreign { "add" } else { "del" };
+            for family in ["-4", "-6"] {
+                ip(&format!("{family} route {action} default dev near"))?;
+            }
+            self.foreign = sender.foreign;
+        }
         Ok(())
     }
+}
+
+fn ip(words: &str) -> Result<()> {
+    let words: Vec<_> = words.split(' ').collect();
+    tool("ip", &words, "").map(drop)
 }
 
 /// At all addresses of both families.

@@ -177,8 +177,10 @@ fn load(pin: &Path, instructions: &[Instruction]) -> Result<SchedClassifier> {
         kernel_version: 0,
         flags: 0,
     };
-    allow_locked_memory().context("raising the limit of locked memory")?;
-    let fd = bpf(PROG_LOAD, &attr).context("loading a program of a few instructions")?;
+    // Needs `CAP_SYS_RESOURCE`, and is needed before 5.11 alone.
+    let raised = allow_locked_memory();
+    let fd = bpf(PROG_LOAD, &attr)
+        .with_context(|| format!("loading a program (limit of locked memory: {raised:?})"))?;
     // SAFETY: the kernel has just given it, and nobody else has it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let path = CString::new(pin.as_os_str().as_bytes())?;

@@ -65,7 +65,7 @@ fn cases() -> Vec<Case> {
         case("TCP, all but the last byte fits", leaving, page(), (1999, 0), (Class::Admin, 2, 2052 + 52)),
         case("TCP by pieces of no size", leaving, page(), (0xffff, 3), (Class::Admin, 3, 2052 + 2 * 52)),
         case("TCP over IPv6", leaving, page6, (1000, 2), (Class::Admin, 2, 2060 + 60)),
-        case("TCP behind IPv4 options", leaving, page().options(2), (1000, 2), (Class::Admin, 2, 2060 + 60)),
+        case("TCP behind IPv4 options", leaving, page().options(2), (1000, 2), (Class::DropLocal, 2, 2060 + 60)),
         case("TCP that is dropped", leaving, other, (500, 0), (Class::DropLocal, 4, 2040 + 3 * 40)),
         case("UDP of the tunnel", leaving, out, (160, 2), (Class::Tunnel, 2, 348 + 28)),
         case("UDP, three replies", entering, reply, (128, 3), (Class::Reply, 3, 412 + 2 * 28)),

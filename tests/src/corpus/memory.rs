@@ -81,6 +81,10 @@ pub enum Known {
         replace: Option<IpAddr>,
         /// The first piece was marked.
         marked: bool,
+        /// IP protocol number.
+        protocol: u8,
+        /// The port of the UDP socket that it belonged to; 0: none.
+        sender: u16,
     },
 }
 
@@ -143,12 +147,16 @@ impl Memory {
                 seen,
                 replace,
                 marked,
+                protocol,
+                sender,
             } => {
                 let key = FragmentKey {
                     source: addr(between.0),
                     destination: addr(between.1),
                     ident,
-                    hook: hook as u32,
+                    hook: hook as u8,
+                    protocol,
+                    sender,
                 };
                 let value = FragmentValue {
                     seen: seen.at(past, now),

@@ -16,6 +16,9 @@ pub struct Sender {
     pub bound: bool,
     /// WireGuard holds the tunnel's port.
     pub wireguard: bool,
+    /// Another host has sent it, whose address its source is: no hook of the IP stack here has seen it,
+    /// as where it comes from a container on a macvlan.
+    pub foreign: bool,
 }
 
 impl Sender {
@@ -24,6 +27,7 @@ impl Sender {
         socket: 0,
         bound: false,
         wireguard: true,
+        foreign: false,
     };
 
     /// As the pure policy is told of it; `source_port` is the packet's, where it has one.
@@ -35,6 +39,7 @@ impl Sender {
             sender: self.socket,
             bound,
             receiver: 0,
+            foreign: self.foreign,
         }
     }
 }

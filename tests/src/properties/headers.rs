@@ -64,6 +64,7 @@ pub fn headers(data: &[u8]) {
             socket: [0, LISTEN, 4000, 0][usize::from(control[2] >> 1 & 3)],
             bound: control[2] & 8 != 0,
             wireguard: control[2] & 16 == 0,
+            foreign: control[2] & 32 != 0,
         },
         mark: u32::from(control[3]) << 4,
         frame: &frame,

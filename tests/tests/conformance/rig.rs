@@ -475,7 +475,8 @@ fn is_the_tunnels(case: &Case) -> bool {
 /// lengths or is broken otherwise, what has no source yet and what is no IP goes by a packet
 /// socket, as it would.
 pub(crate) fn through_the_stack(case: &Case) -> Option<(&[u8], IpAddr)> {
-    if case.row == "broken packets" {
+    // Another host's comes by a device that is stacked on the uplink, past the IP stack here.
+    if case.row == "broken packets" || case.sender.foreign {
         return None;
     }
     let link = case.site.device.header_len();

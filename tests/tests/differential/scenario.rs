@@ -120,6 +120,8 @@ fn known() -> impl Strategy<Value = Known> {
                     (_, false) => MODEM6,
                 }),
                 marked,
+                protocol: 17,
+                sender: 0,
             }
         ),
     ]
@@ -137,10 +139,12 @@ fn joined() -> impl Strategy<Value = Joined> {
 
 /// No packet of `BPF_PROG_TEST_RUN` belongs to a UDP socket; ports may be held all the same.
 fn sender() -> impl Strategy<Value = Sender> {
-    (prop::bool::weighted(0.2), prop::bool::weighted(0.8)).prop_map(|(bound, wireguard)| Sender {
+    let [bound, wireguard, foreign] = [0.2, 0.8, 0.1].map(prop::bool::weighted);
+    (bound, wireguard, foreign).prop_map(|(bound, wireguard, foreign)| Sender {
         socket: 0,
         bound,
         wireguard,
+        foreign,
     })
 }
 

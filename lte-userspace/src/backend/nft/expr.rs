@@ -43,6 +43,15 @@ impl Family {
         }
     }
 
+    /// No options, or extension headers, stand between its header and the transport's of this protocol.
+    pub(super) fn is_bare(self, protocol: u8) -> Stmt {
+        match self {
+            // In words of four bytes.
+            Self::V4 => eq(field("ip", "hdrlength"), number(5)),
+            Self::V6 => eq(field("ip6", "nexthdr"), number(protocol.into())),
+        }
+    }
+
     /// Its value of `meta nfproto`.
     pub(super) const fn nfproto(self) -> &'static str {
         match self {
@@ -120,6 +129,12 @@ pub(super) fn any_of(numbers: impl IntoIterator<Item = u32>) -> Expr {
         .into_iter()
         .map(|n| SetItem::Element(number(n)))
         .collect();
+    Expression::Named(NamedExpression::Set(items))
+}
+
+/// An anonymous set of addresses and subnets.
+pub(super) fn any_subnet(subnets: impl IntoIterator<Item = Expr>) -> Expr {
+    let items = subnets.into_iter().map(SetItem::Element).collect();
     Expression::Named(NamedExpression::Set(items))
 }
 

@@ -12,7 +12,7 @@ use super::expr::{
 };
 use super::permits;
 use super::table::Table;
-use super::terms::{Place, Terms, book, neighbour_discovery, shapes};
+use super::terms::{Place, Terms, book, neighbour_discovery, shapes, stays_on_link};
 use crate::backend::{LinkHeader, Modem};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
@@ -127,9 +127,10 @@ fn ip_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) -> S
     table.rule(chain, ours.into_iter().chain([accept()]));
     table.rule(chain, [is_fragment(family), piece(), drop()]);
     table.rule(chain, [here(), terms.mark_packet(), accept()]);
-    let mut others = permits::answers(family);
+    let mut others = vec![permits::answers_of_any(family)];
     if family == Family::V6 {
-        others.push(neighbour_discovery().into());
+        let neighbour = [stays_on_link()].into_iter().chain(neighbour_discovery());
+        others.push(neighbour.collect());
     }
     for other in others {
         let passes = [terms.mark_packet(), accept()];

@@ -48,13 +48,22 @@ pub(super) fn sets(table: &mut Table, terms: Terms<'_>) {
 }
 
 /// What is permitted on its way out, with ports.
-pub(super) fn out(family: Family) -> Vec<Vec<Stmt>> {
+pub(super) fn out(family: Family) -> [Vec<Stmt>; 2] {
     by_ports(family, "daddr", "sport", "dport")
 }
 
-/// The answers to it.
-pub(super) fn answers(family: Family) -> Vec<Vec<Stmt>> {
-    by_ports(family, "saddr", "dport", "sport")
+/// The answers to it: to the modem's address, which `here` says; under a permit for any remote to any
+/// address, since the modem may have none yet.
+pub(super) fn answers(family: Family, here: Stmt) -> [Vec<Stmt>; 2] {
+    let [mut of_one, of_any] = by_ports(family, "saddr", "dport", "sport");
+    of_one.push(here);
+    [of_one, of_any]
+}
+
+/// The answers under a permit for any remote.
+pub(super) fn answers_of_any(family: Family) -> Vec<Stmt> {
+    let [_, of_any] = by_ports(family, "saddr", "dport", "sport");
+    of_any
 }
 
 fn by_ports(
@@ -62,37 +71,30 @@ fn by_ports(
     address: &'static str,
     near: &'static str,
     far: &'static str,
-) -> Vec<Vec<Stmt>> {
+) -> [Vec<Stmt>; 2] {
     let with_ports = || eq(meta(MetaKey::L4proto), any_of(WITH_PORTS));
     let ports = || vec![field("th", near), field("th", far)];
-    asked(family, address, ports)
-        .into_iter()
-        .map(|known| vec![with_ports(), known])
-        .collect()
+    asked(family, address, ports).map(|known| vec![with_ports(), known])
 }
 
 /// A permitted echo on its way out, where conntrack knows it.
-pub(super) fn echo_out(family: Family) -> Vec<Vec<Stmt>> {
+pub(super) fn echo_out(family: Family) -> [Vec<Stmt>; 2] {
     echo(family, "daddr", "echo-request")
 }
 
-/// The answers to it.
-pub(super) fn echo_answers(family: Family) -> Vec<Vec<Stmt>> {
+/// The answers to it, to whom [`answers`] are.
+pub(super) fn echo_answers(family: Family, here: Stmt) -> [Vec<Stmt>; 2] {
     let is_answer = || eq(super::expr::ct("direction"), text("reply"));
-    let mut rules = echo(family, "saddr", "echo-reply");
-    for rule in &mut rules {
-        rule.push(is_answer());
-    }
-    rules
+    let [mut of_one, mut of_any] = echo(family, "saddr", "echo-reply");
+    of_one.extend([is_answer(), here]);
+    of_any.push(is_answer());
+    [of_one, of_any]
 }
 
-fn echo(family: Family, address: &'static str, kind: &'static str) -> Vec<Vec<Stmt>> {
+fn echo(family: Family, address: &'static str, kind: &'static str) -> [Vec<Stmt>; 2] {
     let is_echo = || is_echo(family, kind);
     let ports = || vec![ct_original("proto-src"), ct_original("proto-dst")];
-    asked(family, address, ports)
-        .into_iter()
-        .map(|known| vec![is_echo(), known])
-        .collect()
+    asked(family, address, ports).map(|known| vec![is_echo(), known])
 }
 
 /// An echo or its answer.

@@ -1,15 +1,16 @@
 //! What both tables say in the same words: the guard's terms as expressions and statements.
 
 use super::expr::{
-    Expr, Family, Stmt, and, any_of, at_least, clear_bits, count, eq, field, meta, number,
-    set_bits, subnet, text, transport,
+    Expr, Family, Stmt, and, any_of, any_subnet, at_least, clear_bits, count, eq, field, meta,
+    number, set_bits, subnet, text, transport,
 };
 use super::ruleset::Features;
 use super::table::counter_name;
 use crate::backend::{Guard, Inet, Modem, Network};
+use lte_common::headers::protocol;
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Neighbour solicitation and advertisement (RFC 4861).
 const NEIGHBOUR_DISCOVERY: [u32; 2] = [135, 136];
@@ -100,7 +101,16 @@ impl<'a> Terms<'a> {
 
     /// What the modem itself may be asked: an echo, its page.
     pub(super) fn questions(self, family: Family, place: Place) -> Vec<Vec<Stmt>> {
-        self.admin(family, place, "daddr", "dport", "echo-request")
+        // Behind options it could be a source route's, whose last hop is not the modem.
+        let mut questions = self.admin(family, place, "daddr", "dport", "echo-request");
+        let echo = match family {
+            Family::V4 => protocol::ICMP,
+            Family::V6 => protocol::ICMPV6,
+        };
+        for (question, protocol) in questions.iter_mut().zip([echo, protocol::TCP]) {
+            question.insert(0, family.is_bare(protocol));
+        }
+        questions
     }
 
     /// What it answers.
@@ -145,6 +155,13 @@ pub(super) fn neighbour_discovery() -> [Stmt; 2] {
         eq(field("ip6", "hoplimit"), number(255)),
         eq(field("icmpv6", "type"), any_of(NEIGHBOUR_DISCOVERY)),
     ]
+}
+
+/// To an address of the link's scope, which no router forwards to (RFC 4291, 2.5.6 and 2.7).
+pub(super) fn stays_on_link() -> Stmt {
+    let link_local = subnet(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
+    let groups = subnet(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0), 16);
+    eq(field("ip6", "daddr"), any_subnet([link_local, groups]))
 }
 
 /// The shapes of what the tunnel sends, the commonest first; the UDP length counts its header's

@@ -8,7 +8,7 @@ use lte_common::policy::Class::{
 use lte_common::policy::Hook::{self, ModemIn, ModemOut, UplinkOut};
 
 use super::super::case::{Case, modem_out};
-use super::super::packet::{Packet, tcp, udp};
+use super::super::packet::{Packet, bare, tcp, udp};
 use super::super::payload::data;
 use super::super::site::{GATEWAY, LAN_HOST, LISTEN, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6};
 use super::When::{Ago, Now};
@@ -37,19 +37,40 @@ pub(super) fn passed(hook: Hook, between: (IpAddr, IpAddr), seen: When, replace:
         seen,
         replace,
         marked: true,
+        protocol: UDP,
+        sender: 0,
+    }
+}
+
+/// Its first piece belonged to the UDP socket of a port.
+pub(super) fn of_socket(known: Known, port: u16) -> Known {
+    match known {
+        Known::Fragment { hook, between, ident, seen, replace, marked, protocol, .. } => Known::Fragment {
+            hook,
+            between,
+            ident,
+            seen,
+            replace,
+            marked,
+            protocol,
+            sender: port,
+        },
+        other => other,
     }
 }
 
 /// What is dropped is not marked.
 pub(super) fn unmarked(known: Known) -> Known {
     match known {
-        Known::Fragment { hook, between, ident, seen, replace, .. } => Known::Fragment {
+        Known::Fragment { hook, between, ident, seen, replace, protocol, sender, .. } => Known::Fragment {
             hook,
             between,
             ident,
             seen,
             replace,
             marked: false,
+            protocol,
+            sender,
         },
         other => other,
     }
@@ -74,6 +95,20 @@ pub(super) fn cases() -> Vec<Case> {
         modem_out("later piece, the first too long ago", middle(whole())).knowing(&[seen(Ago(35))]).dropped(DropFragment),
         modem_out("later piece of another datagram", whole().piece(IDENT + 1, 640, 320)).knowing(&[seen(Ago(1))]).dropped(DropFragment),
         modem_out("later piece to another destination", middle(whole().destination(STRANGER))).knowing(&[seen(Ago(1))]).dropped(DropFragment),
+        modem_out("later piece of TCP with the identification of the tunnel's", middle(bare(MODEM, PEER.0, 6, [0; 1320]))).knowing(&[seen(Ago(1))]).dropped(DropFragment),
+        modem_out("later piece of a program's datagram with the identification of the tunnel's", middle(whole()))
+            .of_socket(40000)
+            .from_a_held_port()
+            .knowing(&[seen(Ago(1))])
+            .dropped(DropFragment),
+        modem_out("first piece of data that carries a program's datagram", first(whole()))
+            .of_socket(40000)
+            .marked(Tunnel)
+            .remembering(&[remote(PEER, Now), of_socket(seen(Now), 40000)]),
+        modem_out("later piece of data that carries a program's datagram", middle(whole()))
+            .of_socket(40000)
+            .knowing(&[of_socket(seen(Ago(1)), 40000)])
+            .marked(Fragment),
         modem_out("later piece, the first seen entering", middle(whole())).knowing(&[passed(ModemIn, ours, Ago(1), None)]).dropped(DropFragment),
         modem_out("later piece, the first seen on an uplink", middle(whole())).knowing(&[passed(UplinkOut, ours, Ago(1), None)]).dropped(DropFragment),
         modem_out("first piece from the uplink's address", first(whole().source(WAN)))

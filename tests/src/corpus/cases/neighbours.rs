@@ -9,12 +9,14 @@ use lte_common::policy::Hook::{ModemIn, ModemOut};
 
 use super::super::case::{Case, frame, modem_in, modem_out};
 use super::super::packet::{Extension, Packet, ethernet, icmp};
-use super::super::site::{GATEWAY6, GATEWAY6_LINK, LAN_HOST6, MODEM6, MODEM6_LINK};
+use super::super::site::{GATEWAY6, GATEWAY6_LINK, LAN_HOST6, MODEM6, MODEM6_LINK, WAN6};
 
 const ANY6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
 const ALL_NODES: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
 const ALL_ROUTERS: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2));
 const SOLICITED: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 2));
+
+const ALL_ROUTERS_OF_SITE: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2));
 
 const ROUTER_SOLICITATION: u8 = 133;
 const ROUTER_ADVERTISEMENT: u8 = 134;
@@ -71,6 +73,11 @@ pub(super) fn cases() -> Vec<Case> {
         modem_in("neighbour advertisement behind options", enters().extensions(&[Extension::HopByHop])).passes(Neighbour),
         modem_in("neighbour solicitation", nd(SOLICITATION, GATEWAY6_LINK, SOLICITED)).passes(Neighbour),
         modem_in("neighbour solicitation on a raw-IP modem", nd(SOLICITATION, GATEWAY6_LINK, SOLICITED)).raw().passes(Neighbour),
+        modem_in("neighbour solicitation to a LAN host", nd(SOLICITATION, GATEWAY6, LAN_HOST6)).dropped(DropUnsolicited),
+        modem_in("neighbour advertisement to another address of the router", nd(ADVERTISEMENT, GATEWAY6, WAN6)).dropped(DropUnsolicited),
+        modem_in("neighbour advertisement to a group of the site", nd(ADVERTISEMENT, GATEWAY6, ALL_ROUTERS_OF_SITE)).dropped(DropUnsolicited),
+        modem_in("neighbour advertisement to all nodes of the link", nd(ADVERTISEMENT, GATEWAY6_LINK, ALL_NODES)).passes(Neighbour),
+        modem_in("neighbour advertisement to a link-local address", nd(ADVERTISEMENT, GATEWAY6_LINK, MODEM6_LINK)).passes(Neighbour),
         modem_in("neighbour advertisement through a router", enters().hop_limit(254)).dropped(DropUnsolicited),
         modem_in("neighbour solicitation through a router", nd(SOLICITATION, GATEWAY6, SOLICITED).hop_limit(64)).dropped(DropUnsolicited),
         modem_in("neighbour advertisement in pieces", enters().piece(1, 0, 16)).dropped(DropUnsolicited),

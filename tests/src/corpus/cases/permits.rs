@@ -9,7 +9,7 @@ use lte_common::policy::Hook::ModemIn;
 
 use super::super::case::{Case, modem_in, modem_out};
 use super::super::packet::{icmp, tcp, udp};
-use super::super::site::{LAN_HOST, LISTEN, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER};
+use super::super::site::{LAN_HOST, LISTEN, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6};
 use super::When::Now;
 use super::fragments_out::{first, passed};
 use super::{ICMP, ICMPV6, Known, SYN, SYN_ACK, TCP, Talk, UDP, talk};
@@ -113,6 +113,12 @@ fn enters() -> Vec<Case> {
         modem_in("a probe's answer, no longer permitted", answer()).knowing(&closed(permit)).dropped(DropUnsolicited),
         modem_in("a probe's answer from another port", udp((PEER.0, 53), (MODEM, PORT), [7; 20])).knowing(&open(permit)).dropped(DropUnsolicited),
         modem_in("a probe's answer to another port", udp(from, (MODEM, 6001), [7; 20])).knowing(&open(permit)).dropped(DropUnsolicited),
+        modem_in("a probe's answer to a LAN host", answer().destination(LAN_HOST)).knowing(&open(permit)).dropped(DropUnsolicited),
+        modem_in("a probe's answer to another address of the router", answer().destination(WAN)).knowing(&open(permit)).dropped(DropUnsolicited),
+        modem_in("a probe's answer over IPv6 to another address of the router", udp(from6, (WAN6, PORT), [7; 20]))
+            .knowing(&open(talk(from6, PORT, UDP)))
+            .dropped(DropUnsolicited),
+        modem_in("the peer's echo reply, permitted, to another address of the router", icmp(PEER.0, WAN, ECHO_REPLY, ID, [0; 8])).knowing(&echo_permit).dropped(DropUnsolicited),
         modem_in("a probe's answer from another remote", udp((STRANGER, PROBE), (MODEM, PORT), [7; 20])).knowing(&open(permit)).dropped(DropUnsolicited),
         modem_in("DHCP offer, any remote permitted", offer()).knowing(&open(any(67, 68, UDP))).marked(Permit),
         modem_in("DHCP offer to the address it offers", offer().destination(LAN_HOST)).with_mark(MARK).knowing(&open(any(67, 68, UDP))).marked(Permit),

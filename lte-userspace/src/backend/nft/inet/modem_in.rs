@@ -8,7 +8,7 @@ use crate::backend::nft::expr::{
 };
 use crate::backend::nft::permits;
 use crate::backend::nft::table::Table;
-use crate::backend::nft::terms::{Place, Terms, book, neighbour_discovery};
+use crate::backend::nft::terms::{Place, Terms, book, neighbour_discovery, stays_on_link};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
@@ -121,11 +121,13 @@ fn modem_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) {
     table.rule(chain, error);
 
     if family == Family::V6 {
-        let neighbour = neighbour_discovery().into_iter();
-        table.rule(chain, neighbour.chain([to(Class::Neighbour)]));
+        for whom in [to_modem(), stays_on_link()] {
+            let neighbour = [whom].into_iter().chain(neighbour_discovery());
+            table.rule(chain, neighbour.chain([to(Class::Neighbour)]));
+        }
     }
-    let permitted = permits::answers(family).into_iter();
-    for answer in permitted.chain(permits::echo_answers(family)) {
+    let permitted = permits::answers(family, to_modem()).into_iter();
+    for answer in permitted.chain(permits::echo_answers(family, to_modem())) {
         table.rule(chain, answer.into_iter().chain([to(Class::Permit)]));
     }
     for answer in terms.answers(family, place) {
