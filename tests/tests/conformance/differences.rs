@@ -13,6 +13,7 @@ use crate::verdict::Kind::{self, Books, LetsPass};
 /// Why a verdict differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Why {
+    AnotherHost,
     Answers,
     Astray,
     BeforeEgress,
@@ -33,6 +34,7 @@ pub(crate) enum Why {
     PiecesOut,
     Quote,
     Shape,
+    SocketPiece,
     TagOff,
     Tags,
     Tun,
@@ -42,6 +44,7 @@ impl Why {
     /// The first cell of the row in the docs that says more.
     pub(crate) const fn row(self) -> &'static str {
         match self {
+            Self::AnotherHost => "another host's packet, by a device of its own on an uplink",
             Self::Answers => "answers of the modem's page",
             Self::Astray => {
                 "from a far end, to the tunnel's port and another address than the modem's"
@@ -64,6 +67,7 @@ impl Why {
             Self::PiecesOut => "pieces made before the IP stack cuts",
             Self::Quote => "what an ICMP error quotes",
             Self::Shape => "shape",
+            Self::SocketPiece => "a later piece that belongs to a socket",
             Self::TagOff => "a VLAN tag on what enters",
             Self::Tags => "VLAN tags on an uplink",
             Self::Tun => "a TUN device",

@@ -282,6 +282,9 @@ impl Rig {
             Hook::UplinkOut => "wan",
             Hook::ModemIn | Hook::ModemOut => "modem",
         };
+        if case.sender.socket != 0 && is_later_piece(case) {
+            return Ok(false);
+        }
         self.held.lock().unwrap().hold(&self.netns, case)?;
         match through_the_stack(case) {
             Some((ip, _)) if is_the_tunnels(case) => self.tunnel.send_marked(ip, case.mark)?,
@@ -469,6 +472,12 @@ fn is_the_tunnels(case: &Case) -> bool {
     rows.contains(&case.row)
         && (case.want.fate == Fate::Steered
             || !case.sender.bound && (case.sender.socket == 0 || Held::carries(case)))
+}
+
+/// A piece of an IPv4 datagram behind its first.
+fn is_later_piece(case: &Case) -> bool {
+    through_the_stack(case)
+        .is_some_and(|(ip, to)| to.is_ipv4() && u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0)
 }
 
 /// The IP packet and where it goes, where a raw socket takes it as it is. What lies about its

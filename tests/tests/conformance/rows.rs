@@ -6,6 +6,11 @@ use lte_tests::backend::Backend::{Ebpf, Nft};
 use crate::differences::{Row, Why};
 use crate::verdict::Kind::{Books, LetsPass, NotShown, Refuses};
 
+const PIECES_OF_A_SOCKET: &[&str] = &[
+    "later piece of a program's datagram with the identification of the tunnel's",
+    "later piece of data that carries a program's datagram",
+];
+
 /// All of them.
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -44,6 +49,27 @@ pub(crate) const ROWS: &[Row] = &[
             "neither IPv4 nor IPv6 on a raw-IP modem",
             "an Ethernet frame on a raw-IP modem",
         ],
+    },
+    Row {
+        side: Ebpf,
+        hook: ModemOut,
+        kind: NotShown,
+        why: Why::SocketPiece,
+        names: PIECES_OF_A_SOCKET,
+    },
+    Row {
+        side: Nft,
+        hook: ModemOut,
+        kind: NotShown,
+        why: Why::SocketPiece,
+        names: PIECES_OF_A_SOCKET,
+    },
+    Row {
+        side: Nft,
+        hook: UplinkOut,
+        kind: LetsPass,
+        why: Why::AnotherHost,
+        names: &["data of the tunnel's session, its source translated to another host's"],
     },
     Row {
         side: Ebpf,
@@ -377,6 +403,7 @@ pub(crate) const ROWS: &[Row] = &[
             "later piece, the first too long ago",
             "later piece of another datagram",
             "later piece to another destination",
+            "later piece of TCP with the identification of the tunnel's",
             "later piece, the first seen entering",
             "later piece, the first seen on an uplink",
             "first piece that ends before the message's type",
@@ -463,6 +490,7 @@ pub(crate) const ROWS: &[Row] = &[
         why: Why::PiecesOut,
         names: &[
             "first piece of data",
+            "first piece of data that carries a program's datagram",
             "middle piece",
             "last piece",
             "last piece, other bits of the mark kept",
