@@ -51,6 +51,14 @@ impl Sockets for Skb {
     }
 
     #[inline(always)]
+    fn is_sender(&self, port: u16) -> bool {
+        let sk = self.socket();
+        // What of a socket is not whole has this field, too: nearly every packet is told without a call.
+        // SAFETY: the pointer is the context's, and read where it is not null.
+        !sk.is_null() && unsafe { (*sk).src_port } == u32::from(port) && self.sender() == port
+    }
+
+    #[inline(always)]
     fn is_bound(&self, info: &PacketInfo, port: u16) -> bool {
         let (far, near) = (info.destination_port.to_be(), port.to_be());
         // SAFETY: all zeros are a valid value of it.

@@ -11,6 +11,10 @@ pub trait Sockets {
     /// The local port of the UDP socket that the packet belongs to (`skb->sk`), host byte order; 0
     /// where it belongs to none, or to one of another protocol.
     fn sender(&self) -> u16;
+    /// Whether that port is this one, host byte order: cheaper to ask.
+    fn is_sender(&self, port: u16) -> bool {
+        self.sender() == port
+    }
     /// Whether a UDP socket of this namespace would be given an answer to the packet at this local
     /// port, host byte order (`bpf_sk_lookup_udp` of the packet's addresses reversed).
     fn is_bound(&self, info: &PacketInfo, port: u16) -> bool;
@@ -29,7 +33,7 @@ pub trait Session {
 /// is the datagram's. A flow inside the tunnel has another port: WireGuard holds this one.
 #[inline(always)]
 pub(super) fn is_sent_by_program(info: &PacketInfo, sockets: &impl Sockets) -> bool {
-    info.source_port != 0 && sockets.sender() == info.source_port
+    info.source_port != 0 && sockets.is_sender(info.source_port)
 }
 
 #[cfg(any(test, feature = "std"))]

@@ -61,5 +61,7 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
 pub(crate) fn wireguard(len: usize) -> Vec<u8> {
     let mut payload = vec![0; len];
     payload[0] = 4;
+    // The receiver index, which a session has; and no index is 0.
+    payload[4..8].copy_from_slice(&[1, 2, 3, 4]);
     payload
 }
