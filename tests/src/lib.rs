@@ -17,6 +17,7 @@ pub mod bystanders;
 pub mod capture;
 pub mod carrier;
 pub mod chance;
+pub mod clock;
 pub mod config;
 pub mod corpus;
 pub mod drops;

@@ -1,16 +1,20 @@
 //! A peer that does not answer is left in peace, and asked again now and then.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use lte_tests::addresses::TUNNEL;
+use lte_tests::addresses::{TUNNEL, TUNNEL_ROUTER};
 use lte_tests::agent::Agent;
 use lte_tests::backend::Backend;
+use lte_tests::clock::ClockAhead;
 use lte_tests::netns::Netns;
 use lte_tests::packet::{Kind, Message};
+use lte_tests::ping;
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
+
+const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);
 
 /// WireGuard goes on by itself for so long (REKEY_ATTEMPT_TIME), and this is some more.
 const LAST_WORD: Duration = Duration::from_secs(100);
@@ -45,6 +49,56 @@ fn nothing_is_sent_while_it_is_left_in_peace() -> Result<()> {
     let more = initiations(&scene)? - before;
     ensure!(more == 0, "{more} handshakes in 20 s");
     agent.interrupt()
+}
+
+/// Ten years ahead, and right again with a handshake of that time: a router without a battery-backed clock
+/// that has asked the wrong server.
+#[test]
+fn a_clock_that_jumps_makes_no_peer_silent() -> Result<()> {
+    let scene = Scene::open(&Options::lte())?;
+    let mut installation = scene.installation()?;
+    let settings = "mtu = 1380\nhandshake_patience = 3\nhandshake_pause = 3600";
+    installation.config = installation.config.with("mtu = 1380", settings)?;
+    let agent = installation.start(Backend::Ebpf)?;
+    scene.handshake_after(agent.started())?;
+    let pinger = scene.ping_tunnel()?;
+
+    let ahead = ClockAhead::new(TEN_YEARS)?;
+    stays_in_favour(&scene, &agent)?;
+    let before = scene.lab.vps.latest_handshake()?;
+    // With its link it loses its session: its next packet begins a new one.
+    scene
+        .lab
+        .vps
+        .netns
+        .ip("link set wg0 down\nlink set wg0 up\n")?;
+    wait::until(PATIENCE, "a handshake by the wrong clock", || {
+        ping::answers(&scene.lab.vps.netns, TUNNEL_ROUTER)?;
+        let now = scene.lab.vps.latest_handshake()?;
+        Ok((now.is_some() && now != before).then_some(()))
+    })?;
+    ahead.set_back();
+    stays_in_favour(&scene, &agent)?;
+    pinger.wait_for_more(3)?;
+    pinger.stop()?;
+    scene.nothing_leaked()?;
+    agent.interrupt()
+}
+
+/// Nobody finds the peer silent, for several times the patience with it.
+fn stays_in_favour(scene: &Scene, agent: &Agent) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < end {
+        let shown = scene
+            .lab
+            .router
+            .tool("wg", &["show", TUNNEL, "persistent-keepalive"])?;
+        let keepalive = shown.split_whitespace().nth(1);
+        ensure!(keepalive == Some("80"), "a keepalive of {keepalive:?}");
+        ensure!(said(agent, "does not answer") == 0, "{:?}", agent.log());
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    Ok(())
 }
 
 /// A running agent whose peer is there and does not answer.
