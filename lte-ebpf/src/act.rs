@@ -5,7 +5,8 @@ use aya_ebpf::bindings::{
 };
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_redirect_neigh};
 use lte_common::headers::{Family, PacketInfo, Wire, on_the_wire};
-use lte_common::policy::{Action, Class, Hook, Policy, Verdict};
+use lte_common::layout::Policy;
+use lte_common::policy::{Action, Class, Hook, Verdict};
 
 use crate::skb::{Helper, Skb};
 use crate::{log, maps, rewrite};

@@ -5,9 +5,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, LruHashMap, PerCpuArray};
 use lte_common::headers::{PacketInfo, Wire};
 use lte_common::layout::{
-    Counter, FlowKey, FragmentKey, FragmentValue, Recent, Remote, RemoteKey, maps as sizes,
+    Counter, FlowKey, FragmentKey, FragmentValue, Policy, Recent, Remote, RemoteKey, maps as sizes,
 };
-use lte_common::policy::{Class, Hook, Policy, REFRESH, State, Verdict};
+use lte_common::policy::{Class, Hook, REFRESH, State, Verdict};
 
 #[map]
 static REMOTES: LruHashMap<RemoteKey, Remote> = LruHashMap::pinned(sizes::REMOTES_MAX, 0);

@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::{
     bpf_skb_store_bytes, bpf_skb_vlan_pop,
 };
 use lte_common::headers::{Family, Fragment, PacketInfo, protocol};
-use lte_common::layout::Addr;
-use lte_common::policy::{Policy, Rewrite, Verdict};
+use lte_common::layout::{Addr, Policy};
+use lte_common::policy::{Rewrite, Verdict};
 
 use crate::skb::Skb;
 

@@ -1,23 +1,10 @@
 //! The link's header: Ethernet with VLAN tags, or none.
 
-use super::{Family, ParseError, Reader, protocol};
+use super::numbers::{ethertype, protocol};
+use super::{Family, ParseError, Reader};
 
 /// Bytes of an Ethernet header without tags.
 pub const ETHERNET_LEN: u16 = 14;
-
-/// EtherTypes (IEEE 802 Numbers), host byte order.
-pub mod ethertype {
-    /// IPv4.
-    pub const IPV4: u16 = 0x0800;
-    /// ARP.
-    pub const ARP: u16 = 0x0806;
-    /// A VLAN tag (802.1Q).
-    pub const VLAN: u16 = 0x8100;
-    /// A service VLAN tag (802.1ad).
-    pub const SERVICE_VLAN: u16 = 0x88a8;
-    /// IPv6.
-    pub const IPV6: u16 = 0x86dd;
-}
 
 const VLAN_TAG_LEN: u16 = 4;
 

@@ -1,9 +1,8 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers.
 
-use super::icmp::{self, Quote};
+use super::numbers::ipv4_fragment;
 use super::reader::Plain;
-use super::transport::{self, Payload, Udp};
-use super::{Family, Fragment, PacketInfo, ParseError, Reader, link, protocol};
+use super::{Family, Fragment, PacketInfo, ParseError, Payload, Quote, Reader};
 use crate::layout::Addr;
 
 /// IPv6 extension headers that are walked before a packet is refused.
@@ -14,24 +13,21 @@ pub(super) const IPV4_LEN: u16 = 20;
 /// Bytes of an IPv6 header.
 pub(super) const IPV6_LEN: u16 = 40;
 const FRAGMENT_LEN: u16 = 8;
-const PORTS_LEN: u16 = 4;
-const MORE_FRAGMENTS: u16 = 0x2000;
-const OFFSET: u16 = 0x1fff;
 
 /// An IPv4 header without options; all in network byte order.
 #[repr(C, packed(2))]
 #[derive(Clone, Copy)]
-struct Ipv4 {
-    version_ihl: u8,
+pub(super) struct Ipv4 {
+    pub(super) version_ihl: u8,
     _tos: u8,
-    total_len: u16,
-    ident: u16,
-    frag: u16,
-    ttl: u8,
-    protocol: u8,
+    pub(super) total_len: u16,
+    pub(super) ident: u16,
+    pub(super) frag: u16,
+    pub(super) ttl: u8,
+    pub(super) protocol: u8,
     _checksum: u16,
-    source: u32,
-    destination: u32,
+    pub(super) source: u32,
+    pub(super) destination: u32,
 }
 
 // SAFETY: integers only, packed to two, no padding.
@@ -40,13 +36,13 @@ unsafe impl Plain for Ipv4 {}
 /// An IPv6 header; all in network byte order.
 #[repr(C, packed(2))]
 #[derive(Clone, Copy)]
-struct Ipv6 {
+pub(super) struct Ipv6 {
     _version: u32,
-    payload_len: u16,
-    next: u8,
-    hop_limit: u8,
-    source: [u32; 4],
-    destination: [u32; 4],
+    pub(super) payload_len: u16,
+    pub(super) next: u8,
+    pub(super) hop_limit: u8,
+    pub(super) source: [u32; 4],
+    pub(super) destination: [u32; 4],
 }
 
 // SAFETY: integers only, packed to two, no padding.
@@ -73,58 +69,6 @@ const AUTH: u8 = 51;
 const DESTINATION: u8 = 60;
 const MOBILITY: u8 = 135;
 
-/// The quick way: IPv4 without options or UDP over IPv6 without extensions, whole, untagged.
-///
-/// `None` says nothing about the packet: [`parse`](super::parse) does.
-#[inline(always)]
-pub fn plain_udp<R: Reader>(reader: &R, link_len: u16) -> Option<PacketInfo> {
-    let at = usize::from(link_len);
-    if link_len != 0 {
-        let kind = reader.load::<u16>(at - 2).map(u16::from_be)?;
-        if kind != link::ethertype::IPV4 {
-            return None;
-        }
-    }
-    let ip = reader.load::<Ipv4>(at)?;
-    if ip.version_ihl != 0x45
-        || ip.protocol != protocol::UDP
-        || u16::from_be(ip.frag) & (MORE_FRAGMENTS | OFFSET) != 0
-    {
-        return None;
-    }
-    let ip_len = u16::from_be(ip.total_len);
-    if u32::from(ip_len) + u32::from(link_len) > reader.frame_len() {
-        return None;
-    }
-    let udp = reader.load::<Udp>(at + usize::from(IPV4_LEN))?;
-    let remaining = ip_len.checked_sub(IPV4_LEN)?;
-    if !udp.fits(remaining) {
-        return None;
-    }
-    let payload = if udp.is_long() {
-        transport::shape(udp.payload_len(), reader.load(at + 28)?)
-    } else {
-        transport::short_shape(reader, at + 28, udp.payload_len())
-    };
-    Some(PacketInfo {
-        source: Addr::v4(ip.source),
-        destination: Addr::v4(ip.destination),
-        ip_len: u32::from(ip_len),
-        ident: 0,
-        network: link_len,
-        transport: link_len + IPV4_LEN,
-        source_port: udp.source_port(),
-        destination_port: udp.destination_port(),
-        family: Family::V4,
-        protocol: protocol::UDP,
-        fragment: Fragment::Whole,
-        payload,
-        icmp_type: 0,
-        hop_limit: ip.ttl,
-        quote: Quote::NONE,
-    })
-}
-
 /// Parses an IPv4 header. Returns how many bytes of the packet are behind it, too.
 #[inline(always)]
 pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(PacketInfo, u16), ParseError> {
@@ -141,9 +85,9 @@ pub(super) fn ipv4<R: Reader>(reader: &R, at: u16) -> Result<(PacketInfo, u16), 
         return Err(ParseError::Malformed);
     }
     let frag = u16::from_be(ip.frag);
-    let fragment = if frag & OFFSET != 0 {
+    let fragment = if frag & ipv4_fragment::OFFSET != 0 {
         Fragment::Later
-    } else if frag & MORE_FRAGMENTS != 0 {
+    } else if frag & ipv4_fragment::MORE != 0 {
         Fragment::First
     } else {
         Fragment::Whole
@@ -243,41 +187,4 @@ pub(super) fn ipv6<R: Reader>(reader: &R, at: u16) -> Result<(PacketInfo, u16), 
         quote: Quote::NONE,
     };
     Ok((info, remaining))
-}
-
-/// What an ICMP error quotes in `remaining` bytes: the head of a packet of ours, perhaps cut off behind
-/// its ports.
-#[inline(always)]
-pub(super) fn quoted<R: Reader>(reader: &R, at: u16, remaining: u16, family: Family) -> Quote {
-    match family {
-        Family::V4 => {
-            let Some(ip) = reader.load::<Ipv4>(usize::from(at)) else {
-                return Quote::NONE;
-            };
-            let header_len = u16::from(ip.version_ihl & 0xf) * 4;
-            if ip.version_ihl >> 4 != 4
-                || header_len < IPV4_LEN
-                || remaining < header_len + PORTS_LEN
-                || ip.protocol != protocol::UDP
-                || u16::from_be(ip.frag) & OFFSET != 0
-            {
-                return Quote::NONE;
-            }
-            icmp::ports(
-                reader,
-                at + header_len,
-                Addr::v4(ip.source),
-                Addr::v4(ip.destination),
-            )
-        }
-        Family::V6 => {
-            let Some(ip) = reader.load::<Ipv6>(usize::from(at)) else {
-                return Quote::NONE;
-            };
-            if remaining < IPV6_LEN + PORTS_LEN || ip.next != protocol::UDP {
-                return Quote::NONE;
-            }
-            icmp::ports(reader, at + IPV6_LEN, Addr(ip.source), Addr(ip.destination))
-        }
-    }
 }

@@ -1,24 +1,13 @@
-//! UDP (RFC 768), TCP (RFC 9293) and the shapes of WireGuard's messages.
+//! UDP (RFC 768) and TCP (RFC 9293).
 
+use super::numbers::protocol;
+use super::numbers::wireguard::DATA;
 use super::reader::Plain;
-use super::{Fragment, PacketInfo, ParseError, Reader, icmp, protocol};
+use super::wireguard::{shape, short_shape};
+use super::{Fragment, PacketInfo, ParseError, Payload, Reader, icmp};
 
-/// What a UDP datagram carries, by its look.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Payload {
-    /// None of the below.
-    Other = 0,
-    /// A message of WireGuard: type 1 of 148 bytes, 2 of 92, 3 of 64, 4 of at least 32, with three
-    /// zero bytes behind the type.
-    WireGuard = 1,
-    /// One byte `0xff`, a NAT keepalive (RFC 3948, 2.3).
-    NatKeepalive = 2,
-}
-
-const UDP_LEN: u16 = 8;
-/// The shortest of WireGuard's messages, an empty transport message.
-const SHORTEST_MESSAGE: u16 = 32;
+/// Bytes of a UDP header.
+pub(super) const UDP_LEN: u16 = 8;
 
 /// A UDP header; all in network byte order.
 #[repr(C, packed(2))]
@@ -54,50 +43,7 @@ impl Udp {
     }
     #[inline(always)]
     pub(super) fn is_long(self) -> bool {
-        self.payload_len() >= SHORTEST_MESSAGE
-    }
-}
-
-/// The shape of at least [`SHORTEST_MESSAGE`] bytes that begin with `head`.
-#[inline(always)]
-pub(super) fn shape(len: u16, head: [u8; 4]) -> Payload {
-    let right = match u32::from_le_bytes(head) {
-        1 => len == 148,
-        2 => len == 92,
-        3 => len == 64,
-        // Padded to a multiple of 16, but not beyond the tunnel's MTU, nor that of a route in it: a
-        // full packet has any length (calculate_skb_padding of drivers/net/wireguard/send.c).
-        4 => len >= SHORTEST_MESSAGE,
-        _ => false,
-    };
-    if right {
-        Payload::WireGuard
-    } else {
-        Payload::Other
-    }
-}
-
-/// The shape of fewer bytes than that, which begin at `offset`.
-#[inline(always)]
-pub(super) fn short_shape<R: Reader>(reader: &R, offset: usize, len: u16) -> Payload {
-    if len == 1 && reader.byte_is(offset, 0xff) {
-        Payload::NatKeepalive
-    } else {
-        Payload::Other
-    }
-}
-
-/// The receiver index of a transport data message, which names the session at the peer; 0 where it is none
-/// such, or a piece of one that ends before. As it lies in the message (little endian).
-#[inline(always)]
-pub fn receiver<R: Reader>(reader: &R, info: &PacketInfo) -> u32 {
-    if !matches!(info.payload, Payload::WireGuard) {
-        return 0;
-    }
-    let at = usize::from(info.transport) + usize::from(UDP_LEN);
-    match reader.load::<[u8; 8]>(at) {
-        Some([4, 0, 0, 0, a, b, c, d]) => u32::from_ne_bytes([a, b, c, d]),
-        _ => 0,
+        self.payload_len() >= DATA.1
     }
 }
 

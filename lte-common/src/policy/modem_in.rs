@@ -1,12 +1,14 @@
 //! What enters by the modem.
 
-use super::modem_out::{
-    first_fragment, is_neighbour_discovery, later_fragment, permitted, permitted_any, remote_key,
-    within_timeout,
-};
-use super::{ADMIN_TIMEOUT, Action, Class, Hook, Policy, Rewrite, State, Verdict};
-use crate::headers::{Family, Fragment, PacketInfo, icmp_kind, protocol};
-use crate::layout::{FlowKey, Remote};
+use super::admin::is_admin_answer;
+use super::flow::{flow_in, is_echo_reply, is_icmp};
+use super::fragment::{first_fragment, later_fragment};
+use super::neighbour::is_neighbour_discovery;
+use super::permit::{permitted, permitted_any};
+use super::remote::{remote_key, within_timeout};
+use super::{Action, Class, Hook, Policy, Rewrite, State, Verdict};
+use crate::headers::{Fragment, PacketInfo, protocol};
+use crate::layout::Remote;
 
 #[inline(always)]
 pub(super) fn decide<T: State>(info: &PacketInfo, policy: &Policy, state: &T) -> Verdict {
@@ -81,55 +83,4 @@ fn error<T: State>(info: &PacketInfo, policy: &Policy, state: &T) -> Verdict {
         return Verdict::new(Action::Mark, Class::IcmpError);
     }
     Verdict::drop(Class::DropUnsolicited)
-}
-
-#[inline(always)]
-const fn is_icmp(info: &PacketInfo) -> bool {
-    matches!(info.protocol, protocol::ICMP | protocol::ICMPV6)
-}
-
-#[inline(always)]
-const fn is_echo_reply(info: &PacketInfo) -> bool {
-    matches!(
-        (info.family, info.protocol, info.icmp_type),
-        (Family::V4, protocol::ICMP, icmp_kind::ECHO_REPLY)
-            | (Family::V6, protocol::ICMPV6, icmp_kind::ECHO_REPLY_V6)
-    )
-}
-
-/// The flow of a packet on its way in. An echo's identifier stands where the source port
-/// does, in the question and in the answer.
-#[inline(always)]
-fn flow_in(info: &PacketInfo) -> FlowKey {
-    let (remote_port, local_port) = if is_echo_reply(info) {
-        (0, info.source_port)
-    } else {
-        (info.source_port, info.destination_port)
-    };
-    FlowKey {
-        remote: info.source,
-        remote_port,
-        local_port,
-        protocol: u32::from(info.protocol),
-    }
-}
-
-/// Whether it answers a request to the admin page that was sent lately.
-#[inline(always)]
-fn is_admin_answer<T: State>(
-    info: &PacketInfo,
-    policy: &Policy,
-    state: &T,
-    flow: &FlowKey,
-) -> bool {
-    if !policy.is_admin(info.family, &info.source)
-        || !info.destination.eq_words(policy.modem(info.family))
-        || info.protocol != protocol::TCP && !is_echo_reply(info)
-    {
-        return false;
-    }
-    match state.admin_flow(flow) {
-        Some(then) => within_timeout(state.jiffies(), then, policy.ticks(ADMIN_TIMEOUT)),
-        None => false,
-    }
 }

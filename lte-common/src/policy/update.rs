@@ -1,6 +1,8 @@
 //! State updates by a packet that passes.
 
-use super::modem_out::{flow_out, fragment_key, remote_key, within_timeout};
+use super::flow::flow_out;
+use super::fragment::fragment_key;
+use super::remote::{remote_key, within_timeout};
 use super::{
     Action, Hook, Policy, REFRESH, Rewrite, Session, SkbMeta, Sockets, State, StateUpdate, Verdict,
 };

@@ -1,6 +1,7 @@
 //! What leaves by an uplink.
 
-use super::modem_out::{first_fragment, later_fragment, remote_key, replace_source};
+use super::fragment::{first_fragment, later_fragment};
+use super::remote::remote_key;
 use super::sockets::is_sent_by_program;
 use super::{Action, Class, Hook, Policy, Session, SkbMeta, Sockets, State, StateUpdate, Verdict};
 use crate::headers::{Fragment, PacketInfo, Payload, protocol};
@@ -38,7 +39,7 @@ pub(super) fn decide<T: State, S: Sockets + Session>(
         gone.fragments_follow = verdict.fragments_follow;
         return gone;
     }
-    replace_source(&mut verdict, info, policy);
+    verdict.replace_source(info, policy);
     verdict
 }
 

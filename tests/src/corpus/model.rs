@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use lte_common::headers::{self, Family, Fragment, PacketInfo, Wire, protocol};
-use lte_common::layout::Addr;
+use lte_common::layout::{Addr, Policy};
 use lte_common::policy::{
-    Action, Class, Hook, HostState, Policy, Rewrite, SkbMeta, Verdict, decide, update_state,
+    Action, Class, Hook, HostState, Rewrite, SkbMeta, Verdict, decide, update_state,
 };
 
 use super::checksum::corrected;

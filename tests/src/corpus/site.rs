@@ -3,7 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use lte_common::policy::{Hook, Policy};
+use lte_common::layout::Policy;
+use lte_common::policy::Hook;
 use lte_userspace::backend::ebpf::{Options, policy_for};
 use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem, Network};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
-use lte_common::policy::ADMIN_PORTS;
+use lte_common::layout::ADMIN_PORTS;
 use lte_userspace::backend::LinkHeader;
 use lte_userspace::config::{Config, ConfigError, Problem};
 use lte_userspace::desired::{Facts, ModemFacts, Object, OffloadKey, Queue, desired};

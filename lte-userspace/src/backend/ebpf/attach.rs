@@ -9,7 +9,8 @@ use aya::maps::{Array, Map, MapData, MapInfo};
 use aya::programs::ProgramInfo;
 use aya::programs::TcAttachType;
 use aya::util::KernelVersion;
-use lte_common::policy::{Hook, Policy};
+use lte_common::layout::Policy;
+use lte_common::policy::Hook;
 
 use super::object::{self, Options, Raw};
 use super::policy::policy_for;

@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use lte_common::policy::Policy;
+use lte_common::layout::Policy;
 
 use super::{
     Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch, chain,

@@ -7,8 +7,8 @@ use std::sync::LazyLock;
 
 use aya::programs::SchedClassifier;
 use aya::{EbpfLoader, Pod};
-use lte_common::layout::Recent;
-use lte_common::policy::{Hook, Policy};
+use lte_common::layout::{Policy, Recent};
+use lte_common::policy::Hook;
 
 use super::maps;
 use crate::backend::BackendError;

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use lte_common::layout::{Addr, RemoteKey};
-use lte_common::policy::{ADMIN_PORTS, Policy};
+use lte_common::layout::{ADMIN_PORTS, Addr, Policy, RemoteKey};
 
 use super::object::{self, Options};
 use crate::backend::{Guard, LinkHeader, Remote};

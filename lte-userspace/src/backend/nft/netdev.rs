@@ -14,16 +14,17 @@ use super::permits;
 use super::table::Table;
 use super::terms::{Place, Terms, book, neighbour_discovery, shapes, stays_on_link};
 use crate::backend::{LinkHeader, Modem};
+use lte_common::headers::numbers::ipv4_fragment;
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfFamily, NfHook};
 
 /// Priority of both chains: before what other tables do on the device.
 const FIRST: i32 = -500;
-/// The fragment offset in an IPv4 header's word of flags and offset (RFC 791, 3.1).
-const FRAGMENT_OFFSET: u32 = 0x1fff;
+/// The fragment offset in an IPv4 header.
+const FRAGMENT_OFFSET: u32 = ipv4_fragment::OFFSET as u32;
 /// The same with the flag "more fragments".
-const FRAGMENT: u32 = 0x3fff;
+const FRAGMENT: u32 = (ipv4_fragment::OFFSET | ipv4_fragment::MORE) as u32;
 
 /// Name of the egress chain. It tells which link header is in the egress counters' bytes: there
 /// the kernel counts the frame, everywhere else from the IP header on.

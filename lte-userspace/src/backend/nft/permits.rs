@@ -9,6 +9,7 @@ use super::expr::{Expr, Family, Stmt, any_of, concat, ct_original, eq, field, kn
 use super::table::{NAME, Table};
 use super::terms::Terms;
 use crate::backend::{Permit, Protocol};
+use lte_common::headers::{icmp_kind, protocol};
 use nftables::expr::MetaKey;
 use nftables::schema::SetType;
 use serde_json::{Value, json};
@@ -19,8 +20,8 @@ use std::time::Duration;
 const ANY: &str = "permit_any";
 /// How many permits there may be in a set.
 const MAX: u32 = 64;
-/// Protocols with ports: TCP, UDP.
-const WITH_PORTS: [u32; 2] = [6, 17];
+/// Protocols with ports.
+const WITH_PORTS: [u32; 2] = [protocol::TCP as u32, protocol::UDP as u32];
 
 /// The set of permits for one remote.
 const fn set_of(family: Family) -> &'static str {
@@ -156,8 +157,8 @@ fn object(family: &str, permit: &Permit, element: &Value) -> Value {
 fn element(permit: &Permit) -> Value {
     // An echo's type and code, as one number.
     let far = match permit.protocol {
-        Protocol::Icmp => 8 << 8,
-        Protocol::IcmpV6 => 128 << 8,
+        Protocol::Icmp => u16::from(icmp_kind::ECHO) << 8,
+        Protocol::IcmpV6 => u16::from(icmp_kind::ECHO_V6) << 8,
         Protocol::Tcp | Protocol::Udp => permit.remote_port,
     };
     let mut parts = Vec::new();

@@ -7,13 +7,11 @@ use super::expr::{
 use super::ruleset::Features;
 use super::table::counter_name;
 use crate::backend::{Guard, Inet, Modem, Network};
-use lte_common::headers::protocol;
+use lte_common::headers::numbers::wireguard;
+use lte_common::headers::{icmp_kind, protocol};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use std::net::{IpAddr, Ipv6Addr};
-
-/// Neighbour solicitation and advertisement (RFC 4861).
-const NEIGHBOUR_DISCOVERY: [u32; 2] = [135, 136];
 
 /// A guard and what the kernel has to keep it with.
 #[derive(Debug, Clone, Copy)]
@@ -151,9 +149,14 @@ pub(super) fn book(hook: Hook, class: Class) -> Stmt {
 
 /// Neighbour discovery, which never comes through a router (RFC 4861, 7.1).
 pub(super) fn neighbour_discovery() -> [Stmt; 2] {
+    let kinds = [
+        icmp_kind::NEIGHBOUR_SOLICITATION,
+        icmp_kind::NEIGHBOUR_ADVERTISEMENT,
+    ]
+    .map(u32::from);
     [
         eq(field("ip6", "hoplimit"), number(255)),
-        eq(field("icmpv6", "type"), any_of(NEIGHBOUR_DISCOVERY)),
+        eq(field("icmpv6", "type"), any_of(kinds)),
     ]
 }
 
@@ -168,18 +171,19 @@ pub(super) fn stays_on_link() -> Stmt {
 /// eight bytes.
 pub(super) fn shapes() -> Vec<(Vec<Stmt>, Class)> {
     let length = || field("udp", "length");
-    let head = |kind: u32| eq(transport(64, 32), number(kind << 24));
-    let fixed = |kind, payload: u32| vec![eq(length(), number(payload + 8)), head(kind)];
-    let data = vec![at_least(length(), number(32 + 8)), head(4)];
-    let keepalive = vec![
-        eq(length(), number(1 + 8)),
-        eq(transport(64, 8), number(0xff)),
-    ];
+    let of = |payload: u16| number(u32::from(payload) + 8);
+    // What is little endian there, the transport header's bytes are not.
+    let head = |kind: u32| eq(transport(64, 32), number(kind.swap_bytes()));
+    let fixed = |(kind, payload)| vec![eq(length(), of(payload)), head(kind)];
+    let (kind, least) = wireguard::DATA;
+    let data = vec![at_least(length(), of(least)), head(kind)];
+    let byte = number(wireguard::NAT_KEEPALIVE.into());
+    let keepalive = vec![eq(length(), of(1)), eq(transport(64, 8), byte)];
     vec![
         (data, Class::Tunnel),
-        (fixed(1, 148), Class::Tunnel),
-        (fixed(2, 92), Class::Tunnel),
-        (fixed(3, 64), Class::Tunnel),
+        (fixed(wireguard::INITIATION), Class::Tunnel),
+        (fixed(wireguard::RESPONSE), Class::Tunnel),
+        (fixed(wireguard::COOKIE), Class::Tunnel),
         (keepalive, Class::NatKeepalive),
     ]
 }

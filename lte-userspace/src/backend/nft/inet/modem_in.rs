@@ -9,15 +9,10 @@ use crate::backend::nft::expr::{
 use crate::backend::nft::permits;
 use crate::backend::nft::table::Table;
 use crate::backend::nft::terms::{Place, Terms, book, neighbour_discovery, stays_on_link};
+use lte_common::headers::icmp_kind;
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
-
-/// ICMP errors that say something of a path: unreachable, time exceeded, parameter problem
-/// (RFC 792).
-const ICMP_ERRORS: [u32; 3] = [3, 11, 12];
-/// The same of ICMPv6, and packet too big (RFC 4443).
-const ICMPV6_ERRORS: [u32; 4] = [1, 2, 3, 4];
 
 /// What can become of a packet here, and whether it passes.
 const FATES: [(Class, bool); 8] = [
@@ -107,8 +102,8 @@ fn modem_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) {
     table.rule(chain, [terms.to_port(), to(Class::DropStranger)]);
 
     let kinds = match family {
-        Family::V4 => any_of(ICMP_ERRORS),
-        Family::V6 => any_of(ICMPV6_ERRORS),
+        Family::V4 => any_of(icmp_kind::PATH_ERRORS.map(u32::from)),
+        Family::V6 => any_of(icmp_kind::PATH_ERRORS_V6.map(u32::from)),
     };
     // Of an ICMP error conntrack knows the flow of the packet that it quotes.
     let error = [
