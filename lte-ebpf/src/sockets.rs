@@ -114,11 +114,11 @@ impl Sockets for Skb {
             unsafe { bpf_fib_lookup(self.raw().cast(), &raw mut route, FIB_LOOKUP_LEN, 0) };
         // An address of this machine is not forwarded to, and neither is one without a route.
         matches!(
-            result as u32,
-            BPF_FIB_LKUP_RET_SUCCESS
+            u32::try_from(result),
+            Ok(BPF_FIB_LKUP_RET_SUCCESS
                 | BPF_FIB_LKUP_RET_UNSUPP_LWT
                 | BPF_FIB_LKUP_RET_NO_NEIGH
-                | BPF_FIB_LKUP_RET_FRAG_NEEDED
+                | BPF_FIB_LKUP_RET_FRAG_NEEDED)
         )
     }
 }

@@ -7,8 +7,8 @@ use lte_tests::backend::Backend::{self, Nft};
 use lte_tests::corpus::Case;
 
 use crate::rig::through_the_stack;
-use crate::rows::ROWS;
 use crate::verdict::Kind::{self, Books, LetsPass};
+use crate::{rows, rows_of_senders};
 
 /// Why a verdict differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,13 +85,16 @@ pub(crate) fn explained(side: Backend, case: &Case, sees_what_leaves: bool) -> O
     let of_case = |row: &&Row| {
         row.side == side && row.hook == case.hook && row.names.contains(&case.name.as_str())
     };
-    ROWS.iter().find(of_case).map(|row| (row.kind, row.why))
+    rows().find(of_case).map(|row| (row.kind, row.why))
+}
+
+fn rows() -> impl Iterator<Item = &'static Row> {
+    rows::ROWS.iter().chain(rows_of_senders::ROWS)
 }
 
 /// Every name in the list, with its hook: each has to be a case's.
 pub(crate) fn names() -> impl Iterator<Item = (Hook, &'static str)> {
-    ROWS.iter()
-        .flat_map(|row| row.names.iter().map(|name| (row.hook, *name)))
+    rows().flat_map(|row| row.names.iter().map(|name| (row.hook, *name)))
 }
 
 /// Cases of a hook that differ alike for one reason.

@@ -11,6 +11,7 @@ mod nf_tables;
 mod observer;
 mod rig;
 mod rows;
+mod rows_of_senders;
 mod senders;
 mod sides;
 mod verdict;

@@ -30,7 +30,7 @@ use nix::sys::socket::{
     SockaddrLike, recv, sendto, setsockopt, socket, sockopt,
 };
 
-use crate::senders::{Held, masquerade, send_by_a_socket, unmasquerade};
+use crate::senders::{Held, is_later_piece, masquerade, send_by_a_socket, unmasquerade};
 use crate::verdict::comparable;
 
 /// Bytes of mark that `instructions::stamp` leaves behind a frame.
@@ -472,12 +472,6 @@ fn is_the_tunnels(case: &Case) -> bool {
     rows.contains(&case.row)
         && (case.want.fate == Fate::Steered
             || !case.sender.bound && (case.sender.socket == 0 || Held::carries(case)))
-}
-
-/// A piece of an IPv4 datagram behind its first.
-fn is_later_piece(case: &Case) -> bool {
-    through_the_stack(case)
-        .is_some_and(|(ip, to)| to.is_ipv4() && u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0)
 }
 
 /// The IP packet and where it goes, where a raw socket takes it as it is. What lies about its

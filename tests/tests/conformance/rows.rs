@@ -6,11 +6,6 @@ use lte_tests::backend::Backend::{Ebpf, Nft};
 use crate::differences::{Row, Why};
 use crate::verdict::Kind::{Books, LetsPass, NotShown, Refuses};
 
-const PIECES_OF_A_SOCKET: &[&str] = &[
-    "later piece of a program's datagram with the identification of the tunnel's",
-    "later piece of data that carries a program's datagram",
-];
-
 /// All of them.
 pub(crate) const ROWS: &[Row] = &[
     Row {
@@ -49,27 +44,6 @@ pub(crate) const ROWS: &[Row] = &[
             "neither IPv4 nor IPv6 on a raw-IP modem",
             "an Ethernet frame on a raw-IP modem",
         ],
-    },
-    Row {
-        side: Ebpf,
-        hook: ModemOut,
-        kind: NotShown,
-        why: Why::SocketPiece,
-        names: PIECES_OF_A_SOCKET,
-    },
-    Row {
-        side: Nft,
-        hook: ModemOut,
-        kind: NotShown,
-        why: Why::SocketPiece,
-        names: PIECES_OF_A_SOCKET,
-    },
-    Row {
-        side: Nft,
-        hook: UplinkOut,
-        kind: LetsPass,
-        why: Why::AnotherHost,
-        names: &["data of the tunnel's session, its source translated to another host's"],
     },
     Row {
         side: Ebpf,

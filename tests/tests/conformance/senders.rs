@@ -46,6 +46,12 @@ impl Held {
     }
 }
 
+/// A piece of an IPv4 datagram behind its first.
+pub(crate) fn is_later_piece(case: &Case) -> bool {
+    through_the_stack(case)
+        .is_some_and(|(ip, to)| to.is_ipv4() && u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0)
+}
+
 fn bind(netns: &Netns, port: u16) -> Result<UdpSocket> {
     netns
         .run(|| Ok(UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))?))
