@@ -6,6 +6,7 @@
 
 mod commands;
 mod config;
+mod json;
 mod markdown;
 mod paths;
 
