@@ -22,13 +22,22 @@ use crate::topology::{Lab, Options};
 use crate::wait::{self, PATIENCE};
 
 /// How soon after the start the tunnel has to be up.
-pub const PROMPT: Duration = Duration::from_secs(3);
+const PROMPT: Duration = Duration::from_secs(3);
 
 /// How much longer it may take where the processor is emulated: the agent and nft need seconds there for
 /// what takes a tenth of one, and other machines run beside.
 const EMULATED: u32 = 4;
 
 /// Whether this is QEMU without KVM, by what it calls its processor.
+/// How soon after the agent's start a handshake is to be there on this machine.
+pub fn prompt() -> Result<Duration> {
+    Ok(if is_emulated()? {
+        PROMPT * EMULATED
+    } else {
+        PROMPT
+    })
+}
+
 fn is_emulated() -> Result<bool> {
     let cpus = fs::read_to_string("/proc/cpuinfo").context("/proc/cpuinfo")?;
     Ok(cpus.contains("QEMU TCG CPU"))
@@ -92,11 +101,7 @@ impl Scene {
     /// The same, and soon enough.
     pub fn prompt_handshake(&self, agent: &Agent) -> Result<Duration> {
         let took = self.handshake_after(agent.started())?;
-        let limit = if is_emulated()? {
-            PROMPT * EMULATED
-        } else {
-            PROMPT
-        };
+        let limit = prompt()?;
         ensure!(
             took <= limit,
             "the handshake took {took:?}, more than {limit:?}"

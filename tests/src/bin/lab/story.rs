@@ -13,7 +13,7 @@ use lte_tests::capture::{Capture, Direction, Seen};
 use lte_tests::installation::Installation;
 use lte_tests::ping::{self, PACE, Pinger};
 use lte_tests::scene::{
-    PROMPT, Scene, flush_rules, foreign, from_modem, from_wan, rules, rules_back, tunnel_out,
+    Scene, flush_rules, foreign, from_modem, from_wan, prompt, rules, rules_back, tunnel_out,
 };
 use lte_tests::snapshot::Snapshot;
 use lte_tests::topology::Options;
@@ -78,10 +78,14 @@ fn come_up(
     account: &mut Account,
 ) -> Result<Agent> {
     let mut started = None;
+    let prompt = prompt()?;
     account.chapter(
         "The tunnel comes up over the modem",
         &[
-            "a handshake within 3 s, all pings answered",
+            &format!(
+                "a handshake within {} s, all pings answered",
+                prompt.as_secs()
+            ),
             "the server sees the carrier's address; nothing goes by the uplink",
             "the strict filter stays strict and drops nothing",
         ],
@@ -89,7 +93,7 @@ fn come_up(
             let agent = started.insert(installation.start(backend)?);
             let took = scene.handshake_after(agent.started())?;
             chapter.measured(
-                took <= PROMPT,
+                took <= prompt,
                 format!(
                     "handshake {:.2} s after the agent's start",
                     took.as_secs_f32()
