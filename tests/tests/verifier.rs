@@ -5,7 +5,6 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsFd;
-use std::time::Duration;
 
 use aya::programs::SchedClassifier;
 use lte_common::policy::Hook;
@@ -31,15 +30,7 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
                 admin: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into()),
             }),
         }),
-        tunnel: "wg-lte".to_owned(),
-        closed: [].into(),
-        uplinks: [].into(),
-        peers: [].into(),
-        listen_port: 51820,
-        mark: 0x7b,
-        mask: 0xff,
-        admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_secs(250),
+        ..Guard::default()
     }
 }
 

@@ -137,6 +137,25 @@ pub struct Guard {
     pub flow_timeout: Duration,
 }
 
+/// The values that the config has where it says nothing, without a modem, uplink or peer: nothing of the
+/// tunnel passes. The probes and the tests name only what they are about.
+impl Default for Guard {
+    fn default() -> Self {
+        Self {
+            modem: None,
+            tunnel: "wg-lte".to_owned(),
+            closed: BTreeMap::new(),
+            uplinks: BTreeMap::new(),
+            peers: BTreeSet::new(),
+            listen_port: 51820,
+            mark: 0x7b,
+            mask: 0xff,
+            admin_ports: vec![80, 443],
+            flow_timeout: Duration::from_mins(3),
+        }
+    }
+}
+
 impl Guard {
     /// For each device that is kept closed the guard of a modem of no family.
     pub(crate) fn of_closed(&self) -> impl Iterator<Item = (Modem, Self)> {

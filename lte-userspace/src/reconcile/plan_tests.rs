@@ -4,7 +4,6 @@
 )]
 //! Golden texts: the way from each state to the one that is wanted.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::*;
@@ -21,18 +20,7 @@ const TUNNEL: u32 = 9;
 
 fn want() -> Vec<Object> {
     vec![
-        Object::Guard(Guard {
-            modem: None,
-            tunnel: "wg-lte".to_owned(),
-            closed: BTreeMap::new(),
-            uplinks: BTreeMap::new(),
-            peers: BTreeSet::new(),
-            listen_port: 51820,
-            mark: 0x7b,
-            mask: 0xff,
-            admin_ports: Vec::new(),
-            flow_timeout: Duration::from_mins(3),
-        }),
+        Object::Guard(Guard::default()),
         Object::Master(Master {
             interface: "modem".to_owned(),
             master: None,
@@ -251,7 +239,7 @@ fn from_nothing_the_guard_comes_first_and_the_tunnel_speaks_last() {
     assert_eq!(
         text(&plan),
         "\
-set guard without a modem, other ways out none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [], flow time-out 180 s (no program)
+set guard without a modem, other ways out none, peers unknown, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 180 s (no program)
 set sysctl net.ipv4.conf.modem.src_valid_mark = 1
 set offload rx-gro 0 dev modem
 set link wg-lte type wireguard mtu 1380

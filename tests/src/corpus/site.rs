@@ -151,15 +151,12 @@ impl Site {
                     admin: self.admin_at(GATEWAY_V6, 128, 64),
                 }),
             }),
-            tunnel: "wg-lte".to_owned(),
-            closed: [].into(),
-            uplinks: [].into(),
-            peers: [].into(),
             listen_port: LISTEN,
             mark: MARK,
             mask: MASK,
             admin_ports: ADMIN_PORTS.to_vec(),
             flow_timeout: Duration::from_secs(FLOW_TIMEOUT),
+            ..Guard::default()
         }
     }
 

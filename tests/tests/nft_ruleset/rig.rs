@@ -209,14 +209,8 @@ fn guard() -> Guard {
             v6: None,
         }),
         tunnel: TUNNEL.to_owned(),
-        closed: BTreeMap::new(),
-        uplinks: BTreeMap::new(),
-        peers: std::collections::BTreeSet::new(),
         listen_port: LISTEN_PORT,
-        mark: 0x7b,
-        mask: 0xff,
-        admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_mins(3),
+        ..Guard::default()
     }
 }
 

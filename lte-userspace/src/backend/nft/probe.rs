@@ -7,9 +7,7 @@ use super::state::State;
 use super::table::NAME;
 use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem, Network};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 /// The oldest nft that this was tried with: Debian 12's.
 const OLDEST: [u32; 3] = [1, 0, 6];
@@ -139,15 +137,7 @@ pub(super) fn sample() -> Guard {
                 }),
             }),
         }),
-        tunnel: "wg-lte".to_owned(),
-        closed: BTreeMap::new(),
-        uplinks: BTreeMap::new(),
-        peers: BTreeSet::new(),
-        listen_port: 51820,
-        mark: 0x7b,
-        mask: 0xff,
-        admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_mins(3),
+        ..Guard::default()
     }
 }
 

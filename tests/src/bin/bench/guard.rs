@@ -1,7 +1,6 @@
 //! The guard and the addresses that all is measured with.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
 
@@ -32,8 +31,6 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
             }),
             v6: None,
         }),
-        tunnel: "wg-lte".to_owned(),
-        closed: [].into(),
         uplinks: uplink
             .map(|index| {
                 let uplink = Uplink {
@@ -52,8 +49,7 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
         listen_port: PORT,
         mark: MARK.0,
         mask: MARK.1,
-        admin_ports: vec![80, 443],
-        flow_timeout: Duration::from_secs(250),
+        ..Guard::default()
     }
 }
 
