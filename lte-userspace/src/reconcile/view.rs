@@ -312,9 +312,9 @@ fn warnings(
         }
         _ => {}
     }
-    if config.modem.v4.is_some() && sysctl::arp_ignore(name)? >= Some(2) {
+    if config.modem.v4.is_some() && sysctl::arp_ignore_of_all()? >= Some(2) {
         warnings.insert(format!(
-            "arp_ignore on {name} is 2 or more (the larger of net.ipv4.conf.all.arp_ignore and net.ipv4.conf.{name}.arp_ignore counts): the carrier's ARP is not answered, and nothing comes in; set neither above 1"
+            "net.ipv4.conf.all.arp_ignore is 2 or more, which counts on {name}, too: the carrier's ARP is not answered, and nothing comes in; set it to 1 or 0"
         ));
     }
     let own: Vec<_> = config.modem.places().map(|place| place.address).collect();
