@@ -84,8 +84,8 @@ pub(crate) fn solicitations_for_others(backend: Backend) -> Result<()> {
         let source = seen.packet.source();
         (0xa1..0xb2).any(|host| source == Some(asking(host).into()))
     })?;
-    a_forged_short_way_is_gone(&scene, &tally)?;
     scene.tunnel_is_sound()?;
+    a_forged_short_way_is_gone(&scene, &tally)?;
     agent.interrupt()
 }
 

@@ -10,12 +10,15 @@ use lte_tests::wait::{self, PATIENCE};
 
 use crate::{QUICK, answered};
 
-/// Another VPN that takes all, as `wg-quick` makes it way; and rules that catch everything.
-const RULES: [&str; 4] = [
-    "not fwmark 0xca6c table 51820",
-    "table main suppress_prefixlength 0",
-    "uidrange 0-4294967294 table 51820",
-    "ipproto udp prohibit",
+/// Another VPN that takes all, as `wg-quick` makes it way; and rules that catch everything. There is room for so
+/// many at once.
+const RULES: [&[&str]; 3] = [
+    &[
+        "not fwmark 0xca6c table 51820",
+        "table main suppress_prefixlength 0",
+    ],
+    &["uidrange 0-4294967294 table 51820"],
+    &["ipproto udp prohibit"],
 ];
 
 /// Each is put before the agent's by the kernel, and is overtaken.
@@ -29,17 +32,18 @@ pub(crate) fn rules_before_the_agents(backend: Backend) -> Result<()> {
                link set vpn0 up
                route add default dev vpn0 table 51820\n")?;
     installation.wait_in_place(backend)?;
-    for rule in RULES {
-        router.ip(&format!("rule add {rule}\n"))?;
-        overtaken(&scene).with_context(|| rule.to_owned())?;
+    for rules in RULES {
+        for rule in rules {
+            router.ip(&format!("rule add {rule}\n"))?;
+            overtaken(&scene).with_context(|| (*rule).to_owned())?;
+        }
+        installation.wait_in_place(backend)?;
+        scene.tunnel_is_sound()?;
+        for rule in rules {
+            router.ip(&format!("rule del {rule}\n"))?;
+        }
+        installation.wait_in_place(backend)?;
     }
-    // All of them at once, too.
-    installation.wait_in_place(backend)?;
-    scene.tunnel_is_sound()?;
-    for rule in RULES {
-        router.ip(&format!("rule del {rule}\n"))?;
-    }
-    installation.wait_in_place(backend)?;
     answered(&scene)?;
     agent.interrupt()
 }
