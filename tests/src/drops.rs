@@ -21,6 +21,11 @@ pub fn udp_not_queued(netns: &Netns) -> Result<u64> {
     counter(netns, "snmp", "Udp:", "RcvbufErrors")
 }
 
+/// Datagrams for which the namespace has no socket.
+pub fn udp_no_ports(netns: &Netns) -> Result<u64> {
+    counter(netns, "snmp", "Udp:", "NoPorts")
+}
+
 /// A count of the namespace's IPv6 by its name in `snmp6`, as `Icmp6InRouterAdvertisements`.
 pub fn ipv6(netns: &Netns, name: &str) -> Result<u64> {
     let path = "/proc/thread-self/net/snmp6";

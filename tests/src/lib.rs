@@ -11,6 +11,7 @@
 
 pub mod addresses;
 pub mod agent;
+pub mod another_wireguard;
 pub mod backend;
 pub mod bpf;
 pub mod bystanders;

@@ -64,6 +64,20 @@ pub fn send_packet(netns: &Netns, interface: &str, to: [u8; 6], packet: &Packet)
         .with_context(|| format!("sending on {interface} in {}", netns.name()))
 }
 
+/// The hardware address of an interface.
+pub fn mac(netns: &Netns, interface: &str) -> Result<[u8; 6]> {
+    let shown = netns.tool("ip", &["-o", "link", "show", "dev", interface])?;
+    let mut words = shown
+        .split_whitespace()
+        .skip_while(|word| *word != "link/ether");
+    let text = words.nth(1).with_context(|| shown.clone())?;
+    let mut mac = [0; 6];
+    for (byte, digits) in mac.iter_mut().zip(text.split(':')) {
+        *byte = u8::from_str_radix(digits, 16).with_context(|| text.to_owned())?;
+    }
+    Ok(mac)
+}
+
 /// The router's sockets that a stranger would like to reach: UDP and TCP, open to all, in both
 /// families.
 #[derive(Debug)]

@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::{LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL, TUNNEL_PEER};
+use lte_tests::another_wireguard::{self, OTHER_PEER};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
-use lte_tests::keys;
 use lte_tests::ping::Pinger;
-use lte_tests::process;
 use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
-use lte_tests::tempdir::TempDir;
-use lte_tests::topology::{Lab, Options};
+use lte_tests::topology::Options;
 use lte_tests::traffic::{self, shaped_as_data, shaped_as_initiation};
 use lte_tests::wait::{self, PATIENCE};
 use nix::sys::signal::Signal;
@@ -30,48 +28,6 @@ for_each_backend!(
 const QUICK: Duration = Duration::from_millis(50);
 /// Where the house's own WireGuard sends from.
 const OWN_PORT: u16 = 51999;
-/// The server inside it.
-const OWN_PEER: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 88, 89, 2);
-
-/// The house's own WireGuard to the server, by the uplink: to the port at which the tunnel's peer is.
-fn own_wireguard(lab: &Lab) -> Result<()> {
-    let private = process::tool("wg", &["genkey"], "")?;
-    let public = process::tool("wg", &["pubkey"], &private)?;
-    let files = TempDir::new()?;
-    let key = files.write("key", 0o600, &private)?;
-    lab.vps
-        .netns
-        .ip(&format!("addr add {OWN_PEER}/24 dev wg0\n"))?;
-    let words = [
-        "set",
-        "wg0",
-        "peer",
-        public.trim(),
-        "allowed-ips",
-        "10.88.89.1/32",
-    ];
-    lab.vps.netns.tool("wg", &words)?;
-    lab.router
-        .ip("link add wg-own type wireguard\naddr add 10.88.89.1/24 dev wg-own\n")?;
-    lab.router.tool(
-        "wg",
-        &[
-            "set",
-            "wg-own",
-            "listen-port",
-            &OWN_PORT.to_string(),
-            "private-key",
-            &key.to_string_lossy(),
-            "peer",
-            keys::SERVER.public,
-            "endpoint",
-            &format!("{PEER}:{PEER_PORT}"),
-            "allowed-ips",
-            &format!("{OWN_PEER}/32"),
-        ],
-    )?;
-    lab.router.ip("link set wg-own up\n").map(drop)
-}
 
 /// Of the house's own WireGuard.
 fn is_own(seen: &Seen) -> bool {
@@ -88,7 +44,7 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
         scene.at_isp.count(own)?,
         scene.at_carrier.count(tunnel_out)?,
     );
-    for (name, peer) in [("the house's own", OWN_PEER), ("the tunnel", TUNNEL_PEER)] {
+    for (name, peer) in [("the house's own", OTHER_PEER), ("the tunnel", TUNNEL_PEER)] {
         let pinger = Pinger::start(router, peer, QUICK)?;
         pinger.wait_for_more(20)?;
         let pings = pinger.stop()?;
@@ -120,7 +76,7 @@ fn another_wireguard_to_the_same_peer(backend: Backend) -> Result<()> {
     let installation = scene.installation()?;
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
-    own_wireguard(&scene.lab)?;
+    another_wireguard::set_up(&scene.lab, router, OWN_PORT)?;
     installation.wait_in_place(backend)?;
     both_are_whole(&scene)?;
     // Steered they are told apart, too.

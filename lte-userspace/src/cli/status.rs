@@ -11,7 +11,7 @@ use super::{Common, block_on, machine};
 use crate::backend::{Counter, Kind, chain, select};
 use crate::kernel::link::Found;
 use crate::kernel::{Kernel, route, rule};
-use crate::reconcile::{Observed, in_front_of_ours, kept_closed, stacked_on};
+use crate::reconcile::{Observed, in_front_of_ours, in_our_table, kept_closed, stacked_on};
 use crate::state::{Before, Lock};
 
 /// Print how things stand
@@ -127,6 +127,7 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
         rules: observed.rules.iter().map(rule::words).collect(),
         warnings: in_front_of_ours(&observed)
             .into_iter()
+            .chain(in_our_table(&observed))
             .chain(stacked)
             .collect(),
         guards: guards()?,

@@ -310,11 +310,19 @@ fn apart(modem: &ModemFacts) -> impl Iterator<Item = Offload> {
 }
 
 /// Router advertisements are refused in any case: the modem's way out stands in the config.
+///
+/// By ARP nobody learns of another address of the router: questions are answered for the modem's alone, also
+/// those without a sender's address, which the reverse-path check lets through (RFC 5227), and they are asked
+/// with the modem's alone. No policy of IPsec takes the tunnel's packets on their way by the modem.
 fn sysctls(config: &Config, modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
     let v4 = config.modem.v4.is_some();
     let v6 = config.modem.v6.is_some();
     [
         (SysctlKey::SrcValidMark, "1", v4),
+        (SysctlKey::ArpIgnore, "1", v4),
+        (SysctlKey::ArpAnnounce, "2", v4),
+        (SysctlKey::DisableXfrm, "1", v4),
+        (SysctlKey::DisablePolicy, "1", v4),
         (SysctlKey::DisableIpv6, "0", v6),
         (SysctlKey::AcceptRa, "0", true),
     ]

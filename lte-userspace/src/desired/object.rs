@@ -47,14 +47,34 @@ pub enum SysctlKey {
     SendRedirects,
     /// How strictly the reverse path is checked. Only put back where somebody has loosened it.
     RpFilter,
+    /// For which addresses questions by ARP are answered: with 1 for the interface's own alone.
+    ArpIgnore,
+    /// With which address questions by ARP are asked: with 2 with the interface's own alone.
+    ArpAnnounce,
+    /// Whether what leaves by the interface is kept from IPsec.
+    DisableXfrm,
+    /// Whether what comes in by the interface needs no IPsec, whatever the policies say.
+    DisablePolicy,
 }
 
 impl SysctlKey {
     /// Those of the modem that are ours to set.
-    pub const OF_THE_MODEM: [Self; 3] = [Self::SrcValidMark, Self::DisableIpv6, Self::AcceptRa];
-    /// Those of the modem that are looked at, and written down as they were found.
-    pub const SEEN: [Self; 4] = [
+    pub const OF_THE_MODEM: [Self; 7] = [
         Self::SrcValidMark,
+        Self::ArpIgnore,
+        Self::ArpAnnounce,
+        Self::DisableXfrm,
+        Self::DisablePolicy,
+        Self::DisableIpv6,
+        Self::AcceptRa,
+    ];
+    /// Those of the modem that are looked at, and written down as they were found.
+    pub const SEEN: [Self; 8] = [
+        Self::SrcValidMark,
+        Self::ArpIgnore,
+        Self::ArpAnnounce,
+        Self::DisableXfrm,
+        Self::DisablePolicy,
         Self::DisableIpv6,
         Self::AcceptRa,
         Self::RpFilter,
@@ -68,6 +88,10 @@ impl SysctlKey {
             Self::DisableIpv6 => ("ipv6", "disable_ipv6"),
             Self::SendRedirects => ("ipv4", "send_redirects"),
             Self::RpFilter => ("ipv4", "rp_filter"),
+            Self::ArpIgnore => ("ipv4", "arp_ignore"),
+            Self::ArpAnnounce => ("ipv4", "arp_announce"),
+            Self::DisableXfrm => ("ipv4", "disable_xfrm"),
+            Self::DisablePolicy => ("ipv4", "disable_policy"),
         }
     }
 }

@@ -94,6 +94,10 @@ fn the_usual_home() {
 guard on modem modem, other ways out wan, peers 203.0.113.10:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
 link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
+sysctl net.ipv4.conf.modem.arp_ignore = 1
+sysctl net.ipv4.conf.modem.arp_announce = 2
+sysctl net.ipv4.conf.modem.disable_xfrm = 1
+sysctl net.ipv4.conf.modem.disable_policy = 1
 sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
@@ -153,6 +157,10 @@ fn the_home_with_ipv6() {
 guard on modem modem, other ways out wan, peers [2001:db8:99::10]:51820, port 51820, mark 0x7b/0xff, admin ports [80, 443], flow time-out 250 s
 link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
+sysctl net.ipv4.conf.modem.arp_ignore = 1
+sysctl net.ipv4.conf.modem.arp_announce = 2
+sysctl net.ipv4.conf.modem.disable_xfrm = 1
+sysctl net.ipv4.conf.modem.disable_policy = 1
 sysctl net.ipv6.conf.modem.disable_ipv6 = 0
 sysctl net.ipv6.conf.modem.accept_ra = 0
 link wg-lte type wireguard mtu 1380
@@ -249,6 +257,10 @@ fn the_unusual_home() {
 guard on modem modem, other ways out wan, peers unknown, port 51820, mark 0x100/0xff00, admin ports [80, 443], flow time-out 250 s
 link modem nomaster
 sysctl net.ipv4.conf.modem.src_valid_mark = 1
+sysctl net.ipv4.conf.modem.arp_ignore = 1
+sysctl net.ipv4.conf.modem.arp_announce = 2
+sysctl net.ipv4.conf.modem.disable_xfrm = 1
+sysctl net.ipv4.conf.modem.disable_policy = 1
 link wg-lte type wireguard mtu 1380
 wireguard wg-lte private-key (hidden) listen-port 51820 fwmark off
 wireguard wg-lte peer AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI= allowed-ips 10.88.88.0/25,10.99.0.0/16,fd88::2/128,fd99::/64 persistent-keepalive off

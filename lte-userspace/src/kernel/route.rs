@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Kernel, KernelError, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
+use super::{Kernel, KernelError, LOCAL_TABLE, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
 use crate::config::Cidr;
 use crate::desired::{Family, Route};
 
@@ -20,6 +20,8 @@ pub struct Routes {
     pub ours: Vec<Found>,
     /// Everybody else's in the main table, but for the default routes.
     pub in_main: Vec<RouteMessage>,
+    /// Everybody else's in other tables than the main and the local one.
+    pub elsewhere: Vec<RouteMessage>,
     /// Interfaces over which a default route of somebody else leads, by index.
     pub defaults: BTreeSet<u32>,
 }
@@ -74,13 +76,18 @@ impl Kernel {
                         route: understand(&message, names),
                         message,
                     });
-                } else if message.header.kind == RouteType::Unicast
-                    // Half of everything is how a VPN takes the default's place.
-                    && message.header.destination_prefix_length <= 1
-                {
+                    continue;
+                }
+                // Half of everything is how a VPN takes the default's place.
+                let default = message.header.kind == RouteType::Unicast
+                    && message.header.destination_prefix_length <= 1;
+                if default {
                     routes.defaults.extend(interfaces(&message));
-                } else if table(&message) == MAIN_TABLE {
-                    routes.in_main.push(message);
+                }
+                match table(&message) {
+                    MAIN_TABLE if !default => routes.in_main.push(message),
+                    MAIN_TABLE | LOCAL_TABLE => {}
+                    _ => routes.elsewhere.push(message),
                 }
             }
         }
@@ -198,7 +205,8 @@ fn address(address: &RouteAddress) -> Option<IpAddr> {
     }
 }
 
-fn interfaces(message: &RouteMessage) -> Vec<u32> {
+/// The interfaces over which a route leads.
+pub fn interfaces(message: &RouteMessage) -> Vec<u32> {
     let mut found = Vec::new();
     for attribute in &message.attributes {
         match attribute {
@@ -212,7 +220,8 @@ fn interfaces(message: &RouteMessage) -> Vec<u32> {
     found
 }
 
-fn table(message: &RouteMessage) -> u32 {
+/// The table in which a route is.
+pub fn table(message: &RouteMessage) -> u32 {
     let table = message.attributes.iter().find_map(|a| match a {
         RouteAttribute::Table(table) => Some(*table),
         _ => None,
@@ -220,7 +229,8 @@ fn table(message: &RouteMessage) -> u32 {
     table.unwrap_or_else(|| u32::from(message.header.table))
 }
 
-fn metric(message: &RouteMessage) -> u32 {
+/// A route's metric; lower is preferred.
+pub fn metric(message: &RouteMessage) -> u32 {
     let metric = message.attributes.iter().find_map(|a| match a {
         RouteAttribute::Priority(metric) => Some(*metric),
         _ => None,
@@ -237,7 +247,7 @@ pub fn destination(message: &RouteMessage) -> Option<Cidr> {
     Some(Cidr::new(to, message.header.destination_prefix_length))
 }
 
-/// Anybody's route in the main table in the words of `ip route`.
+/// Anybody's route in the words of `ip route`, without its table.
 pub fn print(message: &RouteMessage, names: &BTreeMap<u32, String>) -> String {
     let mut text = match message.header.kind {
         RouteType::Unicast => String::new(),

@@ -68,21 +68,17 @@ impl SendRedirects {
 /// How strictly the reverse path of what an interface receives is checked: 0 not at all, 1
 /// strictly, 2 loosely. It is the larger of the interface's own setting and that of `all`.
 pub fn reverse_path_filter(interface: &str) -> Result<Option<u8>, KernelError> {
-    larger(interface, "rp_filter")
-}
-
-/// Whom the kernel tells an interface's addresses by ARP: with 2 only who is in an address' subnet. It
-/// is the larger of the interface's own setting and that of `all`.
-pub fn arp_ignore(interface: &str) -> Result<Option<u8>, KernelError> {
-    larger(interface, "arp_ignore")
-}
-
-fn larger(interface: &str, name: &str) -> Result<Option<u8>, KernelError> {
-    let own = read_file("ipv4", interface, name)?;
-    let all = read_file("ipv4", "all", name)?;
+    let own = read_file("ipv4", interface, "rp_filter")?;
+    let all = read_file("ipv4", "all", "rp_filter")?;
     Ok(own
         .into_iter()
         .chain(all)
         .filter_map(|value| value.parse().ok())
         .max())
+}
+
+/// Whom the kernel tells the addresses of any interface by ARP, whatever that interface's own setting
+/// says: with 2 and above not everybody who asks for an address of it.
+pub fn arp_ignore_of_all() -> Result<Option<u8>, KernelError> {
+    Ok(read("all", SysctlKey::ArpIgnore)?.and_then(|value| value.parse().ok()))
 }

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 use super::apply::apply;
 use super::converge::Converger;
 use super::observe::Observed;
-use super::plan::{GuardState, Step};
+use super::plan::{GuardState, Step, sysctl_name};
 use super::view::{Inputs, Sketch, ViewError};
 use crate::backend::chain;
 use crate::config::Config;
@@ -110,7 +110,13 @@ fn opens_nothing(step: &Step, observed: &Observed, record: &Record) -> bool {
     match step {
         Step::Put(Object::Rule(_)) => true,
         Step::Put(Object::Backstop(backstop)) => observed.closes_first(&backstop.interface),
-        Step::Put(Object::Sysctl(sysctl)) => on_record(&sysctl.interface),
+        Step::Put(Object::Sysctl(sysctl)) => {
+            let name = sysctl_name(sysctl.key);
+            let found = observed.link(&sysctl.interface);
+            found
+                .and_then(|link| record.interfaces.get(&link.index))
+                .is_some_and(|before| before.sysctls.contains_key(&name))
+        }
         Step::Put(Object::Master(object)) => {
             object.master.is_none() && on_record(&object.interface)
         }

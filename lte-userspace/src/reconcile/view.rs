@@ -9,7 +9,7 @@ use super::observe::Observed;
 use super::plan::{self, GuardState, Plan};
 use super::precedence::{Standing, Traffic};
 use super::stacked::stacked_on;
-use super::{backends, redirects, remembered, reverse_path};
+use super::{backends, foreign_routes, redirects, remembered, reverse_path};
 use crate::backend::{Backend, BackendError, Guard, Kind};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
@@ -55,6 +55,8 @@ pub(super) struct Sketch {
     pub observed: Observed,
     pub facts: Facts,
     pub standing: Standing,
+    /// What other people's routes in our table do to the tunnel, one line each.
+    foreign_routes: BTreeSet<String>,
     pub want: Vec<Object>,
     /// Whether packets are to be kept apart on the modem.
     apart: bool,
@@ -129,8 +131,14 @@ impl Sketch {
         for device in closed.values_mut() {
             device.backstop = device.backstop.and(lacking::queue(&record.lacking));
         }
-        let standing = traffic(config, inputs, &observed)
-            .standing(config.routing.rule_priority, &observed.other_rules);
+        let traffic = traffic(config, inputs, &observed);
+        let standing = traffic.standing(config.routing.rule_priority, &observed.other_rules);
+        let peers = traffic
+            .peers
+            .map(|peers| peers.iter().map(SocketAddr::ip).collect::<Vec<_>>());
+        let foreign_routes = modem.as_ref().map(|modem| {
+            foreign_routes::of_config(config, modem.index, peers.as_deref(), &observed)
+        });
         let facts = Facts {
             modem,
             first_rule: standing.first,
@@ -154,6 +162,7 @@ impl Sketch {
             observed,
             facts,
             standing,
+            foreign_routes: foreign_routes.unwrap_or_default(),
             want,
             apart,
         })
@@ -177,6 +186,7 @@ impl Sketch {
             observed,
             facts,
             standing,
+            foreign_routes,
             want,
             apart,
         } = self;
@@ -191,6 +201,7 @@ impl Sketch {
                 .and_then(joins_unseen),
         );
         warnings.extend(standing.warnings());
+        warnings.extend(foreign_routes);
         warnings.extend(remembered::warnings(&observed.links, record, &facts));
         warnings.extend(taken_networks(&want, &observed));
         let modem = facts.modem.as_ref().map(|modem| modem.index);
@@ -312,9 +323,9 @@ fn warnings(
         }
         _ => {}
     }
-    if config.modem.v4.is_some() && sysctl::arp_ignore(name)? >= Some(2) {
+    if config.modem.v4.is_some() && sysctl::arp_ignore_of_all()? >= Some(2) {
         warnings.insert(format!(
-            "arp_ignore on {name} is 2 or more (the larger of net.ipv4.conf.all.arp_ignore and net.ipv4.conf.{name}.arp_ignore counts): the carrier's ARP is not answered, and nothing comes in; set neither above 1"
+            "net.ipv4.conf.all.arp_ignore is 2 or more, which counts on {name}, too: the carrier's ARP is not answered, and nothing comes in; set it to 1 or 0"
         ));
     }
     let own: Vec<_> = config.modem.places().map(|place| place.address).collect();

@@ -36,13 +36,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, acti
                 name: link.name.clone(),
                 up: link.up,
                 master: link.master,
-                sysctls: SysctlKey::SEEN
-                    .into_iter()
-                    .filter_map(|key| {
-                        let value = view.observed.sysctls.get(&(link.index, key))?;
-                        Some((sysctl_name(key), value.clone()))
-                    })
-                    .collect(),
+                sysctls: BTreeMap::new(),
                 addresses: view
                     .observed
                     .addresses
@@ -53,6 +47,7 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, acti
                 added: Vec::new(),
                 offloads: BTreeMap::new(),
             });
+        note_sysctls(before, link.index, &view.observed.sysctls);
         if active == Kind::Nft {
             for ((index, key), value) in &view.observed.offloads {
                 if *index == link.index {
@@ -93,5 +88,44 @@ pub(super) fn write_down(record: &mut Record, config: &Config, view: &View, acti
             }
             _ => {}
         }
+    }
+}
+
+/// Those that are not on record of an interface that is: an earlier version did not set them.
+fn note_sysctls(
+    before: &mut InterfaceBefore,
+    index: u32,
+    found: &BTreeMap<(u32, SysctlKey), String>,
+) {
+    for key in SysctlKey::SEEN {
+        if let Some(value) = found.get(&(index, key)) {
+            let noted = before.sysctls.entry(sysctl_name(key));
+            noted.or_insert_with(|| value.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_did_not_set_is_noted_and_what_is_on_record_stays() {
+        let noted = |key, value: &str| (sysctl_name(key), value.to_owned());
+        let mut before = InterfaceBefore {
+            sysctls: [noted(SysctlKey::SrcValidMark, "0")].into(),
+            ..InterfaceBefore::default()
+        };
+        let found = [
+            ((3, SysctlKey::SrcValidMark), "1".to_owned()),
+            ((3, SysctlKey::ArpIgnore), "2".to_owned()),
+            ((4, SysctlKey::ArpAnnounce), "2".to_owned()),
+        ];
+        note_sysctls(&mut before, 3, &found.into());
+        let expected = [
+            noted(SysctlKey::ArpIgnore, "2"),
+            noted(SysctlKey::SrcValidMark, "0"),
+        ];
+        assert_eq!(before.sysctls, expected.into());
     }
 }

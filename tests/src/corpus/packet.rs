@@ -194,6 +194,12 @@ impl Packet {
         self
     }
 
+    /// With an IPv4 source route of one hop behind the destination, loose or strict (RFC 791, 3.1).
+    pub fn source_route(mut self, strict: bool, then: Ipv4Addr) -> Self {
+        self.options = source_route(strict, then);
+        self
+    }
+
     /// With IPv6 extension headers.
     pub fn extensions(mut self, extensions: &[Extension]) -> Self {
         self.extensions.extend_from_slice(extensions);
@@ -483,6 +489,14 @@ impl Extension {
             }
         }
     }
+}
+
+/// The IPv4 options of a source route with one hop to come.
+pub fn source_route(strict: bool, then: Ipv4Addr) -> Vec<u8> {
+    let mut options = vec![if strict { 137 } else { 131 }, 7, 4];
+    options.extend(then.octets());
+    options.push(0);
+    options
 }
 
 /// An Ethernet header with tags.

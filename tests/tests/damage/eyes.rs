@@ -48,8 +48,12 @@ impl Aspect {
 pub(crate) type Facts = BTreeSet<String>;
 
 const TABLE: u32 = 123;
-const SYSCTLS: [&str; 3] = [
+const SYSCTLS: [&str; 7] = [
     "ipv4/conf/modem/src_valid_mark",
+    "ipv4/conf/modem/arp_ignore",
+    "ipv4/conf/modem/arp_announce",
+    "ipv4/conf/modem/disable_xfrm",
+    "ipv4/conf/modem/disable_policy",
     "ipv4/conf/modem/rp_filter",
     "ipv6/conf/modem/accept_ra",
 ];

@@ -99,6 +99,14 @@ pub(crate) fn of_the_modem() -> Vec<Damage> {
             "ipv4/conf/modem/src_valid_mark",
             "0",
         ),
+        sysctl("arp_ignore reset", "ipv4/conf/modem/arp_ignore", "0"),
+        sysctl("arp_announce reset", "ipv4/conf/modem/arp_announce", "0"),
+        sysctl("disable_xfrm reset", "ipv4/conf/modem/disable_xfrm", "0"),
+        sysctl(
+            "disable_policy reset",
+            "ipv4/conf/modem/disable_policy",
+            "0",
+        ),
         sysctl("accept_ra set", "ipv6/conf/modem/accept_ra", "2"),
         sysctl(LOOSENED, "ipv4/conf/modem/rp_filter", "2"),
     ]

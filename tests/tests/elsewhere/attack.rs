@@ -3,13 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use lte_tests::addresses::{LAN_HOST, LISTEN_PORT, MODEM, PEER, PEER_PORT, ROUTER_LAN};
 use lte_tests::capture::{Capture, Direction};
 use lte_tests::corpus::packet::udp;
-use lte_tests::netns::Netns;
 use lte_tests::scene::{Scene, foreign, from_modem};
-use lte_tests::stranger::{Services, send_packet};
+use lte_tests::stranger::{Services, mac, send_packet};
 use lte_tests::topology::Lab;
 use lte_tests::traffic;
 use lte_tests::wait::{self, PATIENCE};
@@ -114,18 +113,4 @@ pub(crate) fn nobody_gets_out(scene: &Scene) -> Result<()> {
         seen.at >= since
             && (alike || foreign(seen) && seen.packet.source() == Some(LAN_HOST.into()))
     })
-}
-
-/// The hardware address of an interface.
-pub(crate) fn mac(netns: &Netns, interface: &str) -> Result<[u8; 6]> {
-    let shown = netns.tool("ip", &["-o", "link", "show", "dev", interface])?;
-    let mut words = shown
-        .split_whitespace()
-        .skip_while(|word| *word != "link/ether");
-    let text = words.nth(1).with_context(|| shown.clone())?;
-    let mut mac = [0; 6];
-    for (byte, digits) in mac.iter_mut().zip(text.split(':')) {
-        *byte = u8::from_str_radix(digits, 16).with_context(|| text.to_owned())?;
-    }
-    Ok(mac)
 }

@@ -9,12 +9,10 @@ use lte_tests::capture::{Capture, Direction};
 use lte_tests::corpus::packet::udp;
 use lte_tests::netns::Netns;
 use lte_tests::scene::{Scene, from_modem};
-use lte_tests::stranger::{Services, send_packet};
+use lte_tests::stranger::{Services, mac, send_packet};
 use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
 use lte_tests::{ping, traffic};
-
-use crate::attack::mac;
 
 const SERVICE: u16 = 8080;
 const UPPER: Ipv4Addr = Ipv4Addr::new(192, 168, 55, 2);

@@ -36,7 +36,7 @@ pub(crate) const REQUIRED: [&str; 28] = [
 ];
 
 /// Brought along and loaded by the kernel when it wants them. Not every kernel has all of them.
-const WANTED: [&str; 47] = [
+const WANTED: [&str; 49] = [
     "nft_quota",
     "nft_numgen",
     "nft_hash",
@@ -75,6 +75,8 @@ const WANTED: [&str; 47] = [
     "sit",
     "ip_gre",
     "ppp_generic",
+    "xfrm_user",
+    "esp4",
     "tcp_diag",
     "udp_diag",
     "inet_diag",

@@ -8,7 +8,8 @@
 use super::length::Length;
 
 /// What runs on the oldest and the newest kernel only.
-const ON_THE_ENDS: [&str; 26] = [
+const ON_THE_ENDS: [&str; 27] = [
+    "attacks::",
     "doctor::",
     "elsewhere::*::below_",
     "elsewhere::*::found_",
@@ -186,6 +187,7 @@ mod tests {
         assert_eq!(kernels("flood::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("senders::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("nft_ruleset::x"), [0, 3]);
+        assert_eq!(kernels("attacks::ebpf::x"), [0, 3]);
         assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
         assert_eq!(kernels("kinds::any::nft::x"), [3]);
         assert_eq!(kernels("ways::ebpf::split_vpn"), [0, 1, 2, 3]);
