@@ -1,5 +1,5 @@
-//! Who knows the guard and would like to get round it: [docs/attacks.md](../../../docs/attacks.md) has what was
-//! tried. The carrier's tally says what left by the modem; what is sent in vain is sent once more with nothing in
+//! Who knows the guard and would like to get round it: docs/attacks.md has what was tried.
+//! The carrier's tally says what left by the modem; what is sent in vain is sent once more with nothing in
 //! its way, and gets through then, wherever that takes little.
 
 mod admin;
@@ -12,6 +12,7 @@ mod program;
 mod replies;
 mod routing;
 mod tally;
+mod ways;
 
 use std::time::Duration;
 
