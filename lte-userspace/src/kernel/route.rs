@@ -18,9 +18,9 @@ use crate::desired::{Family, Route};
 pub struct Routes {
     /// Those with our protocol number.
     pub ours: Vec<Found>,
-    /// Everybody else's in the main table, but for the default routes.
+    /// Everybody else's in the main table, but for the default routes, where they were asked for.
     pub in_main: Vec<RouteMessage>,
-    /// Interfaces over which a default route of somebody else leads, by index.
+    /// Interfaces over which a default route of somebody else leads, by index, alike.
     pub defaults: BTreeSet<u32>,
 }
 
@@ -53,38 +53,60 @@ impl Routes {
 const IPV6_METRIC: u32 = 1024;
 
 impl Kernel {
-    /// Reads all routes of both families; names of interfaces by index are given.
+    /// Reads our routes of both families; names of interfaces by index are given. The kernel leaves all
+    /// others out: a router may have as many as there are in the world.
     pub async fn routes(&self, names: &BTreeMap<u32, String>) -> Result<Routes, KernelError> {
-        let mut routes = Routes::default();
+        let ours = self.list_routes(RouteProtocol::from(PROTOCOL)).await?;
+        let ours = ours
+            .into_iter()
+            .filter(|message| is_ours(message.header.protocol));
+        Ok(Routes {
+            ours: ours
+                .map(|message| Found {
+                    route: understand(&message, names),
+                    message,
+                })
+                .collect(),
+            ..Routes::default()
+        })
+    }
+
+    /// Reads everybody else's as well.
+    pub async fn routes_of_others(&self, routes: &mut Routes) -> Result<(), KernelError> {
+        for message in self.list_routes(RouteProtocol::Unspec).await? {
+            if is_ours(message.header.protocol) {
+                continue;
+            }
+            if message.header.kind == RouteType::Unicast
+                // Half of everything is how a VPN takes the default's place.
+                && message.header.destination_prefix_length <= 1
+            {
+                routes.defaults.extend(interfaces(&message));
+            } else if table(&message) == MAIN_TABLE {
+                routes.in_main.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of a protocol, or all.
+    async fn list_routes(&self, of: RouteProtocol) -> Result<Vec<RouteMessage>, KernelError> {
+        let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
+            request.header.protocol = of;
             let request = RouteNetlinkMessage::GetRoute(request);
             let listing = self.dump("listing the routes", request, |reply| match reply {
                 RouteNetlinkMessage::NewRoute(message) => Some(message),
                 _ => None,
             });
-            let messages = match listing.await {
-                Err(error) if nothing_there(&error) => continue,
-                other => other?,
-            };
-            for message in messages {
-                if is_ours(message.header.protocol) {
-                    routes.ours.push(Found {
-                        route: understand(&message, names),
-                        message,
-                    });
-                } else if message.header.kind == RouteType::Unicast
-                    // Half of everything is how a VPN takes the default's place.
-                    && message.header.destination_prefix_length <= 1
-                {
-                    routes.defaults.extend(interfaces(&message));
-                } else if table(&message) == MAIN_TABLE {
-                    routes.in_main.push(message);
-                }
+            match listing.await {
+                Err(error) if nothing_there(&error) => {}
+                listing => found.extend(listing?),
             }
         }
-        Ok(routes)
+        Ok(found)
     }
 
     /// Adds a route by the interface of an index: in our own table in place of one to the same destination, in the main table
