@@ -3,6 +3,7 @@
 
 use std::env;
 use std::fs;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,8 +28,13 @@ fn run() -> Result<()> {
     }
     println!("cargo:rerun-if-env-changed=PATH");
     let object = build(workspace, &out.join("ebpf"))?;
-    fs::copy(&object, out.join("lte-ebpf"))
-        .with_context(|| format!("copy {}", object.display()))?;
+    let bytes = fs::read(&object).with_context(|| format!("read {}", object.display()))?;
+    let copy = out.join("lte-ebpf");
+    fs::write(&copy, &bytes).with_context(|| format!("write {}", copy.display()))?;
+    // By it the agent tells the programs of this build from others.
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    println!("cargo:rustc-env=LTE_EBPF_ID={:x}", hasher.finish());
     Ok(())
 }
 

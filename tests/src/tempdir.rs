@@ -1,41 +1,34 @@
-//! A directory that goes when its handle goes.
+//! A directory that goes when its handle goes, and files of exact modes in it.
 
-use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result};
 
-static NEXT: AtomicU32 = AtomicU32::new(0);
-
 /// A fresh directory that only root may enter.
 #[derive(Debug)]
-pub struct TempDir(PathBuf);
+pub struct TempDir(tempfile::TempDir);
 
 impl TempDir {
     /// Makes one under the system's directory for temporary files.
     pub fn new() -> Result<Self> {
-        let path = std::env::temp_dir().join(format!(
-            "lte-lab-{}-{}",
-            std::process::id(),
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        ));
-        fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .with_context(|| format!("creating {}", path.display()))?;
-        Ok(Self(path))
+        tempfile::Builder::new()
+            .prefix("lte-lab-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()
+            .map(Self)
+            .context("creating a temporary directory")
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 
     /// Writes a file of the given mode into it.
     pub fn write(&self, name: &str, mode: u32, content: &str) -> Result<PathBuf> {
-        let path = self.0.join(name);
+        let path = self.path().join(name);
         let write = || -> std::io::Result<()> {
             if path.exists() {
                 fs::remove_file(&path)?;
@@ -49,16 +42,8 @@ impl TempDir {
         };
         write().with_context(|| format!("writing {}", path.display()))?;
         // The umask may have taken bits that the test is about.
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode))
+        fs::set_permissions(&path, Permissions::from_mode(mode))
             .with_context(|| format!("mode of {}", path.display()))?;
         Ok(path)
-    }
-}
-
-impl Drop for TempDir {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("lab: cannot remove {}: {error}", self.0.display());
-        }
     }
 }

@@ -11,7 +11,9 @@ use super::{Common, block_on, machine};
 use crate::backend::{Counter, Kind, chain, select};
 use crate::kernel::link::Found;
 use crate::kernel::{Kernel, route, rule};
-use crate::reconcile::{Observed, in_front_of_ours, in_our_table, kept_closed, stacked_on};
+use crate::reconcile::{
+    Observed, in_front_of_ours, in_our_table, kept_closed, our_table, stacked_on,
+};
 use crate::state::{Before, Lock};
 
 /// Print how things stand
@@ -93,7 +95,11 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
         let links = kernel.links().await?;
         let tunnel = links.iter().find(|link| link.is_our_tunnel());
         let name = tunnel.map(|link| link.name.as_str());
-        Ok(Observed::look(&kernel, name, |_| BTreeSet::new()).await?)
+        let mut observed = Observed::look(&kernel, name, |_| BTreeSet::new()).await?;
+        if let Some(table) = our_table(&observed) {
+            observed.routes.in_ours = kernel.routes_of_others_in(table).await?;
+        }
+        Ok(observed)
     })?;
     let modem = before
         .record

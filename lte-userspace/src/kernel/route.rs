@@ -9,7 +9,7 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Kernel, KernelError, LOCAL_TABLE, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
+use super::{Kernel, KernelError, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
 use crate::config::Cidr;
 use crate::desired::{Family, Route};
 
@@ -18,11 +18,11 @@ use crate::desired::{Family, Route};
 pub struct Routes {
     /// Those with our protocol number.
     pub ours: Vec<Found>,
-    /// Everybody else's in the main table, but for the default routes.
+    /// Everybody else's in the main table, but for the default routes, where they were asked for.
     pub in_main: Vec<RouteMessage>,
-    /// Everybody else's in other tables than the main and the local one.
-    pub elsewhere: Vec<RouteMessage>,
-    /// Interfaces over which a default route of somebody else leads, by index.
+    /// Everybody else's in our table, where they were asked for.
+    pub in_ours: Vec<RouteMessage>,
+    /// Interfaces over which a default route of somebody else leads, by index, alike.
     pub defaults: BTreeSet<u32>,
 }
 
@@ -55,43 +55,75 @@ impl Routes {
 const IPV6_METRIC: u32 = 1024;
 
 impl Kernel {
-    /// Reads all routes of both families; names of interfaces by index are given.
+    /// Reads our routes of both families; names of interfaces by index are given. The kernel leaves all
+    /// others out: a router may have as many as there are in the world.
     pub async fn routes(&self, names: &BTreeMap<u32, String>) -> Result<Routes, KernelError> {
-        let mut routes = Routes::default();
+        let ours = self.list_routes(Some(RouteProtocol::from(PROTOCOL)), None);
+        let ours = ours.await?;
+        let ours = ours
+            .into_iter()
+            .filter(|message| is_ours(message.header.protocol));
+        Ok(Routes {
+            ours: ours
+                .map(|message| Found {
+                    route: understand(&message, names),
+                    message,
+                })
+                .collect(),
+            ..Routes::default()
+        })
+    }
+
+    /// Reads everybody else's as well.
+    pub async fn routes_of_others(&self, routes: &mut Routes) -> Result<(), KernelError> {
+        for message in self.list_routes(None, None).await? {
+            if is_ours(message.header.protocol) {
+                continue;
+            }
+            if message.header.kind == RouteType::Unicast
+                // Half of everything is how a VPN takes the default's place.
+                && message.header.destination_prefix_length <= 1
+            {
+                routes.defaults.extend(interfaces(&message));
+            } else if table(&message) == MAIN_TABLE {
+                routes.in_main.push(message);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads everybody else's in a table.
+    pub async fn routes_of_others_in(&self, table: u32) -> Result<Vec<RouteMessage>, KernelError> {
+        let all = self.list_routes(None, Some(table)).await?;
+        let others = all
+            .into_iter()
+            .filter(|message| !is_ours(message.header.protocol) && self::table(message) == table);
+        Ok(others.collect())
+    }
+
+    /// Those of a protocol, or all, in a table, or in all.
+    async fn list_routes(
+        &self,
+        of: Option<RouteProtocol>,
+        table: Option<u32>,
+    ) -> Result<Vec<RouteMessage>, KernelError> {
+        let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
             request.header.address_family = family;
+            request.header.protocol = of.unwrap_or(RouteProtocol::Unspec);
+            request.attributes.extend(table.map(RouteAttribute::Table));
             let request = RouteNetlinkMessage::GetRoute(request);
             let listing = self.dump("listing the routes", request, |reply| match reply {
                 RouteNetlinkMessage::NewRoute(message) => Some(message),
                 _ => None,
             });
-            let messages = match listing.await {
-                Err(error) if nothing_there(&error) => continue,
-                other => other?,
-            };
-            for message in messages {
-                if is_ours(message.header.protocol) {
-                    routes.ours.push(Found {
-                        route: understand(&message, names),
-                        message,
-                    });
-                    continue;
-                }
-                // Half of everything is how a VPN takes the default's place.
-                let default = message.header.kind == RouteType::Unicast
-                    && message.header.destination_prefix_length <= 1;
-                if default {
-                    routes.defaults.extend(interfaces(&message));
-                }
-                match table(&message) {
-                    MAIN_TABLE if !default => routes.in_main.push(message),
-                    MAIN_TABLE | LOCAL_TABLE => {}
-                    _ => routes.elsewhere.push(message),
-                }
+            match listing.await {
+                Err(error) if nothing_there(&error) => {}
+                listing => found.extend(listing?),
             }
         }
-        Ok(routes)
+        Ok(found)
     }
 
     /// Adds a route by the interface of an index: in our own table in place of one to the same destination, in the main table

@@ -33,7 +33,7 @@ impl Way<'_> {
             .iter()
             .map(|link| (link.index, link.name.clone()))
             .collect();
-        let routes = observed.routes.elsewhere.iter();
+        let routes = observed.routes.in_ours.iter();
         routes
             .filter(|route| self.is_taken_by(route, observed))
             .map(|route| {
@@ -107,14 +107,18 @@ pub(super) fn of_config(
     way.warnings(observed)
 }
 
-/// The same without the config, from what is there of ours.
-pub fn in_our_table(observed: &Observed) -> BTreeSet<String> {
-    let ours: Vec<_> = observed
+/// Our table, where rules of ours say which it is.
+pub fn our_table(observed: &Observed) -> Option<u32> {
+    let mut ours = observed
         .rules
         .iter()
-        .filter_map(|found| found.rule.as_ref())
-        .collect();
-    let Some(table) = ours.first().map(|rule| rule.table) else {
+        .filter_map(|found| found.rule.as_ref());
+    ours.next().map(|rule| rule.table)
+}
+
+/// The same without the config, from what is there of ours.
+pub fn in_our_table(observed: &Observed) -> BTreeSet<String> {
+    let Some(table) = our_table(observed) else {
         return BTreeSet::new();
     };
     let in_table: Vec<_> = observed

@@ -89,7 +89,7 @@ fn seen(elsewhere: Vec<RouteMessage>) -> Observed {
         ours("0.0.0.0/0", Some("192.168.0.1")),
         ours("::/0", Some("fe80::1")),
     ];
-    observed.routes.elsewhere = elsewhere;
+    observed.routes.in_ours = elsewhere;
     observed
 }
 
@@ -203,6 +203,6 @@ fn without_the_config_it_is_told_by_what_is_there() {
     let told = in_our_table(&observed);
     let first = told.first().unwrap();
     assert!(first.contains("`192.0.2.10/32 dev wan`"), "{first}");
-    observed.routes.elsewhere.clear();
+    observed.routes.in_ours.clear();
     assert!(in_our_table(&observed).is_empty());
 }

@@ -34,7 +34,7 @@ pub use agent::{Agent, Ending};
 pub use apply::{Failure, Outcome};
 pub use backends::Backends;
 pub use converge::{Convergence, Converger};
-pub use foreign_routes::in_our_table;
+pub use foreign_routes::{in_our_table, our_table};
 pub use identity::modem;
 pub use observe::Observed;
 pub use plan::{Plan, Removal, Step};

@@ -89,7 +89,8 @@ impl View {
         backends: &mut [Box<dyn Backend>],
         inputs: Inputs<'_>,
     ) -> Result<Self, ViewError> {
-        let sketch = Sketch::new(kernel, &inputs).await?;
+        let mut sketch = Sketch::new(kernel, &inputs).await?;
+        sketch.look_at_routes_of_others(kernel).await?;
         let guard = backends::state(backends, sketch.guard())?;
         sketch.compare(inputs.config, inputs.record, &guard)
     }
@@ -112,6 +113,7 @@ impl Sketch {
         if inputs.device.is_some() {
             observed.device.clone_from(&inputs.device);
         }
+        observed.routes.in_ours = kernel.routes_of_others_in(config.routing.table).await?;
         log::debug!(
             "saw the kernel's objects after {} ms",
             started.elapsed().as_millis()
@@ -158,14 +160,36 @@ impl Sketch {
         want.extend(restored);
         want.extend(redirects::keep(record));
         want.extend(modem.and_then(|modem| reverse_path::keep(&observed, record, modem)));
-        Ok(Self {
+        let mut sketch = Self {
             observed,
             facts,
             standing,
             foreign_routes: foreign_routes.unwrap_or_default(),
             want,
             apart,
+        };
+        if sketch.lacks_a_route_in_main() {
+            sketch.look_at_routes_of_others(kernel).await?;
+        }
+        Ok(sketch)
+    }
+
+    /// Whether a route in the main table is to be added: somebody else's may be in its place.
+    fn lacks_a_route_in_main(&self) -> bool {
+        self.want.iter().any(|object| {
+            matches!(object, Object::Route(route) if route.table == MAIN_TABLE)
+                && !plan::is_there(object, &self.observed)
         })
+    }
+
+    async fn look_at_routes_of_others(&mut self, kernel: &Kernel) -> Result<(), KernelError> {
+        let routes = &mut self.observed.routes;
+        *routes = route::Routes {
+            ours: std::mem::take(&mut routes.ours),
+            in_ours: std::mem::take(&mut routes.in_ours),
+            ..route::Routes::default()
+        };
+        kernel.routes_of_others(routes).await
     }
 
     /// The guard that is to be there.

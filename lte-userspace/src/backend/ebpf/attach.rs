@@ -1,20 +1,22 @@
 //! Which program belongs where, and what is there.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fmt;
 use std::time::Duration;
 
 use aya::maps::{Array, Map, MapData, MapInfo};
-use aya::programs::ProgramInfo;
 use aya::programs::TcAttachType;
 use aya::util::KernelVersion;
 use lte_common::layout::Policy;
 use lte_common::policy::Hook;
 
+use super::maps::{self, Pinned, Used};
 use super::object::{self, Options, Raw};
 use super::policy::policy_for;
-use super::{clsact, maps, remotes, tcx};
+use super::program::Program;
+use super::{clsact, remotes, tcx};
 use crate::backend::{BackendError, Guard, LinkHeader, Modem, Remote};
 
 /// How programs are attached.
@@ -119,15 +121,15 @@ pub(super) fn policy(guard: &Guard, at: &Attachment, options: Options) -> Policy
 
 /// What a running program of ours was loaded with; `None`: the program is not ours, or of
 /// another layout.
-pub(super) fn policy_of(program: &ProgramInfo) -> Option<Policy> {
-    for id in program.map_ids().ok()?? {
-        let info = MapInfo::from_id(id).ok()?;
+pub(super) fn policy_of(program: &Program) -> Option<Policy> {
+    for id in program.map_ids() {
+        let info = MapInfo::from_id(*id).ok()?;
         if info.value_size() as usize == size_of::<Policy>()
             && info
                 .name_as_str()
                 .is_some_and(|name| name.contains("rodata"))
         {
-            let map = Map::Array(MapData::from_id(id).ok()?);
+            let map = Map::Array(MapData::from_id(*id).ok()?);
             let array: Array<MapData, Raw<Policy>> = Array::try_from(map).ok()?;
             return array.get(&0, 0).ok().map(|raw| raw.0);
         }
@@ -138,17 +140,17 @@ pub(super) fn policy_of(program: &ProgramInfo) -> Option<Policy> {
 /// Whether a program is that of a hook, of whatever version. On a kernel without tracing the loader
 /// leaves programs without a name (aya's `is_prog_name_supported` asks with a tracepoint's): what they
 /// were loaded with tells then.
-pub(super) fn is_of(program: &ProgramInfo, hook: Hook) -> bool {
-    match program.name_as_str() {
-        Some("") | None => policy_of(program).is_some(),
-        Some(name) => name == object::program_name(hook),
+pub(super) fn is_of(program: &Program, hook: Hook) -> bool {
+    match program.name() {
+        "" => policy_of(program).is_some(),
+        name => name == object::program_name(hook),
     }
 }
 
 /// A program of ours in its place.
 #[derive(Debug)]
 pub(super) struct Found {
-    pub(super) program: ProgramInfo,
+    pub(super) program: Program,
     /// The programs that run before it at this place, and can keep a packet from it.
     pub(super) before: Vec<String>,
     /// Whether another of ours is behind it: an agent was killed while they changed places.
@@ -156,8 +158,8 @@ pub(super) struct Found {
 }
 
 /// Number and name of a program.
-pub(super) fn shown(program: &ProgramInfo) -> String {
-    let name = program.name_as_str().filter(|name| !name.is_empty());
+pub(super) fn shown(program: &Program) -> String {
+    let name = Some(program.name()).filter(|name| !name.is_empty());
     format!("{} {}", program.id(), name.unwrap_or("(no name)"))
 }
 
@@ -187,23 +189,61 @@ pub(super) fn remembered(
     Ok(known)
 }
 
-/// What programs of ours were found to be in one look. Many interfaces have the same one, and asking takes
-/// dozens of system calls.
+/// What programs of ours were found to be. Many interfaces have the same one, and asking takes dozens of
+/// system calls.
 #[derive(Debug, Default)]
-pub(super) struct Seen(BTreeMap<u32, Option<(Policy, bool)>>);
+pub(super) struct Seen {
+    /// By number. What a program was loaded with and which maps it uses never changes.
+    programs: BTreeMap<u32, Known>,
+    /// The pinned maps, as they were at this look.
+    pinned: Option<Pinned>,
+}
+
+#[derive(Debug)]
+struct Known {
+    policy: Policy,
+    maps: Vec<Used>,
+    /// Whether it was met in this look.
+    met: bool,
+}
 
 impl Seen {
+    /// Begins another look. What was not met in the last one is forgotten.
+    pub(super) fn begin(&mut self) {
+        self.programs
+            .retain(|_, known| std::mem::take(&mut known.met));
+        self.pinned = None;
+    }
+
+    /// Other maps may have been pinned since.
+    pub(super) fn look_at_pins_again(&mut self) {
+        self.pinned = None;
+    }
+
+    /// The pinned maps.
+    pub(super) fn pinned(&mut self) -> Result<&Pinned, BackendError> {
+        Ok(match self.pinned.take() {
+            Some(pinned) => self.pinned.insert(pinned),
+            None => self.pinned.insert(Pinned::look()?),
+        })
+    }
+
     /// What a program was loaded with, and whether its maps are the pinned ones.
-    fn of(&mut self, program: &ProgramInfo) -> Result<Option<(Policy, bool)>, BackendError> {
-        if let Some(seen) = self.0.get(&program.id()) {
-            return Ok(*seen);
-        }
-        let seen = match policy_of(program) {
-            Some(policy) => Some((policy, maps::are_pinned(program)?)),
-            None => None,
+    fn of(&mut self, program: &Program) -> Result<Option<(Policy, bool)>, BackendError> {
+        let known = match self.programs.entry(program.id()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => match policy_of(program) {
+                Some(policy) => unknown.insert(Known {
+                    policy,
+                    maps: maps::used_by(program)?,
+                    met: false,
+                }),
+                None => return Ok(None),
+            },
         };
-        self.0.insert(program.id(), seen);
-        Ok(seen)
+        known.met = true;
+        let (policy, used) = (known.policy, known.maps.clone());
+        Ok(Some((policy, self.pinned()?.are(&used))))
     }
 }
 

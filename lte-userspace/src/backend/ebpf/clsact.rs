@@ -5,10 +5,11 @@
 //! comes before 1: so another program runs before ours only where it is a filter of priority 1, too.
 
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
-use aya::programs::{ProgramInfo, SchedClassifier, TcAttachType, loaded_programs};
+use aya::programs::{SchedClassifier, TcAttachType};
 use lte_common::policy::Hook;
 
 use super::attach::{Attachment, Found, direction, is_of, shown};
+use super::program::Program;
 use super::tc::Filter;
 use super::{pins, tc};
 use crate::backend::{BackendError, LinkHeader};
@@ -21,10 +22,8 @@ const HANDLES: [TcHandle; 2] = [TcHandle::new(0, 0x7b), TcHandle::new(0, 0x7c)];
 /// it when the kernel forgets the qdisc.
 pub(super) const QDISC: &str = "qdisc-";
 
-fn info(id: u32) -> Option<ProgramInfo> {
-    loaded_programs()
-        .flatten()
-        .find(|program| program.id() == id)
+fn info(id: u32) -> Option<Program> {
+    Program::of(id).ok().flatten()
 }
 
 fn has_our_handle(filter: &Filter) -> bool {

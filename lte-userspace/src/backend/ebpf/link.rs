@@ -1,5 +1,5 @@
 //! What aya has no call for: taking a link off its interface at once, finding one that has lost its
-//! pin, asking where one is, making a map of any type. The numbers and layouts are those of `enum bpf_cmd` and `union bpf_attr`
+//! pin, asking where one is and what a program of a number is, making a map of any type. The numbers and layouts are those of `enum bpf_cmd` and `union bpf_attr`
 //! in `linux/bpf.h`.
 
 use std::ffi::CString;
@@ -118,6 +118,7 @@ struct Numbered<const COMMAND: libc::c_long> {
     next: u32,
     flags: u32,
 }
+const PROGRAM_GET_FD_BY_ID: libc::c_long = 13;
 const LINK_GET_FD_BY_ID: libc::c_long = 30;
 const LINK_GET_NEXT_ID: libc::c_long = 31;
 
@@ -152,9 +153,55 @@ struct GetInfo {
     info: u64,
 }
 
-// SAFETY: no more than `length` bytes are written to `info`, which its one maker below has there.
+// SAFETY: no more than `length` bytes are written to `info`, which its makers below have there; of a
+// program no more than `map_count` numbers to `map_ids`, which has room for them.
 unsafe impl Attributes for GetInfo {
     const COMMAND: libc::c_long = 15;
+}
+
+/// How many maps of a program are told; ours has seven.
+const MAPS: usize = 64;
+
+/// The beginning of `struct bpf_prog_info`, up to the name.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct ProgramInfo {
+    kind: u32,
+    id: u32,
+    tag: [u8; 8],
+    /// Zero: neither kind of instructions is asked for.
+    lengths: [u32; 2],
+    instructions: [u64; 2],
+    load_time: u64,
+    created_by: u32,
+    /// How many there is room for, and then how many there are.
+    map_count: u32,
+    map_ids: u64,
+    name: [u8; 16],
+}
+
+/// Name and numbers of the maps of a program.
+pub(super) fn program(id: u32) -> io::Result<(String, Vec<u32>)> {
+    let program = descriptor(&mut Numbered::<PROGRAM_GET_FD_BY_ID> {
+        number: id,
+        next: 0,
+        flags: 0,
+    })?;
+    let mut maps = vec![0_u32; MAPS];
+    let mut info = ProgramInfo {
+        map_count: MAPS as u32,
+        map_ids: maps.as_mut_ptr() as u64,
+        ..ProgramInfo::default()
+    };
+    bpf(&mut GetInfo {
+        fd: program.as_raw_fd().unsigned_abs(),
+        length: size_of::<ProgramInfo>() as u32,
+        info: std::ptr::from_mut(&mut info) as u64,
+    })?;
+    maps.truncate(info.map_count as usize);
+    let name = info.name.split(|byte| *byte == 0).next();
+    let name = String::from_utf8_lossy(name.unwrap_or_default()).into_owned();
+    Ok((name, maps))
 }
 
 impl Info {
@@ -205,6 +252,19 @@ unsafe impl Attributes for Query {
 
 /// `BPF_MPROG_MAX` of the kernel: what there can be on one hook.
 const PROGRAMS: usize = 64;
+
+/// `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`; custom parents have no TCX.
+const fn attach_type(direction: TcAttachType) -> u32 {
+    match direction {
+        TcAttachType::Ingress => 46,
+        TcAttachType::Egress | TcAttachType::Custom(_) => 47,
+    }
+}
+
+/// The same by the direction.
+pub(super) fn programs_at(interface: u32, direction: TcAttachType) -> io::Result<Vec<u32>> {
+    programs(interface, attach_type(direction))
+}
 
 /// Ids of the programs on an interface of this namespace, by TCX, in the order in which they run.
 fn programs(interface: u32, attach_type: u32) -> io::Result<Vec<u32>> {
@@ -261,11 +321,7 @@ pub(super) fn pin_again(
     direction: TcAttachType,
     path: &Path,
 ) -> io::Result<bool> {
-    let attach_type = match direction {
-        // `BPF_TCX_INGRESS` and `BPF_TCX_EGRESS`; custom parents have no TCX.
-        TcAttachType::Ingress => 46,
-        TcAttachType::Egress | TcAttachType::Custom(_) => 47,
-    };
+    let attach_type = attach_type(direction);
     let mut at = Numbered::<LINK_GET_NEXT_ID> {
         number: 0,
         next: 0,

@@ -3,13 +3,13 @@
 use std::io;
 
 use aya::maps::{Map, MapData, MapError, MapInfo, MapType, PerCpuArray};
-use aya::programs::ProgramInfo;
 use lte_common::layout::{
     self, FlowKey, FragmentKey, FragmentValue, Remote, RemoteKey, maps as names,
 };
 use lte_common::policy::{Class, Hook};
 
 use super::object::Raw;
+use super::program::Program;
 use super::{link, pins};
 use crate::backend::{BackendError, Counter};
 
@@ -104,46 +104,59 @@ pub(super) fn try_for_size() -> io::Result<()> {
     Ok(())
 }
 
-/// Names of pinned maps that are not as this version has them.
-pub(super) fn misfits() -> Result<Vec<&'static str>, BackendError> {
-    let mut misfits = Vec::new();
-    for shape in ALL {
-        if shape.pinned()?.is_some_and(|info| !shape.fits(&info)) {
-            misfits.push(shape.name);
+/// The pinned maps as they were at one look.
+#[derive(Debug, Default)]
+pub(super) struct Pinned(Vec<(&'static Shape, MapInfo)>);
+
+impl Pinned {
+    /// Looks.
+    pub(super) fn look() -> Result<Self, BackendError> {
+        let mut pinned = Vec::new();
+        for shape in ALL {
+            pinned.extend(shape.pinned()?.map(|info| (shape, info)));
         }
+        Ok(Self(pinned))
     }
-    Ok(misfits)
+
+    /// Names of those that are not as this version has them.
+    pub(super) fn misfits(&self) -> Vec<&'static str> {
+        let misfits = self.0.iter().filter(|(shape, info)| !shape.fits(info));
+        misfits.map(|(shape, _)| shape.name).collect()
+    }
+
+    /// Whether the maps that a program uses are the pinned ones, which this agent and its other programs
+    /// use.
+    pub(super) fn are(&self, used: &[Used]) -> bool {
+        used.iter().all(|(shape, id)| {
+            let pinned = self.0.iter().find(|(pinned, _)| pinned.name == *shape);
+            pinned.is_some_and(|(_, info)| info.id() == *id)
+        })
+    }
 }
 
-/// Takes such pins away, so that loading makes the maps anew. Programs that run keep theirs.
+/// The name and the number of a map that a program uses and that is to be pinned.
+pub(super) type Used = (&'static str, u32);
+
+/// Takes pins that are not as this version has them away, so that loading makes the maps anew. Programs
+/// that run keep theirs.
 pub(super) fn make_way() -> Result<(), BackendError> {
-    for name in misfits()? {
+    for name in Pinned::look()?.misfits() {
         pins::unpin_here(name)?;
     }
     Ok(())
 }
 
-/// A program's map of a name.
-pub(super) fn of(program: &ProgramInfo, name: &str) -> Option<MapInfo> {
-    let ids = program.map_ids().ok()??;
-    ids.into_iter()
-        .filter_map(|id| MapInfo::from_id(id).ok())
-        .find(|info| info.name_as_str() == Some(name))
-}
-
-/// Whether the maps that a program uses are the pinned ones, which this agent and its other programs
-/// use.
-pub(super) fn are_pinned(program: &ProgramInfo) -> Result<bool, BackendError> {
-    for shape in ALL {
-        if let Some(used) = of(program, shape.name)
-            && shape
-                .pinned()?
-                .is_none_or(|pinned| pinned.id() != used.id())
-        {
-            return Ok(false);
-        }
+/// Those of a program that are to be pinned.
+pub(super) fn used_by(program: &Program) -> Result<Vec<Used>, BackendError> {
+    let mut used = Vec::new();
+    for id in program.map_ids() {
+        let info = MapInfo::from_id(*id)
+            .map_err(|e| BackendError::failed(format!("ask for map {id} of a program"), e))?;
+        let name = info.name_as_str();
+        let shape = ALL.into_iter().find(|shape| name == Some(shape.name));
+        used.extend(shape.map(|shape| (shape.name, info.id())));
     }
-    Ok(true)
+    Ok(used)
 }
 
 /// The books, summed over the CPUs; counters that never moved are left out.

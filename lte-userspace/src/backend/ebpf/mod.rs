@@ -15,6 +15,7 @@ mod permits;
 mod pins;
 mod policy;
 mod probe;
+mod program;
 mod remotes;
 mod tc;
 mod tcx;
@@ -38,6 +39,7 @@ pub use policy::{policy_for, ticks_per_second};
 pub struct Ebpf {
     mode: Mode,
     objects: object::Objects,
+    seen: Seen,
     /// Remotes that another backend remembers.
     inherited: BTreeMap<Remote, Duration>,
     /// Why programs could not be loaded when that was tried last.
@@ -64,6 +66,7 @@ impl Ebpf {
         Ok(Self {
             mode: Mode::of_this_kernel()?,
             objects: object::Objects::new(options),
+            seen: Seen::default(),
             inherited: BTreeMap::new(),
             unfit: None,
             fit: false,
@@ -79,9 +82,7 @@ impl Ebpf {
         known: &BTreeMap<Remote, Duration>,
     ) -> Result<(), BackendError> {
         let options = self.objects.options();
-        // What is put in place changes whose maps are pinned: nothing is kept from the place before.
-        let seen = &mut Seen::default();
-        if attach::difference(self.mode, at, policy, options, seen)?.is_none() {
+        if attach::difference(self.mode, at, policy, options, &mut self.seen)?.is_none() {
             return Ok(());
         }
         let behind = attach::found(self.mode, at)?.filter(|found| !found.is_first());
@@ -91,6 +92,7 @@ impl Ebpf {
             .get(policy, pins, at.hook, than)
             .inspect_err(|error| self.unfit = Some(chain(error)))?;
         // The maps are there with the first object.
+        self.seen.look_at_pins_again();
         remotes::remember(known)?;
         match behind {
             Some(_) => attach::put_first(self.mode, at, object),
@@ -116,10 +118,10 @@ impl Backend for Ebpf {
         pins::check()?;
         let options = self.objects.options();
         let mut differences = Vec::new();
-        let mut seen = Seen::default();
+        self.seen.begin();
         for wanted in attach::wanted(want) {
             let policy = attach::policy(want, &wanted, options);
-            match attach::difference(self.mode, &wanted, &policy, options, &mut seen) {
+            match attach::difference(self.mode, &wanted, &policy, options, &mut self.seen) {
                 Ok(why) => differences.extend(why.map(Difference)),
                 Err(_) if wanted.has_gone() => {}
                 Err(error) => return Err(error),
@@ -128,7 +130,7 @@ impl Backend for Ebpf {
         for stale in attach::stale(self.mode, &attach::wanted(want))? {
             differences.push(Difference(format!("{stale} is no longer wanted")));
         }
-        let misfits = maps::misfits()?;
+        let misfits = self.seen.pinned()?.misfits();
         if misfits.is_empty() {
             differences.extend(remotes::missing_peers(want)?);
         }
@@ -152,6 +154,8 @@ impl Backend for Ebpf {
         // Before anybody asks what is remembered elsewhere than in a pinned map: one that is of another
         // shape is no longer pinned then.
         maps::make_way()?;
+        self.seen.begin();
+        self.objects.keep_with(self.seen.pinned()?);
         // Handed over once: what is told of later would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);

@@ -1,16 +1,15 @@
 //! The eBPF object: carried in the agent, loaded with a policy.
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
-use std::sync::LazyLock;
 
 use aya::programs::SchedClassifier;
 use aya::{EbpfLoader, Pod};
 use lte_common::layout::{Policy, Recent};
 use lte_common::policy::Hook;
 
-use super::maps;
+use super::maps::{self, Pinned};
+use super::program::Program;
 use crate::backend::BackendError;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lte-ebpf"));
@@ -47,11 +46,11 @@ unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
 /// 2^22 (`PID_MAX_LIMIT`), or 0.
 const LOG: u64 = (1 << 24) - 1;
 
-static OBJECT_ID: LazyLock<u64> = LazyLock::new(|| {
-    let mut hasher = DefaultHasher::new();
-    OBJECT.hash(&mut hasher);
-    hasher.finish() & !LOG
-});
+/// Of the object's bytes, by the build script: an agent that reads all of them has them in its memory.
+const OBJECT_ID: u64 = match u64::from_str_radix(env!("LTE_EBPF_ID"), 16) {
+    Ok(id) => id & !LOG,
+    Err(_) => panic!("the build script writes a number"),
+};
 
 /// Tells this build of the programs from another, and for whom they log.
 pub(super) fn build_id(options: Options) -> u64 {
@@ -59,7 +58,7 @@ pub(super) fn build_id(options: Options) -> u64 {
         PacketLog::Own => u64::from(std::process::id()),
         PacketLog::Off | PacketLog::Any => 0,
     };
-    *OBJECT_ID | log & LOG
+    OBJECT_ID | log & LOG
 }
 
 /// A running build's identity as it is compared with [`build_id`] of the same options.
@@ -113,8 +112,14 @@ impl Objects {
         self.options
     }
 
+    /// Gives up those whose maps are not the pinned ones.
+    pub(super) fn keep_with(&mut self, pinned: &Pinned) {
+        self.loaded
+            .retain(|(_, ebpf)| uses_pinned_maps(ebpf, pinned));
+    }
+
     /// The object for a policy, its program of a hook loaded if it is not yet; its maps are those that
-    /// are pinned in the directory. With `than`, one whose program is not that of this number: a program
+    /// are pinned in the directory, where [`Objects::keep_with`] has been asked before. With `than`, one whose program is not that of this number: a program
     /// is at a hook once, and that one is there.
     pub(super) fn get(
         &mut self,
@@ -123,8 +128,6 @@ impl Objects {
         hook: Hook,
         than: Option<u32>,
     ) -> Result<&mut aya::Ebpf, BackendError> {
-        self.loaded
-            .retain(|(of, ebpf)| of != policy || uses_pinned_maps(ebpf).unwrap_or_default());
         let mut at_hand = None;
         for (at, (of, ebpf)) in self.loaded.iter_mut().enumerate() {
             if of == policy && Some(number(ebpf, hook)?) != than {
@@ -148,17 +151,20 @@ impl Objects {
 }
 
 /// Whether an object's maps are those that are pinned now: somebody may have taken the pins away.
-fn uses_pinned_maps(ebpf: &aya::Ebpf) -> Result<bool, BackendError> {
+fn uses_pinned_maps(ebpf: &aya::Ebpf, pinned: &Pinned) -> bool {
     let mut loaded = 0;
-    for (_, program) in ebpf.programs() {
-        if let Ok(info) = program.info() {
-            loaded += 1;
-            if !maps::are_pinned(&info)? {
-                return Ok(false);
-            }
+    for info in ebpf
+        .programs()
+        .filter_map(|(_, program)| program.info().ok())
+    {
+        loaded += 1;
+        let program = Program::of(info.id()).ok().flatten();
+        let used = program.and_then(|program| maps::used_by(&program).ok());
+        if !used.is_some_and(|used| pinned.are(&used)) {
+            return false;
         }
     }
-    Ok(loaded > 0)
+    loaded > 0
 }
 
 fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::Ebpf, BackendError> {

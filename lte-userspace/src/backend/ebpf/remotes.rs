@@ -5,12 +5,12 @@ use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use aya::maps::{HashMap, Map, MapData, MapType};
-use aya::programs::ProgramInfo;
 use lte_common::layout::{Remote, RemoteKey, maps as names};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::object::Raw;
 use super::policy::{remote_key, ticks_per_second};
+use super::program::Program;
 use super::{maps, pins};
 use crate::backend::{self, BackendError, Difference, Guard};
 
@@ -85,16 +85,17 @@ pub(super) fn sent_to() -> Result<BTreeMap<backend::Remote, Duration>, BackendEr
 
 /// The same of a running program that has another map of them than the pinned one.
 pub(super) fn remembered_by(
-    program: &ProgramInfo,
+    program: &Program,
 ) -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
-    let Some(used) = maps::of(program, names::REMOTES) else {
+    let mut all = maps::used_by(program)?.into_iter();
+    let Some((_, used)) = all.find(|(name, _)| *name == names::REMOTES) else {
         return Ok(BTreeMap::new());
     };
     let pinned = maps::REMOTES.pinned()?.map(|info| info.id());
-    if pinned == Some(used.id()) {
+    if pinned == Some(used) {
         return Ok(BTreeMap::new());
     }
-    let data = MapData::from_id(used.id())
+    let data = MapData::from_id(used)
         .map_err(|e| BackendError::failed("open the remotes of a running program", e))?;
     read(data)
 }

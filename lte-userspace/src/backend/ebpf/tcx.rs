@@ -8,6 +8,7 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
 use lte_common::policy::Hook;
 
 use super::attach::{Attachment, Found, direction, is_of, shown};
+use super::program::Program;
 use super::{link, pins};
 use crate::backend::{BackendError, LinkHeader};
 
@@ -30,20 +31,24 @@ pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
             return Err(BackendError::failed(format!("open {}", pin.display()), e));
         }
     };
-    let (_revision, mut programs) = SchedClassifier::query_tcx(&at.name, direction(at.hook))
-        .map_err(|e| BackendError::failed(format!("ask for the programs on {}", at.name), e))?;
+    let fail = |e| BackendError::failed(format!("ask for the programs on {}", at.name), e);
+    let programs = link::programs_at(at.index, direction(at.hook)).map_err(fail)?;
     // A program is at a hook once.
-    let place = programs
-        .iter()
-        .position(|program| program.id() == pinned.program && is_of(program, at.hook));
-    Ok(place.map(|place| {
-        let program = programs.remove(place);
-        let before = programs.iter().take(place).map(shown).collect();
-        Found {
-            program,
-            before,
-            twice: false,
-        }
+    let Some(place) = programs.iter().position(|id| *id == pinned.program) else {
+        return Ok(None);
+    };
+    let program = Program::of(pinned.program).map_err(fail)?;
+    let Some(program) = program.filter(|program| is_of(program, at.hook)) else {
+        return Ok(None);
+    };
+    let mut before = Vec::new();
+    for id in &programs[..place] {
+        before.extend(Program::of(*id).map_err(fail)?.as_ref().map(shown));
+    }
+    Ok(Some(Found {
+        program,
+        before,
+        twice: false,
     }))
 }
 
