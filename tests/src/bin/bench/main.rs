@@ -1,14 +1,12 @@
 //! What the guard costs: side by side in one run, medians over rounds, as ratios and differences
 //! to a baseline. Needs root; all its traffic stays in network namespaces of its own.
 
-mod agent;
 mod guard;
 mod in_traffic;
 mod plot;
 mod programs;
 mod repair;
 mod report;
-mod system_calls;
 mod tunnel;
 mod veth;
 mod ways;
@@ -32,15 +30,9 @@ struct Arguments {
     /// How often each thing is measured; an odd number has a median of its own.
     #[arg(long, value_name = "N", default_value = "21")]
     rounds: usize,
-    /// Measure a whole tunnel and the agent alone, and print the figures as JSON.
+    /// Measure a whole tunnel alone, and print its figures as JSON.
     #[arg(long)]
     tunnel: bool,
-    /// Measure the agent alone, and print its figures.
-    #[arg(long)]
-    agent: bool,
-    /// With the agent: on a router with many interfaces and routes as well.
-    #[arg(long)]
-    large: bool,
     /// Take the figures of such a run into the report.
     #[arg(long, value_name = "FILE")]
     also: Option<PathBuf>,
@@ -58,15 +50,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<()> {
     if arguments.tunnel {
-        let mut chapters = vec![tunnel::measure(arguments.rounds)?];
-        chapters.extend(agent::measure(arguments.rounds, true)?);
-        println!("{}", serde_json::to_string(&chapters)?);
-        return Ok(());
-    }
-    if arguments.agent {
-        let mut report = Report::of_this_machine()?;
-        report.chapters = agent::measure(arguments.rounds, arguments.large)?;
-        print!("{report}");
+        println!(
+            "{}",
+            serde_json::to_string(&tunnel::measure(arguments.rounds)?)?
+        );
         return Ok(());
     }
     // Nothing of a guard that may be in place on this machine is seen or touched.
@@ -78,9 +65,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     report.chapters.push(repair::measure(arguments.rounds)?);
     if let Some(file) = &arguments.also {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
-        let chapters: Vec<report::Chapter> =
-            serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
-        report.chapters.extend(chapters);
+        let chapter = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
+        report.chapters.push(chapter);
     }
     print!("{report}");
     report.write(&arguments.out)
