@@ -50,11 +50,6 @@ impl<T: Send + 'static> Apart<T> {
         timeout(within, call).await.map_err(|_| Late(within))
     }
 
-    /// Does something with it in the calling thread, which may be blocked.
-    pub fn call_here<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        work(&mut self.0.blocking_lock())
-    }
-
     /// Whether something is being done with it.
     pub fn is_busy(&self) -> bool {
         self.0.try_lock().is_err()

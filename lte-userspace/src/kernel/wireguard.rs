@@ -65,29 +65,6 @@ pub struct FoundPeer {
 }
 
 impl Found {
-    /// Whether it is as it was, but for the bytes that have passed.
-    pub fn is_like(&self, other: &Self) -> bool {
-        let alike = |(key, peer): (&PublicKey, &FoundPeer)| {
-            other.peers.get(key).is_some_and(|other| {
-                (
-                    peer.endpoint,
-                    &peer.allowed_ips,
-                    peer.keepalive,
-                    peer.handshake,
-                ) == (
-                    other.endpoint,
-                    &other.allowed_ips,
-                    other.keepalive,
-                    other.handshake,
-                )
-            })
-        };
-        (self.public_key, self.listen_port, self.fwmark)
-            == (other.public_key, other.listen_port, other.fwmark)
-            && self.peers.len() == other.peers.len()
-            && self.peers.iter().all(alike)
-    }
-
     /// Whether the device itself is as desired.
     pub fn is(&self, want: &Device) -> bool {
         self.listen_port == want.listen_port

@@ -7,12 +7,11 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, sleep, sleep_until};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::apply::Failure;
 use super::converge::{Convergence, Converger};
 use super::events::{Events, Heard};
-use super::glance::Glances;
 use super::hearing::Moment;
 use super::permits;
 use super::resolve::{Resolved, Resolver, Word};
@@ -23,6 +22,8 @@ use crate::kernel::KernelError;
 use crate::notify::{Notifier, Watchdog};
 use crate::state::{Devices, Lock, Memory};
 
+/// How often to look at what changes without a word from the kernel.
+const GLANCE: Duration = Duration::from_millis(500);
 /// How often to look at everything without a reason.
 const SLOW: Duration = Duration::from_mins(1);
 /// How long a turn may take: some calls that come to their deadlines, each of which is told. The watchdog
@@ -95,8 +96,7 @@ impl Agent {
         let mut slow = interval(SLOW);
         slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
         slow.reset();
-        let mut glances = Glances::start()?;
-        let mut considered = tokio::time::Instant::now();
+        let mut glance = interval(GLANCE);
         let mut events = self.listen().await?;
         self.recall();
         let mut devices = self.recall_devices();
@@ -111,11 +111,9 @@ impl Agent {
                 events = self.listen().await?;
                 continue;
             }
-            glances.order(self.converger.order(&self.config));
             let mut retry = pin!(pause(outcome.retry));
             loop {
                 turn.set(Instant::now());
-                let peers_are_due = considered + self.converger.until_peers_are_due(&self.config);
                 tokio::select! {
                     // What comes seldom is asked first: there may always be one more event.
                     biased;
@@ -126,19 +124,13 @@ impl Agent {
                         }
                         break;
                     }
-                    seen = glances.next() => {
-                        let changed = self.converger.glanced(&self.config, seen);
-                        considered = tokio::time::Instant::now();
-                        self.peers_considered(&resolver);
-                        if changed {
-                            break;
-                        }
-                        glances.go_on();
-                    }
-                    () = sleep_until(peers_are_due) => {
-                        let changed = self.converger.consider_peers(&self.config);
-                        considered = tokio::time::Instant::now();
-                        self.peers_considered(&resolver);
+                    _ = glance.tick() => {
+                        self.notifier.flush();
+                        let changed = self.converger.glance(&self.config).await;
+                        // However long that took, events have their turn.
+                        glance.reset();
+                        resolver.told_silent(self.converger.endpoints.silent());
+                        self.keep_what_proved();
                         if changed {
                             break;
                         }
@@ -166,13 +158,6 @@ impl Agent {
                 }
             }
         }
-    }
-
-    /// What rests on who is heard, and what has had to wait.
-    fn peers_considered(&mut self, resolver: &Resolver) {
-        self.notifier.flush();
-        resolver.told_silent(self.converger.endpoints.silent());
-        self.keep_what_proved();
     }
 
     async fn listen(&self) -> Result<Events, KernelError> {

@@ -51,13 +51,15 @@ impl Backends {
         .await?
     }
 
-    /// What differs from a guard, as the active backend sees it; in the calling thread, which may be
-    /// blocked.
-    pub(super) fn differences_here(&self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
-        self.all.call_here(|all| match all.first_mut() {
-            Some(active) => active.observe(want),
-            None => Ok(Vec::new()),
+    /// What differs from a guard, as the active backend sees it.
+    pub(super) async fn differences(&self, want: Guard) -> Result<Vec<Difference>, BackendError> {
+        self.call("asking the active backend", move |all| {
+            match all.first_mut() {
+                Some(active) => active.observe(&want),
+                None => Ok(Vec::new()),
+            }
         })
+        .await?
     }
 
     /// Puts a guard in place.
