@@ -19,11 +19,8 @@ const GET_GENERATION: u16 = 10 << 8 | 16;
 const NEW_GENERATION: u16 = 10 << 8 | 15;
 const GET_CHAIN: u16 = 10 << 8 | 4;
 const NEW_CHAIN: u16 = 10 << 8 | 3;
-const GET_TABLE: u16 = 10 << 8 | 1;
-const NEW_TABLE: u16 = 10 << 8;
-/// `NFPROTO_INET` and `NFPROTO_NETDEV`.
-pub(super) const INET: u8 = 1;
-pub(super) const NETDEV: u8 = 5;
+/// `NFPROTO_NETDEV`.
+const NETDEV: u8 = 5;
 /// `NLM_F_REQUEST`, and with `NLM_F_DUMP`.
 const ONE: u16 = 1;
 const ALL: u16 = 0x301;
@@ -45,14 +42,6 @@ pub(super) struct Generation {
     chains: u64,
 }
 
-impl Generation {
-    /// Whether this is the state behind another, with one transaction between them that has touched no
-    /// chain on a device.
-    pub(super) const fn follows(self, other: Self) -> bool {
-        self.number == other.number.wrapping_add(1) && self.chains == other.chains
-    }
-}
-
 /// Asks the kernel; `None` where it does not say.
 pub(super) fn current() -> Option<Generation> {
     let mut socket = Socket::new(PROTOCOL).ok()?;
@@ -63,23 +52,6 @@ pub(super) fn current() -> Option<Generation> {
     ask(&socket, GET_CHAIN, ALL, NETDEV).ok()?;
     let chains = chains(&socket)?;
     Some(Generation { number, chains })
-}
-
-/// `NFPROTO_UNSPEC`: all families.
-const ANY: u8 = 0;
-
-/// The families of the tables that bear our name, by their numbers; `None` where the kernel does not say.
-/// Asking nft for one that is not there takes a process that is started for nothing.
-pub(super) fn families() -> Option<Vec<u8>> {
-    let mut socket = Socket::new(PROTOCOL).ok()?;
-    socket.bind_auto().ok()?;
-    socket.set_non_blocking(true).ok()?;
-    ask(&socket, GET_TABLE, ALL, ANY).ok()?;
-    let mut families = Vec::new();
-    listed(&socket, NEW_TABLE, |message| {
-        families.extend(message.get(HEADERS - 4));
-    })?;
-    Some(families)
 }
 
 /// Sends a question; the first datagram of the answer to one that has one, nothing to a listing.
@@ -101,25 +73,15 @@ fn ask(socket: &Socket, kind: u16, flags: u16, family: u8) -> io::Result<Vec<u8>
 /// Reads a listing of chains: a number of what it says of ours.
 fn chains(socket: &Socket) -> Option<u64> {
     let mut hasher = DefaultHasher::new();
-    listed(socket, NEW_CHAIN, |message| {
-        message[HEADERS..].hash(&mut hasher);
-    })?;
-    Some(hasher.finish())
-}
-
-/// Reads a listing to its end; hands over the messages of a kind that are about ours.
-fn listed(socket: &Socket, kind: u16, mut take: impl FnMut(&[u8])) -> Option<()> {
     loop {
         let (datagram, _) = socket.recv_from_full().ok()?;
         let mut rest = datagram.as_slice();
         while let Some(message) = first(rest) {
             match short(message, 4)? {
-                DONE => return Some(()),
+                DONE => return Some(hasher.finish()),
                 _ if short(message, 6)? & DISTURBED != 0 => return None,
                 ERROR => return None,
-                this if this == kind && message.len() >= HEADERS && events::of_ours(message) => {
-                    take(message);
-                }
+                NEW_CHAIN if events::of_ours(message) => message.get(HEADERS..)?.hash(&mut hasher),
                 _ => {}
             }
             rest = rest

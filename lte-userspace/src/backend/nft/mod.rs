@@ -172,7 +172,7 @@ impl Backend for Nft {
         if differences(&rules, asked, &have).is_empty() {
             return Ok(());
         }
-        if !have.is_empty() && !batch::is_frame(&rules, &have) {
+        if !batch::is_frame(&rules, &have) {
             // Counters and sets are made anew, with the values that they have now.
             have = self.read()?;
         }
@@ -183,8 +183,7 @@ impl Backend for Nft {
             commands.extend(batch::remember(&inherited, want.flow_timeout, &rules.inet));
         }
         self.commit(&load, "loading the nftables tables lte_backup")?;
-        let before = generation::current();
-        let mut loaded = self.read()?;
+        let loaded = self.read()?;
         self.header = Some(loaded.egress_header());
         let wrong = contents(&rules, &loaded);
         if let Some(first) = wrong.first() {
@@ -197,19 +196,7 @@ impl Backend for Nft {
             asked,
             read: loaded.fingerprint(),
         };
-        self.commit(&batch::seal(seal), "sealing the table inet lte_backup")?;
-        // Where nobody else has changed anything since the tables were read, the seal is all that is new.
-        self.seen = match (before, generation::current()) {
-            (Some(before), Some(generation)) if generation.follows(before) => {
-                loaded.add(seal);
-                Some(Seen {
-                    generation,
-                    state: loaded,
-                })
-            }
-            _ => None,
-        };
-        Ok(())
+        self.commit(&batch::seal(seal), "sealing the table inet lte_backup")
     }
 
     fn present(&mut self) -> Result<bool, BackendError> {

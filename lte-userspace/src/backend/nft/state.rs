@@ -1,14 +1,13 @@
 //! Our tables as they are in the kernel: plain JSON, because counters have 64 bits.
 
 use super::expr::Family;
-use super::generation;
 use super::netdev::header_len;
 use super::ruleset::Fnv;
 use super::run::{Program, RunError};
 use super::seal::{SEAL, Seal};
 use super::table::{NAME, is_counter_name};
 use crate::backend::Remote;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -36,25 +35,19 @@ pub(super) struct State {
 impl State {
     /// Reads both; other people's tables are not read, whatever is in them.
     pub(super) fn read(nft: &Program) -> Result<Self, RunError> {
-        let there = generation::families();
-        let table = |family: &str, number: u8| {
-            if there.as_ref().is_some_and(|all| !all.contains(&number)) {
-                return Ok(None);
-            }
-            match list(nft, &["list", "table", family, NAME]) {
-                Ok(objects) => Ok(Some(TableState { objects })),
-                Err(error) if error.is_missing() => Ok(None),
-                Err(error) => Err(error),
-            }
+        let table = |family: &str| match list(nft, &["list", "table", family, NAME]) {
+            Ok(objects) => Ok(Some(TableState { objects })),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error),
         };
-        let mut netdev = table("netdev", generation::NETDEV)?;
+        let mut netdev = table("netdev")?;
         if let Some(table) = &mut netdev
             && table.lacks_devices()
         {
             table.add_devices(&nft.call(&["list", "table", "netdev", NAME], "")?);
         }
         Ok(Self {
-            inet: table("inet", generation::INET)?,
+            inet: table("inet")?,
             netdev,
         })
     }
@@ -89,14 +82,6 @@ impl State {
             "inet" => self.inet.as_ref(),
             "netdev" => self.netdev.as_ref(),
             _ => None,
-        }
-    }
-
-    /// A seal that has been set since it was read.
-    pub(super) fn add(&mut self, seal: Seal) {
-        if let Some(inet) = &mut self.inet {
-            let chain = json!({"family": "inet", "table": NAME, "name": seal.name()});
-            inet.objects.push(json!({"chain": chain}));
         }
     }
 
