@@ -27,7 +27,11 @@ const PAGE: u16 = 80;
 pub(crate) fn page_by_a_source_route(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
-    let agent = scene.installation()?.start(backend)?;
+    let mut installation = scene.installation()?;
+    installation.config = installation
+        .config
+        .with("[modem]\n", &format!("[modem]\nadmin_ports = [{PAGE}]\n"))?;
+    let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
     let tally = Tally::open(&scene)?;
     ask(router, true)?;

@@ -108,7 +108,8 @@ fn a_forged_short_way_is_gone(scene: &Scene, tally: &Tally) -> Result<()> {
         (PEER6.into(), PEER_PORT),
         traffic::shaped_as_data(),
     );
-    let mtu = 600_u32.to_be_bytes();
+    // A shorter one is not believed.
+    let mtu = (SHORTEST_WAY as u32).to_be_bytes();
     let from = MODEM_GATEWAY6.into();
     let error = icmp(from, MODEM6.into(), (2, 0), mtu, outer.ip());
     let carrier = &scene.lab.carrier.netns;

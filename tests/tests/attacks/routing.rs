@@ -30,6 +30,7 @@ pub(crate) fn rules_before_the_agents(backend: Backend) -> Result<()> {
     scene.handshake_after(agent.started())?;
     router.ip("link add vpn0 type dummy
                link set vpn0 up
+               route add 10.88.88.0/24 dev wg-lte table 51820
                route add default dev vpn0 table 51820\n")?;
     installation.wait_in_place(backend)?;
     for rules in RULES {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, bail, ensure};
-use lte_tests::addresses::{LISTEN_PORT, MODEM, PEER, PEER_PORT};
+use lte_tests::addresses::{CARRIER, LISTEN_PORT, MODEM, PEER, PEER_PORT};
 use lte_tests::packet::Packet;
 use lte_tests::scene::Scene;
 use nix::errno::Errno;
@@ -103,9 +103,10 @@ impl Frame {
     /// An outer packet, or a piece of one.
     pub(crate) fn is_tunnel(&self) -> bool {
         let packet = self.packet();
-        let to_the_peer = packet.addresses == Some((MODEM.into(), PEER.into()));
+        let from = |source: Ipv4Addr| packet.addresses == Some((source.into(), PEER.into()));
         let whole = packet.is_wireguard() && packet.ports == Some((LISTEN_PORT, PEER_PORT));
-        to_the_peer && (whole || self.is_piece())
+        // The carrier's translation writes into pieces that have not been read here yet.
+        from(MODEM) && (whole || self.is_piece()) || from(CARRIER) && self.is_piece()
     }
 
     /// A piece of a UDP datagram; of the first the ports are the tunnel's.
