@@ -54,8 +54,8 @@ pub(crate) fn goes_by_the_uplink(backend: Backend) -> Result<()> {
         let pings = pinger.stop()?;
         // The first ones wait for its handshake.
         let last = &pings.probes[pings.sent() - 10..];
-        let lost = last.iter().filter(|ping| ping.answered.is_none()).count();
-        ensure!(lost == 0, "the container's from port {port}: {pings}");
+        let unanswered = last.iter().filter(|ping| ping.answered.is_none()).count();
+        ensure!(unanswered == 0, "the container's from port {port}: {pings}");
         let by_wan = scene.at_isp.count(|seen| {
             from_wan(seen)
                 && seen.packet.is_wireguard()

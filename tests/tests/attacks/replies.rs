@@ -1,6 +1,5 @@
 //! The carrier answers in the peer's name, or says what has become of the tunnel's packets.
 
-use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -12,7 +11,7 @@ use lte_tests::backend::Backend;
 use lte_tests::capture::{Capture, Seen};
 use lte_tests::corpus::packet::{Packet, icmp, udp};
 use lte_tests::scene::Scene;
-use lte_tests::stranger::{forged_udp, send_packet};
+use lte_tests::stranger::send_packet;
 use lte_tests::topology::Options;
 use lte_tests::wait::{self, PATIENCE};
 use lte_tests::{drops, sysctl, traffic};
@@ -142,11 +141,16 @@ fn length(frame: &Frame) -> u16 {
 fn nobody_says_that_nobody_listens(scene: &Scene) -> Result<()> {
     let router = &scene.lab.router;
     let before = drops::udp_no_ports(router)?;
-    let from = SocketAddrV4::new(PEER, PEER_PORT);
-    let forged = forged_udp(&scene.lab.carrier.netns, from)?;
-    for payload in [traffic::shaped_as_data(), traffic::shaped_as_initiation()] {
-        forged.send_to(&payload, (MODEM, LISTEN_PORT))?;
-    }
+    // Past the carrier's own conntrack, which would give them another port.
+    let reply = |payload| {
+        udp(
+            (PEER.into(), PEER_PORT),
+            (MODEM.into(), LISTEN_PORT),
+            payload,
+        )
+    };
+    let payloads = [traffic::shaped_as_data(), traffic::shaped_as_initiation()];
+    say(scene, &payloads.map(reply))?;
     wait::until(PATIENCE, "the replies to be let in", || {
         Ok((drops::udp_no_ports(router)? >= before + 2).then_some(()))
     })

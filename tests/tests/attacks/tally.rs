@@ -113,9 +113,9 @@ impl Frame {
     pub(crate) fn is_piece(&self) -> bool {
         let Some(ip) = self.ipv4() else { return false };
         let fragment = u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff;
-        let first = fragment & 0x1fff == 0;
+        let offset = fragment & 0x1fff;
         let ports = self.packet().ports == Some((LISTEN_PORT, PEER_PORT));
-        fragment != 0 && ip[9] == 17 && (!first || ports)
+        fragment != 0 && ip[9] == 17 && (offset > 0 || ports)
     }
 
     pub(crate) fn arp(&self) -> Option<Arp> {
