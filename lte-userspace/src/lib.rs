@@ -1,7 +1,7 @@
 //! The agent of an LTE backup tunnel that carries only itself.
 
-pub mod apart;
 pub mod backend;
+pub mod blocking;
 pub mod cli;
 pub mod config;
 pub mod desired;

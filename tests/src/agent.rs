@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::installation::Place;
 use crate::notify::NotifySocket;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// A running agent. Killed where a test forgets it, so that no test leaves one behind.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Agent {
     }
 
     /// Where in the kernel each of its threads is, for messages about one that does nothing.
-    pub fn whereabouts(&self) -> Vec<String> {
+    pub fn thread_states(&self) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.id()));
         let file = |task: &DirEntry, name: &str| {
             let text = fs::read_to_string(task.path().join(name)).unwrap_or_default();
@@ -105,21 +105,21 @@ impl Agent {
     }
 
     /// Waits for a message to the service manager that `wanted` picks; those before it are dropped.
-    pub fn wait_told(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
-        wait::until(PATIENCE, what, || {
+    pub fn wait_notified(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        wait::until(TIMEOUT, what, || {
             Ok(self.notify.next()?.filter(|message| wanted(message)))
         })
     }
 
     /// Drops what it has told the service manager so far.
-    pub fn forget_told(&self) -> Result<()> {
+    pub fn discard_notified(&self) -> Result<()> {
         while self.notify.next()?.is_some() {}
         Ok(())
     }
 
     /// Waits for a line of its log with these words.
-    pub fn wait_said(&self, words: &str) -> Result<String> {
-        wait::until(PATIENCE, words, || {
+    pub fn wait_logged(&self, words: &str) -> Result<String> {
+        wait::until(TIMEOUT, words, || {
             Ok(self.log().into_iter().find(|line| line.contains(words)))
         })
     }
@@ -182,8 +182,8 @@ impl Agent {
 
     fn wait_end(&mut self) -> Result<ExitStatus> {
         let child = &mut self.child;
-        let ended = wait::until(PATIENCE, "the agent's end", || Ok(child.try_wait()?));
-        ended.with_context(|| format!("{}; it is at {:?}", self.last_words(), self.whereabouts()))
+        let ended = wait::until(TIMEOUT, "the agent's end", || Ok(child.try_wait()?));
+        ended.with_context(|| format!("{}; it is at {:?}", self.last_words(), self.thread_states()))
     }
 
     fn last_words(&mut self) -> String {

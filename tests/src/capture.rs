@@ -306,7 +306,7 @@ mod tests {
             socket.send_to(b"hello", "10.0.0.2:9").unwrap();
         }
         let udp = |seen: &Seen| seen.packet.kind == Kind::Udp;
-        wait::until(wait::PATIENCE, "500 packets", || {
+        wait::until(wait::TIMEOUT, "500 packets", || {
             Ok((at_b.count(udp)? >= 500).then_some(()))
         })
         .unwrap();

@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::scene::Scene;
 use crate::topology::Options;
-use crate::wait::PATIENCE;
+use crate::wait::TIMEOUT;
 
 /// It takes nftables, says why in one line, and the tunnel comes up.
 pub fn falls_back(lack: impl FnOnce(&mut Command), reasons: &[&str]) -> Result<()> {
@@ -15,7 +15,7 @@ pub fn falls_back(lack: impl FnOnce(&mut Command), reasons: &[&str]) -> Result<(
     let agent = scene
         .installation()?
         .launch_prepared(None, lack)?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     scene.handshake_after(agent.started())?;
     let log = agent.log();
     let said: Vec<_> = log

@@ -18,7 +18,7 @@ use crate::netns::Netns;
 
 /// A sort of packets, and the guard's counter that each of them is to be in.
 #[derive(Debug, Clone)]
-pub struct Sort {
+pub struct Template {
     /// What they are.
     pub name: &'static str,
     /// The counter, without its hook.
@@ -30,8 +30,8 @@ pub struct Sort {
 
 const SYN: u8 = 2;
 
-fn sort(name: &'static str, counter: &'static str, to: Ipv4Addr, packet: Packet) -> Sort {
-    Sort {
+fn sort(name: &'static str, counter: &'static str, to: Ipv4Addr, packet: Packet) -> Template {
+    Template {
         name,
         counter,
         packet,
@@ -40,7 +40,7 @@ fn sort(name: &'static str, counter: &'static str, to: Ipv4Addr, packet: Packet)
 }
 
 /// What local programs send by the modem, with its address, by raw sockets.
-pub fn local(backend: Backend) -> Vec<Sort> {
+pub fn local(backend: Backend) -> Vec<Template> {
     // nftables see that it has not come by the tunnel's interface, and look no further.
     let of_the_port = match backend {
         Backend::Ebpf => "drop-not-wireguard",
@@ -93,7 +93,7 @@ pub fn local(backend: Backend) -> Vec<Sort> {
 }
 
 /// What a LAN host sends that the router would forward by the modem.
-pub fn forwarded() -> Vec<Sort> {
+pub fn forwarded() -> Vec<Template> {
     let (lan, elsewhere) = (IpAddr::V4(LAN_HOST), IpAddr::V4(ELSEWHERE));
     let peer = (IpAddr::V4(PEER), PEER_PORT);
     let sort = |name, to, packet| sort(name, "drop-forwarded", to, packet);
@@ -127,7 +127,7 @@ pub fn forwarded() -> Vec<Sort> {
 }
 
 /// What goes round the IP stack: frames of a packet socket on the modem.
-pub fn frames() -> Vec<Sort> {
+pub fn frames() -> Vec<Template> {
     let wan = (IpAddr::V4(UPLINK), 68);
     let six = |last| IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, last));
     vec![
@@ -148,7 +148,7 @@ pub fn frames() -> Vec<Sort> {
 
 /// Sends each sort so many times, in turns, as IP packets that are routed. What a guard refuses to
 /// the sender's face (EPERM of nftables, ENOBUFS of a queue) was sent as far as this one goes.
-pub fn send_routed(netns: &Netns, sorts: &[Sort], times: usize) -> Result<()> {
+pub fn send_routed(netns: &Netns, sorts: &[Template], times: usize) -> Result<()> {
     let socket = netns.run(|| {
         let flags = SockFlag::SOCK_CLOEXEC;
         Ok(socket(
@@ -175,7 +175,7 @@ pub fn send_routed(netns: &Netns, sorts: &[Sort], times: usize) -> Result<()> {
 }
 
 /// Sends each sort so many times, in turns, as frames on an interface.
-pub fn send_frames(netns: &Netns, interface: &str, sorts: &[Sort], times: usize) -> Result<()> {
+pub fn send_frames(netns: &Netns, interface: &str, sorts: &[Template], times: usize) -> Result<()> {
     let socket = FrameSocket::open(netns, interface)?;
     let frames: Vec<_> = sorts
         .iter()

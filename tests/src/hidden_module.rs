@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::process::tool;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// Takes a module out of the kernel and has nobody load it, until dropped. This is the whole
 /// machine's matter: it is done for a second, and in a virtual machine.
@@ -33,7 +33,7 @@ impl HiddenModule {
     pub fn new(module: &str) -> Result<Self> {
         if Path::new("/sys/module").join(module).exists() {
             // The kernel takes its time with the namespaces of the tests before.
-            wait::until(PATIENCE, "the module to be in nobody's use", || {
+            wait::until(TIMEOUT, "the module to be in nobody's use", || {
                 Ok(tool("modprobe", &["-r", module], "").ok())
             })
             .with_context(|| format!("{module} is built in or in use"))?;

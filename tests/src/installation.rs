@@ -15,7 +15,7 @@ use crate::netns::Netns;
 use crate::notify::NotifySocket;
 use crate::process::{self, Ended};
 use crate::tempdir::TempDir;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// What there is of the agent besides its processes; it outlives any one of them, as `/etc` and
 /// `/var` do.
@@ -121,21 +121,21 @@ impl Installation {
     /// qdisc comes then, and what the interface is given to send in that moment is lost: whoever counts
     /// packets there waits first.
     pub fn wait_in_place(&self, backend: Backend) -> Result<()> {
-        wait::until(PATIENCE, "all to be in place", || {
+        wait::until(TIMEOUT, "all to be in place", || {
             let plan = self.run(Some(backend), &["plan"])?;
-            Ok(plan.stdout.contains("nothing is to be done").then_some(()))
+            Ok(plan.stdout.contains("nothing to do").then_some(()))
         })
     }
 
     /// Runs a command made by [`Self::command`] and changed by a test, to its end.
     pub fn run_command(&self, command: &mut Command) -> Result<Ended> {
-        process::end_of(self.place.netns.spawn(command)?, PATIENCE)
+        process::end_of(self.place.netns.spawn(command)?, TIMEOUT)
     }
 
     /// Starts the agent in the foreground and waits until it says that it is ready.
     pub fn start(&self, backend: Backend) -> Result<Agent> {
         let agent = self.launch(backend)?;
-        agent.wait_ready(PATIENCE)
+        agent.wait_ready(TIMEOUT)
     }
 
     /// Starts the agent and does not wait.

@@ -11,7 +11,7 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 
 use crate::netns::Netns;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// Where Debian's and Ubuntu's package `systemd` puts it.
 pub const PROGRAM: &str = "/usr/lib/systemd/systemd-networkd";
@@ -101,7 +101,7 @@ impl Networkd {
 
     /// Waits until so many have been removed.
     pub fn wait_removed(&mut self, count: usize) -> Result<()> {
-        let found = wait::until(PATIENCE, "networkd to remove the rules", || {
+        let found = wait::until(TIMEOUT, "networkd to remove the rules", || {
             let ended = self.daemon.try_wait()?;
             ensure!(ended.is_none(), "networkd has ended: {ended:?}");
             Ok((self.removed() >= count).then_some(()))

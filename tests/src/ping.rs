@@ -157,7 +157,7 @@ impl Pinger {
     /// Waits until so many more have been sent.
     pub fn wait_for_more(&self, count: usize) -> Result<()> {
         let goal = self.so_far().sent() + count;
-        wait::until(wait::PATIENCE, "pings to be sent", || {
+        wait::until(wait::TIMEOUT, "pings to be sent", || {
             Ok((self.so_far().sent() >= goal).then_some(()))
         })
     }

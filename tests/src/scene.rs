@@ -19,7 +19,7 @@ use crate::netns::Netns;
 use crate::packet::{Kind, Message};
 use crate::ping::{PACE, Pinger};
 use crate::topology::{Lab, Options};
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// How soon after the start the tunnel has to be up.
 const PROMPT: Duration = Duration::from_secs(3);
@@ -90,7 +90,7 @@ impl Scene {
 
     /// How long after `start` the peer had the first packet of an established session.
     pub fn handshake_after(&self, start: Instant) -> Result<Duration> {
-        let first = self.at_vps.wait_for(PATIENCE, "a handshake", |seen| {
+        let first = self.at_vps.wait_for(TIMEOUT, "a handshake", |seen| {
             seen.direction == Direction::In
                 && seen.packet.kind == Kind::WireGuard(Message::Data)
                 && seen.at >= start
@@ -233,7 +233,7 @@ pub fn flush_rules(router: &Netns) -> Result<()> {
 
 /// Waits until there are as many again.
 pub fn rules_back(router: &Netns, count: usize) -> Result<()> {
-    wait::until(PATIENCE, "the rules to be back", || {
+    wait::until(TIMEOUT, "the rules to be back", || {
         Ok((rules(router)? == count).then_some(()))
     })
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crate::netns::Netns;
 use crate::process;
 use crate::tempdir::TempDir;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// Where Debian's and Ubuntu's package `systemd` puts it.
 const PROGRAM: &str = "/usr/lib/systemd/systemd";
@@ -84,7 +84,7 @@ impl Systemd {
             process,
             _files: files,
         };
-        wait::until(PATIENCE, "systemd to be there", || {
+        wait::until(TIMEOUT, "systemd to be there", || {
             let ended = systemd.process.try_wait()?;
             ensure!(ended.is_none(), "systemd has ended: {ended:?}");
             let asked = systemd.inside("systemctl", &["is-active", "lab.target"]);

@@ -168,7 +168,7 @@ impl Lab {
         if options.uplink != Uplink::Down {
             expected.push("wan");
         }
-        wait::until(wait::PATIENCE, "the router's links to come up", || {
+        wait::until(wait::TIMEOUT, "the router's links to come up", || {
             let addresses = self
                 .router
                 .run(|| Ok(fs::read_to_string("/proc/thread-self/net/if_inet6")?))?;

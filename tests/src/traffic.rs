@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use crate::addresses::{ELSEWHERE, LISTEN_PORT, PEER, PEER_PORT};
 use crate::netns::Netns;
 use crate::topology::Lab;
-use crate::wait::{self, PATIENCE};
+use crate::wait::{self, TIMEOUT};
 
 /// A payload of WireGuard's shape: transport data, as long as a keepalive.
 pub fn shaped_as_data() -> Vec<u8> {
@@ -29,7 +29,7 @@ pub fn shaped_as_initiation() -> Vec<u8> {
 /// Binds. The last user of the port may have it for a moment yet: a process that was started
 /// meanwhile inherits the socket until it executes its program.
 fn bind(address: SocketAddr) -> Result<UdpSocket> {
-    wait::until(PATIENCE, "a port to be free", || {
+    wait::until(TIMEOUT, "a port to be free", || {
         match UdpSocket::bind(address) {
             Ok(socket) => Ok(Some(socket)),
             Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),

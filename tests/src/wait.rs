@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 ///
 /// An emulated processor is some ten times slower than a real one, and may have to share that one
 /// with others.
-pub const PATIENCE: Duration = Duration::from_secs(45);
+pub const TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Asks `look` until it has an answer. Past the deadline: an error that names `what`.
 pub fn until<T>(

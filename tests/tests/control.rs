@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use lte_tests::addresses::{CARRIER, ELSEWHERE, LAN_HOST, MODEM, PEER, PEER_PORT, UPLINK};
 use lte_tests::capture::Direction;
+use lte_tests::fwmark_baseline::{ReversePath, flush_rules, set_up};
+use lte_tests::outside_host::Services;
 use lte_tests::packet::{Kind, Message};
-use lte_tests::recipe::{ReversePath, flush_rules, set_up};
 use lte_tests::scene::{Scene, from_modem};
-use lte_tests::stranger::Services;
 use lte_tests::topology::{Options, Uplink};
 use lte_tests::{ping, traffic};
 
 /// How long a handshake is waited for that is not to come: WireGuard tries every five seconds.
 const NEVER: Duration = Duration::from_secs(6);
 
-fn recipe(uplink: Uplink, reverse_path: ReversePath) -> Result<(Scene, Instant)> {
+fn set_up_baseline(uplink: Uplink, reverse_path: ReversePath) -> Result<(Scene, Instant)> {
     let scene = Scene::open(&Options {
         uplink,
         ..Options::default()
@@ -49,7 +49,7 @@ fn no_handshake(scene: &Scene) -> Result<()> {
 
 #[test]
 fn works_while_the_uplink_works() -> Result<()> {
-    let (scene, start) = recipe(Uplink::Up, ReversePath::Loose)?;
+    let (scene, start) = set_up_baseline(Uplink::Up, ReversePath::Loose)?;
     scene.handshake_after(start)?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(5)?;
@@ -62,19 +62,19 @@ fn works_while_the_uplink_works() -> Result<()> {
 
 #[test]
 fn strict_filter_lets_no_handshake_through() -> Result<()> {
-    let (scene, _) = recipe(Uplink::Up, ReversePath::Strict)?;
+    let (scene, _) = set_up_baseline(Uplink::Up, ReversePath::Strict)?;
     no_handshake(&scene)
 }
 
 #[test]
 fn no_default_route_no_handshake() -> Result<()> {
-    let (scene, _) = recipe(Uplink::NoLease, ReversePath::Loose)?;
+    let (scene, _) = set_up_baseline(Uplink::NoLease, ReversePath::Loose)?;
     no_handshake(&scene)
 }
 
 #[test]
 fn uplink_lost_pings_die() -> Result<()> {
-    let (scene, start) = recipe(Uplink::Up, ReversePath::Loose)?;
+    let (scene, start) = set_up_baseline(Uplink::Up, ReversePath::Loose)?;
     scene.handshake_after(start)?;
     let pinger = scene.ping_tunnel()?;
     pinger.wait_for_more(5)?;
@@ -94,7 +94,7 @@ fn uplink_lost_pings_die() -> Result<()> {
 
 #[test]
 fn lan_uses_a_default_route_on_the_modem() -> Result<()> {
-    let (scene, start) = recipe(Uplink::Up, ReversePath::Loose)?;
+    let (scene, start) = set_up_baseline(Uplink::Up, ReversePath::Loose)?;
     scene.handshake_after(start)?;
     scene.lab.default_route_on_modem()?;
     ping::answers(&scene.lab.lan, ELSEWHERE)?;
@@ -106,8 +106,8 @@ fn lan_uses_a_default_route_on_the_modem() -> Result<()> {
 }
 
 #[test]
-fn strangers_on_the_modem_are_let_in() -> Result<()> {
-    let (scene, start) = recipe(Uplink::Up, ReversePath::Loose)?;
+fn unknown_senders_on_the_modem_are_let_in() -> Result<()> {
+    let (scene, start) = set_up_baseline(Uplink::Up, ReversePath::Loose)?;
     scene.handshake_after(start)?;
     let services = Services::open(&scene.lab.router, 8080)?;
     let carrier = &scene.lab.carrier.netns;
@@ -153,10 +153,10 @@ fn rule_flushed_the_peer_sees_the_uplink() -> Result<()> {
 
 #[test]
 fn a_forged_answer_reaches_the_listen_port() -> Result<()> {
-    let (scene, start) = recipe(Uplink::Up, ReversePath::Loose)?;
+    let (scene, start) = set_up_baseline(Uplink::Up, ReversePath::Loose)?;
     scene.handshake_after(start)?;
     let before = lte_tests::drops::udp_received(&scene.lab.router)?;
-    let forged = lte_tests::stranger::forged_udp(
+    let forged = lte_tests::outside_host::forged_udp(
         &scene.lab.carrier.netns,
         std::net::SocketAddrV4::new(PEER, PEER_PORT + 1),
     )?;

@@ -9,16 +9,16 @@ use lte_common::headers::Family;
 use lte_common::layout::Addr;
 use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::check::{Ending, check};
-use lte_tests::corpus::memory::SECOND;
+use lte_tests::corpus::guard_state::SECOND;
 use lte_tests::corpus::model::Model;
 use lte_tests::corpus::site::Admin;
-use lte_tests::corpus::{Case, Fate, Moment, Site, cases, joined};
+use lte_tests::corpus::{Case, Clocks, Fate, Site, cases, joined};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
 #[test]
 fn every_case_ends_as_the_table_says() {
     let hz = u64::from(ticks_per_second());
-    let mut model = Model::at(Moment {
+    let mut model = Model::at(Clocks {
         ticks: 1_000_000 * hz,
         hz,
         ns: 1_000_000 * SECOND,
@@ -41,9 +41,9 @@ fn every_case_ends_as_the_table_says() {
 }
 
 #[test]
-fn what_is_several_on_the_wire_is_booked_so() {
+fn joined_packets_count_as_on_the_wire() {
     let hz = u64::from(ticks_per_second());
-    let mut model = Model::at(Moment {
+    let mut model = Model::at(Clocks {
         ticks: 1_000_000 * hz,
         hz,
         ns: 1_000_000 * SECOND,
@@ -54,7 +54,7 @@ fn what_is_several_on_the_wire_is_booked_so() {
 
 /// The unspecified address is how the policy says that there is none, and a packet may bear it.
 #[test]
-fn an_admin_page_that_is_nowhere_is_at_no_address() {
+fn without_an_admin_address_there_is_no_admin_page() {
     let admin = Admin::Nowhere;
     let site = Site {
         admin,

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use lte_common::headers::Joined;
 use lte_tests::corpus::check::{Ending, check};
 use lte_tests::corpus::program::Programs;
-use lte_tests::corpus::{Memory, Seen, Subject, cases, joined};
+use lte_tests::corpus::{GuardState, Seen, Subject, cases, joined};
 
 #[test]
 fn every_case_ends_as_the_table_says() {
@@ -37,7 +37,7 @@ fn every_case_ends_as_the_table_says() {
 }
 
 #[test]
-fn what_is_several_on_the_wire_is_booked_so() {
+fn joined_packets_count_as_on_the_wire() {
     let wrong = joined::check_all(&mut Programs::new().unwrap()).unwrap();
     assert!(wrong.is_empty(), "\n{wrong}");
 }
@@ -50,8 +50,8 @@ fn a_forwarded_packet_is_judged_alike_when_it_is_really_sent() {
     let mut sent = 0;
     let forwarded = cases::all().into_iter().filter(|case| case.forwarded);
     for case in forwarded {
-        let memory = Memory::of(&case.known, programs.now().unwrap());
-        programs.set_memory(&memory).unwrap();
+        let state = GuardState::of(&case.known, programs.now().unwrap());
+        programs.set_state(&state).unwrap();
         let seen = Seen {
             hook: case.hook,
             site: case.site,

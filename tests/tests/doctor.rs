@@ -7,7 +7,7 @@ use lte_tests::installation::Installation;
 use lte_tests::keys;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{for_each_backend, kernel_version, sysctl};
 use serde_json::Value;
 
@@ -87,7 +87,7 @@ fn weaknesses_and_faults_are_told_apart(backend: Backend) -> Result<()> {
     let said = Said::by(&installation, backend)?;
     said.no_fault()?;
     said.has("ok", "agent", "running")?;
-    said.has("ok", "datapath", "all is in place")?;
+    said.has("ok", "datapath", "everything in place")?;
     said.has("ok", "peer", "last handshake")?;
     let blind = said.has("warning", "backend", "packet socket");
     let expected = backend == Backend::Nft && kernel_version::running()? < (5, 16);
@@ -109,7 +109,7 @@ fn weaknesses_and_faults_are_told_apart(backend: Backend) -> Result<()> {
 
     let right = installation.config.clone();
     installation.config = right.clone().with("mtu = 1380", "mtu = 1381")?;
-    Said::by(&installation, backend)?.one_fault("datapath", "still to be done")?;
+    Said::by(&installation, backend)?.one_fault("datapath", "is pending")?;
     installation.config = right
         .clone()
         .with("interface = \"modem\"", "interface = \"modam\"")?;
@@ -150,7 +150,7 @@ fn a_peer_that_another_interface_has_too(backend: Backend) -> Result<()> {
     let server = format!("{PEER}:{PEER_PORT}");
     home(NOBODYS, &format!("{PEER}:{}", PEER_PORT + 1))?;
     // The guard goes on every new interface, and that takes its time.
-    let said = wait::until(PATIENCE, "all to be in place", || {
+    let said = wait::until(TIMEOUT, "all to be in place", || {
         let said = Said::by(&installation, backend)?;
         Ok(said.no_fault().is_ok().then_some(said))
     })?;

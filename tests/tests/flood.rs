@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::{LISTEN_PORT, MODEM_GATEWAY, PEER, PEER_PORT, ROUTER_LAN, TUNNEL_PEER};
 use lte_tests::backend::Backend;
-use lte_tests::flood::{self, Sort};
+use lte_tests::flood::{self, Template};
 use lte_tests::for_each_backend;
 use lte_tests::installation::Installation;
 use lte_tests::kernel_version;
@@ -18,7 +18,7 @@ use lte_tests::netns::Netns;
 use lte_tests::ping::{PACE, Pinger};
 use lte_tests::process;
 use lte_tests::topology::{Lab, Options};
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -35,7 +35,7 @@ fn only_the_tunnel_reaches_the_carrier(backend: Backend) -> Result<()> {
     let installation = Installation::new(&lab.router)?;
     let _agent = installation.start(backend)?;
     let pinger = Pinger::start(&lab.router, TUNNEL_PEER, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     lab.default_route_on_modem()?;
     neighbours_are_known(&lab)?;
@@ -96,10 +96,10 @@ fn only_the_tunnel_reaches_the_carrier(backend: Backend) -> Result<()> {
     Ok(())
 }
 
-type Sorts = (Vec<Sort>, Vec<Sort>, Vec<Sort>);
+type Templates = (Vec<Template>, Vec<Template>, Vec<Template>);
 
 /// Frames of packet sockets are out of nftables' sight before 5.16, which the agent says.
-fn sorts(backend: Backend) -> Result<Sorts> {
+fn sorts(backend: Backend) -> Result<Templates> {
     let unseen = backend == Backend::Nft && kernel_version::running()? < (5, 16);
     let frames = if unseen { Vec::new() } else { flood::frames() };
     Ok((flood::local(backend), flood::forwarded(), frames))
@@ -177,7 +177,7 @@ fn busy(lab: &Lab) -> Result<Killed> {
     let server = TUNNEL_PEER.to_string();
     let before = received(lab)?;
     let mut client: Option<Killed> = None;
-    wait::until(PATIENCE, "iperf3 to keep the tunnel busy", || {
+    wait::until(TIMEOUT, "iperf3 to keep the tunnel busy", || {
         let ended = match &mut client {
             Some(client) => client.0.try_wait()?.is_some(),
             None => true,
@@ -252,7 +252,7 @@ impl Tcpdump {
         thread::sleep(Duration::from_millis(300));
         let child = self.0.take().context("it was stopped already")?;
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
-        let ended = process::end_of(child, PATIENCE)?;
+        let ended = process::end_of(child, TIMEOUT)?;
         ensure!(
             ended.stderr.contains("\n0 packets dropped by kernel"),
             "tcpdump missed packets: {}",
@@ -280,7 +280,7 @@ fn tcpdump_sees_what_is_foreign(lab: &Lab) -> Result<()> {
     lab.router.ip("link set modem up
          addr add 192.168.0.77/24 dev modem\n")?;
     let gateway: Ipv4Addr = MODEM_GATEWAY;
-    wait::until(PATIENCE, "a ping by the modem", || {
+    wait::until(TIMEOUT, "a ping by the modem", || {
         Ok(lte_tests::ping::answers(&lab.router, gateway)?.then_some(()))
     })?;
     lab.router.ip("addr del 192.168.0.77/24 dev modem

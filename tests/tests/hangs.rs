@@ -15,15 +15,15 @@ use lte_tests::for_each_backend;
 use lte_tests::installation::Installation;
 use lte_tests::keys;
 use lte_tests::scene::{Scene, flush_rules, rules, rules_back};
-use lte_tests::standstill::Standstill;
+use lte_tests::stopped_thread::StoppedThread;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 
 for_each_backend!(a_storm_starves_nothing, the_kernel_does_not_answer);
 
 /// The deadlines of nft and of the kernel, as they are told.
-const TOLD: &str = "gave no answer within 10 s";
+const NO_ANSWER: &str = "gave no answer within 10 s";
 /// How soon the agent ends when it is told to: long before what it waits for comes to its deadline.
 const AT_ONCE: Duration = Duration::from_secs(3);
 /// Half of it is how often the agent is to be heard of.
@@ -66,7 +66,7 @@ impl Nft {
 
     /// Waits until it has been called once more, and hangs.
     fn wait_called(&self, before: usize) -> Result<()> {
-        wait::until(PATIENCE, "nft to be called", || {
+        wait::until(TIMEOUT, "nft to be called", || {
             Ok((self.count() > before).then_some(()))
         })
     }
@@ -83,7 +83,7 @@ fn nft() -> Result<()> {
         .launch_prepared(Some(Backend::Nft), |command| {
             command.env("PATH", &path).env("WATCHDOG_USEC", WATCHDOG);
         })?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     scene.handshake_after(agent.started())?;
     let router = &scene.lab.router;
     let count = rules(router)?;
@@ -98,11 +98,11 @@ fn nft() -> Result<()> {
     let back = struck.elapsed();
     beats(&agent)?;
     ensure!(
-        !agent.log().iter().any(|line| line.contains(TOLD)),
+        !agent.log().iter().any(|line| line.contains(NO_ANSWER)),
         "the rules were not back before nft was given up: {:?}",
         agent.log()
     );
-    agent.wait_said(TOLD)?;
+    agent.wait_logged(NO_ANSWER)?;
     beats(&agent)?;
 
     // And again, for as long as it hangs.
@@ -135,20 +135,20 @@ fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
         .launch_prepared(Some(backend), |command| {
             command.env("WATCHDOG_USEC", WATCHDOG);
         })?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     scene.handshake_after(agent.started())?;
     let router = &scene.lab.router;
     let count = rules(router)?;
 
-    let first = Standstill::of(agent.id(), "netlink")?;
+    let first = StoppedThread::of(agent.id(), "netlink")?;
     flush_rules(router)?;
     beats(&agent)?;
-    agent.wait_said(TOLD)?;
+    agent.wait_logged(NO_ANSWER)?;
     beats(&agent)?;
     // Another connection asks then.
     rules_back(router, count)?;
 
-    let second = Standstill::of(agent.id(), "netlink")?;
+    let second = StoppedThread::of(agent.id(), "netlink")?;
     flush_rules(router)?;
     beats(&agent)?;
     let asked = Instant::now();
@@ -166,21 +166,21 @@ fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
 /// Events without an end. What the kernel tells of is put back, and so is what it tells nobody of.
 fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
     /// Changes of a link in one run of `ip`.
-    const GUST: usize = 1000;
+    const BURST: usize = 1000;
     let scene = Scene::open(&Options::lte())?;
     let installation = scene.installation()?;
     let agent = installation
         .launch_prepared(Some(backend), |command| {
             command.env("WATCHDOG_USEC", WATCHDOG);
         })?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     scene.handshake_after(agent.started())?;
     let router = &scene.lab.router;
     let count = rules(router)?;
     let keepalive = || router.tool("wg", &["show", TUNNEL, "persistent-keepalive"]);
     let usual = keepalive()?;
     let over = AtomicBool::new(false);
-    let gust = "link set lan0 alias storm\nlink set lan0 alias calm\n".repeat(GUST / 2);
+    let gust = "link set lan0 alias storm\nlink set lan0 alias calm\n".repeat(BURST / 2);
     let (rules, settings) = std::thread::scope(|scope| -> Result<(Duration, Duration)> {
         let storm = scope.spawn(|| -> Result<()> {
             while !over.load(Ordering::Relaxed) {
@@ -198,7 +198,7 @@ fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
             let key = keys::SERVER.public;
             let words = ["set", TUNNEL, "peer", key, "persistent-keepalive", "7"];
             router.tool("wg", &words)?;
-            wait::until(PATIENCE, "the keepalive to be as it was", || {
+            wait::until(TIMEOUT, "the keepalive to be as it was", || {
                 Ok((keepalive()? == usual).then_some(()))
             })?;
             let settings = struck.elapsed();
@@ -222,7 +222,7 @@ fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
 
 /// The watchdog hears of the agent from now on, and not only what it was told before.
 fn beats(agent: &Agent) -> Result<()> {
-    agent.forget_told()?;
-    agent.wait_told("a word for the watchdog", |message| message == "WATCHDOG=1")?;
+    agent.discard_notified()?;
+    agent.wait_notified("a word for the watchdog", |message| message == "WATCHDOG=1")?;
     Ok(())
 }

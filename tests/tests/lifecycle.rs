@@ -14,7 +14,7 @@ for_each_backend!(
     interrupt_leaves_nothing,
     down_after_terminate_leaves_nothing,
     down_without_an_uplink_leaves_nothing,
-    down_does_what_it_can_and_says_what_it_cannot,
+    down_does_what_it_can_and_reports_what_it_cannot,
     datapath_outlives_the_agent,
 );
 
@@ -60,7 +60,7 @@ fn down_without_an_uplink_leaves_nothing(backend: Backend) -> Result<()> {
 }
 
 /// Two things cannot be put back: all the others are, both are told, and the next `down` does the rest.
-fn down_does_what_it_can_and_says_what_it_cannot(backend: Backend) -> Result<()> {
+fn down_does_what_it_can_and_reports_what_it_cannot(backend: Backend) -> Result<()> {
     const STUCK: [(&CStr, &str); 2] = [
         (
             c"/proc/sys/net/ipv4/conf/modem/src_valid_mark",

@@ -8,11 +8,11 @@ use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT};
 use lte_tests::backend::Backend;
 use lte_tests::drops::udp_received;
 use lte_tests::for_each_backend;
+use lte_tests::outside_host::{Services, forged_udp};
 use lte_tests::packet::Kind;
 use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
-use lte_tests::stranger::{Services, forged_udp};
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{ping, traffic};
 
 for_each_backend!(
@@ -20,8 +20,8 @@ for_each_backend!(
     forwarded_look_alike_with_masquerading,
     lan_with_default_route_on_modem,
     router_with_default_route_on_modem,
-    strangers_on_the_modem,
-    strangers_on_the_listen_port,
+    unknown_senders_on_the_modem,
+    unknown_senders_on_the_listen_port,
 );
 
 /// A length that the tunnel itself never has here.
@@ -54,7 +54,7 @@ fn look_alike(backend: Backend, masquerade: bool) -> Result<()> {
     ensure!(sent == 30, "the LAN host could send {sent} of 30");
 
     let length = 28 + LOOK_ALIKE;
-    wait::until(PATIENCE, "the look-alikes at the provider's", || {
+    wait::until(TIMEOUT, "the look-alikes at the provider's", || {
         let arrived = scene
             .at_isp
             .count(|seen| from_wan(seen) && seen.packet.bytes == length)?;
@@ -131,7 +131,7 @@ fn router_with_default_route_on_modem(backend: Backend) -> Result<()> {
     scene.tunnel_is_sound()
 }
 
-fn strangers_on_the_modem(backend: Backend) -> Result<()> {
+fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let services = Services::open(&scene.lab.router, 8080)?;
     let agent = scene.installation()?.start(backend)?;
@@ -165,7 +165,7 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
     scene.tunnel_is_sound()
 }
 
-fn strangers_on_the_listen_port(backend: Backend) -> Result<()> {
+fn unknown_senders_on_the_listen_port(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let agent = scene.installation()?.start(backend)?;
     scene.handshake_after(agent.started())?;
@@ -187,7 +187,7 @@ fn strangers_on_the_listen_port(backend: Backend) -> Result<()> {
     }
     // A real answer, sent after them, is let in: so they have all been decided over.
     let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     let pings = pinger.stop()?.sent() as u64;
     let given = udp_received(&scene.lab.router)? - before;
     ensure!(

@@ -13,7 +13,7 @@ use lte_tests::keys;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 use lte_tests::traffic;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 /// A length that nothing else in the lab has; 28 bytes of headers come to it.
 const PAYLOAD: usize = 613;
@@ -22,14 +22,14 @@ const PAYLOAD: usize = 613;
 fn names_each_dropped_packet() -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let installation = scene.installation()?;
-    let agent = talkative(&installation)?;
+    let agent = start_verbose(&installation)?;
     scene.handshake_after(agent.started())?;
     scene.lab.default_route_on_modem()?;
     says_what_it_drops(&scene, &agent, PAYLOAD)?;
     agent.kill()?;
 
     // The programs go on, and nobody reads what they say, until the next agent that wants to.
-    let next = talkative(&installation)?;
+    let next = start_verbose(&installation)?;
     says_what_it_drops(&scene, &next, PAYLOAD + 1)?;
     next.terminate()?;
 
@@ -55,11 +55,11 @@ fn names_each_dropped_packet() -> Result<()> {
 fn is_no_other_build_to_who_looks() -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let installation = scene.installation()?;
-    let talkative = talkative(&installation)?;
-    scene.handshake_after(talkative.started())?;
+    let start_verbose = start_verbose(&installation)?;
+    scene.handshake_after(start_verbose.started())?;
     finds_all_in_place(&installation, false)?;
     finds_all_in_place(&installation, true)?;
-    talkative.terminate()?;
+    start_verbose.terminate()?;
     let silent = installation.start(Backend::Ebpf)?;
     finds_all_in_place(&installation, true)?;
     silent.interrupt()
@@ -74,25 +74,25 @@ fn finds_all_in_place(installation: &Installation, verbose: bool) -> Result<()> 
         installation.run(Some(Backend::Ebpf), &words)
     };
     let plan = ask("plan")?;
-    ensure!(plan.stdout.contains("nothing is to be done"), "{plan:?}");
+    ensure!(plan.stdout.contains("nothing to do"), "{plan:?}");
     let doctor = ask("doctor")?;
-    ensure!(doctor.stdout.contains("all is in place"), "{doctor:?}");
+    ensure!(doctor.stdout.contains("everything in place"), "{doctor:?}");
     Ok(())
 }
 
 /// An agent with `-vv`, ready.
-fn talkative(installation: &Installation) -> Result<Agent> {
+fn start_verbose(installation: &Installation) -> Result<Agent> {
     installation
         .launch_prepared(Some(Backend::Ebpf), |command| {
             command.arg("-vv");
         })?
-        .wait_ready(PATIENCE)
+        .wait_ready(TIMEOUT)
 }
 
 /// A LAN host tries the modem; the guard drops it and the agent says so, and no secret with it.
 fn says_what_it_drops(scene: &Scene, agent: &Agent, payload: usize) -> Result<()> {
     send(scene, payload)?;
-    let line = agent.wait_said(&format!(": {} bytes", payload + 28))?;
+    let line = agent.wait_logged(&format!(": {} bytes", payload + 28))?;
     ensure!(line.contains("modem-out"), "of another hook: {line}");
     let log = agent.log().join("\n");
     ensure!(

@@ -15,7 +15,7 @@ use lte_tests::kernel_version;
 use lte_tests::scene::Scene;
 use lte_tests::tempdir::TempDir;
 use lte_tests::topology::Options;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 const NOBODY: u32 = 65534;
 
@@ -43,7 +43,7 @@ fn refused(plant: impl FnOnce() -> Result<()>, untouched: impl Fn() -> bool) -> 
 
     let agent = installation
         .launch_prepared(None, |_| {})?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     scene.handshake_after(agent.started())?;
     let log = agent.log();
     let said = log.iter().filter(|line| line.contains(&refusal)).count();
@@ -109,12 +109,12 @@ fn its_own_are_closed() -> Result<()> {
 }
 
 /// A router with its agent's place.
-struct House {
+struct Fixture {
     scene: Scene,
     installation: Installation,
 }
 
-impl House {
+impl Fixture {
     fn open() -> Result<Self> {
         let scene = Scene::open(&Options::lte())?;
         let installation = scene.installation()?;
@@ -133,7 +133,7 @@ impl House {
     /// Nothing is to be done, and the tunnel carries.
     fn is_whole(&self) -> Result<()> {
         let plan = self.installation.run(Some(Backend::Ebpf), &["plan"])?;
-        ensure!(plan.stdout.contains("nothing is to be done"), "{plan:?}");
+        ensure!(plan.stdout.contains("nothing to do"), "{plan:?}");
         let pings = self.scene.ping_tunnel()?;
         pings.wait_for_more(3)?;
         let report = pings.stop()?;
@@ -148,7 +148,7 @@ fn set_once(agent: &Agent) -> Result<()> {
     let set = log.iter().filter(|line| line.contains("set the guard"));
     // One line for the modem, and one for each interface that comes later.
     let again: Vec<_> = set
-        .filter(|line| line.contains("keeps being undone") || line.contains("maps of its own"))
+        .filter(|line| line.contains("undone repeatedly") || line.contains("maps of its own"))
         .collect();
     ensure!(again.is_empty(), "{again:?}");
     Ok(())
@@ -157,7 +157,7 @@ fn set_once(agent: &Agent) -> Result<()> {
 /// Two routers, whose modems have the same index.
 #[test]
 fn two_namespaces_share_it() -> Result<()> {
-    let (one, other) = (House::open()?, House::open()?);
+    let (one, other) = (Fixture::open()?, Fixture::open()?);
     let first = one.start()?;
     let second = other.start()?;
     for house in [&one, &other] {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use lte_tests::installation::Installation;
 use lte_tests::netns::Netns;
 use lte_tests::process;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
@@ -36,7 +36,7 @@ fn nobody_looks_into_a_process_of_his_own() -> Result<()> {
 
 fn looked_into(pid: u32, config: &Path) -> Result<()> {
     let of = |name: &str| format!("/proc/{pid}/{name}");
-    wait::until(PATIENCE, "the process to open its config", || {
+    wait::until(TIMEOUT, "the process to open its config", || {
         let at = fs::read_to_string(of("syscall"))?;
         // openat, and the pipe has no writer.
         Ok(at
@@ -57,7 +57,7 @@ fn looked_into(pid: u32, config: &Path) -> Result<()> {
     look.arg(of("maps")).uid(NOBODY).gid(NOBODY);
     look.stdout(std::process::Stdio::piped())
         .stderr(std::process::Stdio::piped());
-    let looked = process::end_of(look.spawn()?, PATIENCE)?;
+    let looked = process::end_of(look.spawn()?, TIMEOUT)?;
     ensure!(!looked.status.success(), "nobody sees: {looked:?}");
     Ok(())
 }

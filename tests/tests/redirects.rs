@@ -27,14 +27,14 @@ fn the_next_agent_gives_them_back() -> Result<()> {
     );
     let installation = scene.installation()?;
     let agent = installation.launch_prepared(Some(Backend::Ebpf), cannot_give_them_back)?;
-    agent.wait_said("send_redirects")?;
+    agent.wait_logged("send_redirects")?;
     // Neither guard nor tunnel rest on them.
-    let agent = agent.wait_ready(wait::PATIENCE)?;
+    let agent = agent.wait_ready(wait::TIMEOUT)?;
     agent.kill()?;
     ensure!(sysctl::get(router, REDIRECTS)? == "0", "nobody took them");
 
     let next = installation.start(Backend::Ebpf)?;
-    wait::until(wait::PATIENCE, "the redirects", || {
+    wait::until(wait::TIMEOUT, "the redirects", || {
         Ok((sysctl::get(router, REDIRECTS)? == "1").then_some(()))
     })?;
     // What the owner makes of them from now on is the owner's.
@@ -42,7 +42,7 @@ fn the_next_agent_gives_them_back() -> Result<()> {
     next.kill()?;
     let last = installation.start(Backend::Ebpf)?;
     let plan = installation.run(Some(Backend::Ebpf), &["plan"])?;
-    ensure!(plan.stdout.contains("nothing is to be done"), "{plan:?}");
+    ensure!(plan.stdout.contains("nothing to do"), "{plan:?}");
     ensure!(
         sysctl::get(router, REDIRECTS)? == "0",
         "it fights the owner"

@@ -8,7 +8,7 @@ use lte_tests::for_each_backend;
 use lte_tests::ping::{PACE, Pinger};
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 
@@ -39,7 +39,7 @@ fn reload_applies_only_the_difference(backend: Backend) -> Result<()> {
     installation.write_config()?;
     let asked = now()?;
     agent.signal(Signal::SIGHUP)?;
-    let told = agent.wait_told("that it reloads", |message| message.contains("RELOADING=1"))?;
+    let told = agent.wait_notified("that it reloads", |message| message.contains("RELOADING=1"))?;
     let began: u64 = told
         .lines()
         .find_map(|line| line.strip_prefix("MONOTONIC_USEC="))
@@ -49,10 +49,10 @@ fn reload_applies_only_the_difference(backend: Backend) -> Result<()> {
         (asked..=now()?).contains(&began),
         "the reload is said to have begun at {began} us, after {asked}"
     );
-    agent.wait_told("that it is ready again", |message| {
+    agent.wait_notified("that it is ready again", |message| {
         message.lines().any(|line| line == "READY=1")
     })?;
-    wait::until(PATIENCE, "the new keepalive", || {
+    wait::until(TIMEOUT, "the new keepalive", || {
         let shown = scene
             .lab
             .router
@@ -93,19 +93,19 @@ fn invalid_config_is_refused_at_reload(backend: Backend) -> Result<()> {
     installation.config = good.clone().with("mtu = 1380", "mtu = 13")?;
     installation.write_config()?;
     agent.signal(Signal::SIGHUP)?;
-    let line = agent.wait_said("the new config is refused, the old one stays")?;
+    let line = agent.wait_logged("new configuration refused, the old one stays in use")?;
     ensure!(
         line.contains("mtu") && line.contains("config.toml"),
         "no reason in: {line}"
     );
-    agent.wait_told("that it is ready again", |message| message == "READY=1")?;
+    agent.wait_notified("that it is ready again", |message| message == "READY=1")?;
     up.assert_same(&scene.lab.router)?;
     // It still listens, and takes the next one that is right.
     installation.config = good.with(KEEPALIVE, "persistent_keepalive = 25")?;
     installation.write_config()?;
     agent.signal(Signal::SIGHUP)?;
-    agent.wait_said("the config was read again")?;
-    Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(PATIENCE)?;
+    agent.wait_logged("configuration reloaded")?;
+    Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(TIMEOUT)?;
     agent.interrupt()
 }
 
@@ -136,7 +136,7 @@ fn ready_when_in_place(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
     let installation = scene.installation()?;
     let agent = installation.launch(backend)?;
-    let told = agent.wait_told("that it is ready", |message| {
+    let told = agent.wait_notified("that it is ready", |message| {
         message.lines().any(|line| line == "READY=1")
     })?;
     agent.signal(Signal::SIGSTOP)?;
@@ -146,10 +146,7 @@ fn ready_when_in_place(backend: Backend) -> Result<()> {
         "it told {told:?}"
     );
     let plan = installation.run(Some(backend), &["plan"])?;
-    ensure!(
-        plan.stdout.contains("nothing is to be done"),
-        "plan: {plan:?}"
-    );
+    ensure!(plan.stdout.contains("nothing to do"), "plan: {plan:?}");
     agent.signal(Signal::SIGCONT)?;
     agent.interrupt()
 }
@@ -161,9 +158,9 @@ fn watchdog_is_fed(backend: Backend) -> Result<()> {
         .launch_prepared(Some(backend), |command| {
             command.env("WATCHDOG_USEC", "2000000");
         })?
-        .wait_ready(PATIENCE)?;
+        .wait_ready(TIMEOUT)?;
     for _ in 0..3 {
-        agent.wait_told("the watchdog's food", |message| message == "WATCHDOG=1")?;
+        agent.wait_notified("the watchdog's food", |message| message == "WATCHDOG=1")?;
     }
     agent.interrupt()
 }

@@ -11,7 +11,7 @@ use lte_tests::netns::Netns;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, flush_rules, rules, rules_back, tunnel_out};
 use lte_tests::topology::Options;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 use nix::sys::signal::Signal;
 
 for_each_backend!(rules_flushed, rules_flushed_with_masquerading);
@@ -81,7 +81,7 @@ fn flushed(backend: Backend, masquerade: bool) -> Result<()> {
     agent.signal(Signal::SIGCONT)?;
     rules_back(router, all)?;
     let healed = Pinger::start(router, TUNNEL_PEER, QUICK)?;
-    healed.wait_for_answer(PATIENCE)?;
+    healed.wait_for_answer(TIMEOUT)?;
 
     pinger.stop()?;
     scene.nothing_leaked()?;

@@ -15,7 +15,7 @@ use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
 use lte_tests::topology::Options;
 use lte_tests::traffic::{self, shaped_as_data, shaped_as_initiation};
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{setsockopt, sockopt};
 
@@ -57,7 +57,7 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
         let by_modem = scene.at_carrier.count(tunnel_out)? - by_modem;
         Ok((by_wan, by_modem))
     };
-    let all = wait::until(PATIENCE, "20 pings and 20 datagrams each way", || {
+    let all = wait::until(TIMEOUT, "20 pings and 20 datagrams each way", || {
         let (by_wan, by_modem) = so_far()?;
         Ok((by_wan >= 40 && by_modem >= 40).then_some(()))
     });
@@ -117,7 +117,7 @@ fn a_program_of_the_shape(backend: Backend) -> Result<()> {
     let of_program = |seen: &Seen| seen.packet.ports == Some((PORT, PEER_PORT));
     imitate(&scene, PORT)?;
     // Where the routing leads it, it goes.
-    wait::until(PATIENCE, "15 datagrams on the uplink", || {
+    wait::until(TIMEOUT, "15 datagrams on the uplink", || {
         let count = scene
             .at_isp
             .count(|seen| from_wan(seen) && of_program(seen))?;
@@ -147,7 +147,7 @@ fn a_program_that_holds_the_port(backend: Backend) -> Result<()> {
     traffic::send_udp(&scene.lab.carrier.netns, 0, &[mark], &[b"so far".to_vec()])?;
     scene
         .at_carrier
-        .wait_for(PATIENCE, "the carrier's packet", |seen| {
+        .wait_for(TIMEOUT, "the carrier's packet", |seen| {
             seen.packet.ports.is_some_and(|(_, to)| to == 9)
         })?;
     scene
@@ -157,7 +157,7 @@ fn a_program_that_holds_the_port(backend: Backend) -> Result<()> {
         })?;
     agent.signal(Signal::SIGCONT)?;
     let pinger = Pinger::start(router, TUNNEL_PEER, QUICK)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     agent.interrupt()
 }

@@ -19,7 +19,7 @@ use lte_tests::netns::Netns;
 use lte_tests::offload::{self, Offload};
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::wire::{Sum, Wire};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, setsockopt, socket, sockopt,
@@ -27,7 +27,7 @@ use nix::sys::socket::{
 use nix::sys::time::{TimeVal, TimeValLike as _};
 
 for_each_backend!(
-    the_books_hold_what_was_on_the_wire,
+    the_counters_hold_what_was_on_the_wire,
     what_was_joined_is_joined_again_at_the_end,
 );
 
@@ -43,7 +43,7 @@ fn installation(scene: &Scene) -> Result<Installation> {
     Ok(installation)
 }
 
-fn the_books_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
+fn the_counters_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let (router, carrier) = (&scene.lab.router, &scene.lab.carrier.netns);
     for feature in [Offload::TcpSegments, Offload::Segments] {
@@ -56,12 +56,12 @@ fn the_books_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
     scene.handshake_after(agent.started())?;
 
     let mut wire = Wire::watch(carrier, "modem0", PAGE)?;
-    let before = books(&installation, backend)?;
-    talk(router, carrier)?;
+    let before = counters(&installation, backend)?;
+    transfer(router, carrier)?;
     let mut told = String::new();
-    let agree = wait::until(PATIENCE, "the books to agree with the wire", || {
+    let agree = wait::until(TIMEOUT, "the books to agree with the wire", || {
         let passed = wire.passed()?;
-        let after = books(&installation, backend)?;
+        let after = counters(&installation, backend)?;
         let since = |name: &str| {
             let (after, before) = (after.get(name), before.get(name));
             let (after, before) = (
@@ -110,7 +110,7 @@ fn what_was_joined_is_joined_again_at_the_end(backend: Backend) -> Result<()> {
     if backend == Backend::Nft {
         offload::set(router, "modem", Offload::Receive, true)?;
         router.ip("link set modem gso_max_segs 65535\n")?;
-        wait::until(PATIENCE, "packets to be kept apart again", || {
+        wait::until(TIMEOUT, "packets to be kept apart again", || {
             Ok((state()? == meanwhile).then_some(()))
         })?;
     }
@@ -133,7 +133,7 @@ fn most_at_once(router: &Netns) -> Result<u32> {
 }
 
 /// The guard's counters.
-fn books(installation: &Installation, backend: Backend) -> Result<BTreeMap<String, Sum>> {
+fn counters(installation: &Installation, backend: Backend) -> Result<BTreeMap<String, Sum>> {
     let ended = installation.run(Some(backend), &["status", "--json"])?;
     ensure!(ended.status.success(), "status: {ended:?}");
     let status: serde_json::Value = serde_json::from_str(&ended.stdout)?;
@@ -154,7 +154,7 @@ fn books(installation: &Installation, backend: Backend) -> Result<BTreeMap<Strin
 }
 
 /// Much to the page, and then as much from it.
-fn talk(router: &Netns, carrier: &Netns) -> Result<()> {
+fn transfer(router: &Netns, carrier: &Netns) -> Result<()> {
     let page = SocketAddrV4::new(MODEM_GATEWAY, PAGE);
     let listener = carrier.run(|| Ok(TcpListener::bind(page)?))?;
     let answering = thread::spawn(move || -> Result<usize> {
@@ -183,15 +183,15 @@ fn talk(router: &Netns, carrier: &Netns) -> Result<()> {
 }
 
 fn limited(stream: &TcpStream) -> Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    Ok(stream.set_write_timeout(Some(PATIENCE))?)
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    Ok(stream.set_write_timeout(Some(TIMEOUT))?)
 }
 
 /// As `curl --interface` does.
 fn from_the_modem(own: Ipv4Addr, to: SocketAddrV4) -> Result<TcpStream> {
     let (family, flags) = (AddressFamily::Inet, SockFlag::SOCK_CLOEXEC);
     let socket = socket(family, SockType::Stream, flags, None)?;
-    let patience = TimeVal::seconds(PATIENCE.as_secs().cast_signed());
+    let patience = TimeVal::seconds(TIMEOUT.as_secs().cast_signed());
     setsockopt(&socket, sockopt::SendTimeout, &patience)?;
     let own = SockaddrIn::from(SocketAddrV4::new(own, 0));
     bind(socket.as_raw_fd(), &own)?;

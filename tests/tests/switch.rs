@@ -12,7 +12,7 @@ use lte_tests::packet::{Kind, Message};
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{bpf, kernel_version, traffic};
 
 /// Of what would use the modem, at least so much has to be seen trying.
@@ -54,7 +54,7 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
             pinger.wait_for_more(3)?;
             let agent = installation.start(to)?;
             // The old guard goes when all is in place.
-            wait::until(PATIENCE, "the old guard to go", || {
+            wait::until(TIMEOUT, "the old guard to go", || {
                 Ok((!is_there(from, &scene.lab.router)?).then_some(()))
             })?;
             pinger.wait_for_more(10)?;

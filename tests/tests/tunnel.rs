@@ -8,7 +8,7 @@ use lte_tests::for_each_backend;
 use lte_tests::scene::{Scene, others};
 use lte_tests::sysctl;
 use lte_tests::topology::{Options, Uplink};
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 for_each_backend!(
     up,
@@ -73,7 +73,7 @@ fn cold_start(backend: Backend, uplink: Uplink) -> Result<()> {
     let agent = scene.installation()?.start(backend)?;
     scene.prompt_handshake(&agent)?;
     let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     let from = Instant::now();
     pinger.wait_for_more(5)?;
     let report = pinger.stop()?.between(from, Instant::now());

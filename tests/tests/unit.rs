@@ -10,7 +10,7 @@ use lte_tests::keys;
 use lte_tests::scene::Scene;
 use lte_tests::systemd::Systemd;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use serde_json::Value;
 
 /// A watchdog that bites within the test's patience, and a place for what the agent says.
@@ -76,7 +76,7 @@ fn lives(scene: &Scene, systemd: &Systemd) -> Result<()> {
     // It returns when the agent has said that it is ready.
     systemd.unit("start")?;
     scene.handshake_after(begun)?;
-    systemd.wait_property(PATIENCE, "ActiveState", "active")?;
+    systemd.wait_property(TIMEOUT, "ActiveState", "active")?;
     ensure!(
         guard(systemd)? == "ebpf",
         "the guard is {}'s",
@@ -97,23 +97,23 @@ fn lives(scene: &Scene, systemd: &Systemd) -> Result<()> {
         "persistent_keepalive = 80",
         "persistent_keepalive = 25",
     )?;
-    wait::until(PATIENCE, "the new keepalive", || {
+    wait::until(TIMEOUT, "the new keepalive", || {
         let shown = router.tool("wg", &["show", TUNNEL, "persistent-keepalive"])?;
         Ok(shown.trim().ends_with("\t25").then_some(()))
     })?;
     // The other backend: nft has to run in the sandbox, too.
     reload(systemd, "^\\[modem\\]", "backend = \"nft\"\\n[modem]")?;
-    wait::until(PATIENCE, "nftables to keep the guard", || {
+    wait::until(TIMEOUT, "nftables to keep the guard", || {
         let guard = guard(systemd).unwrap_or_default();
         Ok((guard == "nft").then_some(()))
     })?;
 
     let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     // An agent that stands still is started anew.
     systemd.inside("kill", &["-STOP", &systemd.property("MainPID")?])?;
-    systemd.wait_property(PATIENCE, "NRestarts", "1")?;
-    systemd.wait_property(PATIENCE, "ActiveState", "active")?;
+    systemd.wait_property(TIMEOUT, "NRestarts", "1")?;
+    systemd.wait_property(TIMEOUT, "ActiveState", "active")?;
     ensure!(
         systemd.property("MainPID")? != pid,
         "it is the same process"
@@ -121,7 +121,7 @@ fn lives(scene: &Scene, systemd: &Systemd) -> Result<()> {
     pinger.wait_for_more(3)?;
 
     systemd.unit("stop")?;
-    systemd.wait_property(PATIENCE, "ActiveState", "inactive")?;
+    systemd.wait_property(TIMEOUT, "ActiveState", "inactive")?;
     pinger.wait_for_more(5)?;
     let report = pinger.stop()?;
     ensure!(report.lost() == 0, "{report}");

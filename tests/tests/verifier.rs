@@ -10,8 +10,8 @@ use aya::programs::SchedClassifier;
 use lte_common::policy::Hook;
 use lte_tests::figure::figure;
 use lte_tests::stack;
-use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
-use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem};
+use lte_userspace::backend::ebpf::{LoadOptions, load_for_test, policy_for};
+use lte_userspace::backend::{FamilyAddr, Guard, LinkHeader, Modem};
 
 fn guard(header: LinkHeader, v6: bool) -> Guard {
     Guard {
@@ -19,12 +19,12 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
             index: 1,
             name: "modem".into(),
             header,
-            v4: Some(Inet {
+            v4: Some(FamilyAddr {
                 address: Ipv4Addr::new(192, 168, 0, 2),
                 gateway: Some(Ipv4Addr::new(192, 168, 0, 1)),
                 admin: Some(Ipv4Addr::new(192, 168, 0, 1).into()),
             }),
-            v6: v6.then(|| Inet {
+            v6: v6.then(|| FamilyAddr {
                 address: Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2),
                 gateway: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1)),
                 admin: Some(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1).into()),
@@ -40,7 +40,7 @@ fn every_program_loads_in_every_configuration() {
     for hook in Hook::ALL {
         for header in [LinkHeader::Ethernet, LinkHeader::None] {
             for v6 in [false, true] {
-                let policy = policy_for(&guard(header, v6), header, Options::default());
+                let policy = policy_for(&guard(header, v6), header, LoadOptions::default());
                 let mut loaded = load_for_test(hook, &policy, pins.as_path()).unwrap();
                 let program: &mut SchedClassifier = loaded
                     .ebpf

@@ -1,6 +1,6 @@
-//! The guard: what decides over each packet on the modem and steers what an uplink got.
+//! The guard: what decides on each packet on the modem and steers outer packets on an uplink.
 //!
-//! Two backends keep the same promises by different means. The rest of the agent knows this
+//! Two backends implement it. The rest of the agent knows this
 //! trait and [`Guard`], and nothing of either backend.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,19 +17,19 @@ mod watch;
 pub use permit::{Permit, Protocol};
 pub use watch::Watch;
 
-/// Which backend keeps the guard.
+/// The kind of a backend.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
 )]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum BackendKind {
     /// TC eBPF programs.
     Ebpf,
     /// An nftables table.
     Nft,
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ebpf => "ebpf",
@@ -47,9 +47,9 @@ pub enum LinkHeader {
     None,
 }
 
-/// The modem's own place in its carrier's network, for one address family.
+/// The modem's address in one family, its gateway and its admin page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Inet<A> {
+pub struct FamilyAddr<A> {
     /// The modem interface's address.
     pub address: A,
     /// The way out. `None` on a point-to-point modem.
@@ -97,9 +97,9 @@ pub struct Modem {
     /// How its frames start.
     pub header: LinkHeader,
     /// IPv4 on it.
-    pub v4: Option<Inet<Ipv4Addr>>,
+    pub v4: Option<FamilyAddr<Ipv4Addr>>,
     /// IPv6 on it; `None`: nothing of IPv6 passes.
-    pub v6: Option<Inet<Ipv6Addr>>,
+    pub v6: Option<FamilyAddr<Ipv6Addr>>,
 }
 
 /// An uplink, or a device that is kept closed, as the guard sees it.
@@ -158,7 +158,7 @@ impl Default for Guard {
 
 impl Guard {
     /// For each device that is kept closed the guard of a modem of no family.
-    pub(crate) fn of_closed(&self) -> impl Iterator<Item = (Modem, Self)> {
+    pub(crate) fn closed_devices(&self) -> impl Iterator<Item = (Modem, Self)> {
         self.closed.iter().map(|(index, device)| {
             let modem = Modem {
                 index: *index,
@@ -189,7 +189,7 @@ impl fmt::Display for Difference {
 
 /// One counter of the guard.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Counter {
+pub struct NamedCounter {
     /// The hook, then the class: `modem-out/tunnel`, `modem-in/drop-unsolicited`.
     pub name: String,
     /// Packets.
@@ -198,7 +198,7 @@ pub struct Counter {
     pub bytes: u64,
 }
 
-/// An address of the tunnel's far side.
+/// An address and port of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remote {
     /// Address.
@@ -238,21 +238,20 @@ impl BackendError {
     }
 }
 
-/// A backend: it keeps the guard.
+/// A backend: it implements the guard.
 ///
 /// Calls block, for milliseconds as a rule, and run in the calling thread's network namespace: the agent makes
 /// them apart from its own thread.
 pub trait Backend: fmt::Debug + Send {
     /// Which one it is.
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> BackendKind;
 
     /// Whether a guard can be put in place with it, as far as that shows without doing it. What
     /// anything at all needs was asked when it was opened.
     fn probe(&self) -> Result<(), BackendError>;
 
-    /// Why it has turned out that no guard can be put in place with it, though nothing was wrong with
-    /// [`Backend::probe`].
-    fn unfit(&self) -> Option<String> {
+    /// Why its guard could not be loaded, although [`Backend::probe`] succeeded.
+    fn load_failure(&self) -> Option<String> {
         None
     }
 
@@ -270,40 +269,39 @@ pub trait Backend: fmt::Debug + Send {
     /// Takes away everything of this backend's, as far as it goes; all failures are returned.
     fn remove(&mut self) -> Result<(), Vec<BackendError>>;
 
-    /// Lets one conversation of this machine's own pass the modem, for a time that the kernel
-    /// keeps: the permit ends though the agent be dead by then. Given again, it is prolonged.
+    /// Permits one flow of this machine over the modem until a deadline that the kernel checks: the permit
+    /// ends also without the agent. Given again, it is prolonged.
     ///
     /// # Errors
     /// Where no guard is in place, or too many permits are open.
     fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError>;
 
     /// Ends a permit before its time. That there is no such permit is no error.
-    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError>;
+    fn revoke(&mut self, permit: &Permit) -> Result<(), BackendError>;
 
     /// What this machine's guard cannot see or hold, one line each.
     fn unguarded(&mut self) -> Result<Vec<String>, BackendError> {
         Ok(Vec::new())
     }
 
-    /// The far ends that the tunnel has sent to, and how long ago: what another backend has to
-    /// know that takes over.
+    /// The remotes that the tunnel has sent to, and how long ago, for a backend that takes over.
     fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError>;
 
-    /// Has the next [`Backend::apply`] take over far ends that another backend remembers, so that
-    /// its guard knows them from its first packet on.
-    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>);
+    /// Gives the next [`Backend::apply`] the remotes that another backend knows, so that its guard knows
+    /// them from its first packet on.
+    fn import_remotes(&mut self, remotes: BTreeMap<Remote, Duration>);
 
-    /// A way to hear of changes to the guard that rtnetlink does not tell of, where there is one.
+    /// A source of events about the guard that rtnetlink does not send, if there is one.
     fn watch(&self) -> Option<Watch> {
         None
     }
 
-    /// The books.
-    fn counters(&mut self) -> Result<Vec<Counter>, BackendError>;
+    /// The counters.
+    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError>;
 }
 
 /// An error with its causes, in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -39,16 +39,16 @@ impl fmt::Display for Protocol {
     }
 }
 
-/// One conversation of this machine's own over the modem.
+/// One flow of this machine over the modem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Permit {
     /// Its protocol.
     pub protocol: Protocol,
     /// The port on this side, host byte order; an echo's identifier.
     pub local_port: u16,
-    /// The far end; `None`: any, as for a broadcast that somebody answers.
+    /// The remote address; `None`: any, as for a broadcast.
     pub remote: Option<IpAddr>,
-    /// The port on the far side, host byte order; 0 with an echo.
+    /// The remote port, host byte order; 0 with an echo.
     pub remote_port: u16,
 }
 

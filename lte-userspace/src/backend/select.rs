@@ -1,8 +1,8 @@
-//! Which backend keeps the guard here.
+//! Selects the backend.
 
-use super::ebpf::{Ebpf, Options, PacketLog};
+use super::ebpf::{Ebpf, LoadOptions, PacketLog};
 use super::nft::Nft;
-use super::{Backend, BackendError, Kind};
+use super::{Backend, BackendError, BackendKind};
 use crate::config::BackendChoice;
 
 /// What a backend is opened for.
@@ -10,8 +10,8 @@ use crate::config::BackendChoice;
 pub enum Purpose {
     /// To put a guard in place and to keep it there.
     Guard,
-    /// To look at what is there, or to take it away.
-    Look,
+    /// To inspect what is there, or to remove it.
+    Inspect,
 }
 
 /// A backend that this machine can run.
@@ -29,28 +29,28 @@ pub struct Selected {
 pub fn select(choice: BackendChoice, purpose: Purpose) -> Result<Selected, BackendError> {
     let probed = |kind| probed(kind, purpose);
     match choice {
-        BackendChoice::Ebpf => probed(Kind::Ebpf).map(|backend| Selected {
+        BackendChoice::Ebpf => probed(BackendKind::Ebpf).map(|backend| Selected {
             backend,
             why_not_ebpf: None,
         }),
-        BackendChoice::Nft => probed(Kind::Nft).map(|backend| Selected {
+        BackendChoice::Nft => probed(BackendKind::Nft).map(|backend| Selected {
             backend,
             why_not_ebpf: None,
         }),
-        BackendChoice::Auto => match probed(Kind::Ebpf) {
+        BackendChoice::Auto => match probed(BackendKind::Ebpf) {
             Ok(backend) => Ok(Selected {
                 backend,
                 why_not_ebpf: None,
             }),
-            Err(ebpf) => match probed(Kind::Nft) {
+            Err(ebpf) => match probed(BackendKind::Nft) {
                 Ok(backend) => Ok(Selected {
                     backend,
-                    why_not_ebpf: Some(super::chain(&ebpf)),
+                    why_not_ebpf: Some(super::error_chain(&ebpf)),
                 }),
                 Err(nft) => Err(BackendError::Unsupported(format!(
                     "neither backend can run here: ebpf: {}; nft: {}",
-                    super::chain(&ebpf),
-                    super::chain(&nft)
+                    super::error_chain(&ebpf),
+                    super::error_chain(&nft)
                 ))),
             },
         },
@@ -63,17 +63,17 @@ pub fn all() -> Vec<Box<dyn Backend>> {
 }
 
 /// The same, but for one kind.
-pub fn others(than: Option<Kind>) -> Vec<Box<dyn Backend>> {
-    [Kind::Ebpf, Kind::Nft]
+pub fn others(except: Option<BackendKind>) -> Vec<Box<dyn Backend>> {
+    [BackendKind::Ebpf, BackendKind::Nft]
         .into_iter()
-        .filter(|kind| than != Some(*kind))
+        .filter(|kind| except != Some(*kind))
         .filter_map(|kind| {
-            open(kind, Purpose::Look)
+            open(kind, Purpose::Inspect)
                 .inspect_err(|error| {
                     // What this machine cannot run has left nothing here; and who keeps a guard with the
                     // other has said it.
-                    if than.is_none() && !matches!(error, BackendError::Unsupported(_)) {
-                        log::warn!("backend {kind}: {}", super::chain(error));
+                    if except.is_none() && !matches!(error, BackendError::Unsupported(_)) {
+                        log::warn!("backend {kind}: {}", super::error_chain(error));
                     }
                 })
                 .ok()
@@ -81,23 +81,23 @@ pub fn others(than: Option<Kind>) -> Vec<Box<dyn Backend>> {
         .collect()
 }
 
-fn probed(kind: Kind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
+fn probed(kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
     let backend = open(kind, purpose)?;
     backend.probe()?;
     Ok(backend)
 }
 
 /// Opens a backend without asking whether a guard could be put in place with it.
-pub fn open(kind: Kind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
+pub fn open(kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
     Ok(match kind {
-        Kind::Ebpf => {
+        BackendKind::Ebpf => {
             let packet_log = match purpose {
                 Purpose::Guard if log::log_enabled!(log::Level::Trace) => PacketLog::Own,
                 Purpose::Guard => PacketLog::Off,
-                Purpose::Look => PacketLog::Any,
+                Purpose::Inspect => PacketLog::Any,
             };
-            Box::new(Ebpf::with_options(Options { packet_log })?)
+            Box::new(Ebpf::with_options(LoadOptions { packet_log })?)
         }
-        Kind::Nft => Box::new(Nft::new()?),
+        BackendKind::Nft => Box::new(Nft::new()?),
     })
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// What becomes readable when something of a guard may have changed.
-pub(super) trait Source: AsRawFd + fmt::Debug + Send {
+pub(super) trait EventSource: AsRawFd + fmt::Debug + Send {
     /// Reads all that has been told since, without waiting. Returns whether any of it can be about
     /// the guard; that something was lost counts.
     fn read(&mut self) -> io::Result<bool>;
@@ -13,10 +13,10 @@ pub(super) trait Source: AsRawFd + fmt::Debug + Send {
 
 /// A way to hear of changes to a guard.
 #[derive(Debug)]
-pub struct Watch(Box<dyn Source>);
+pub struct Watch(Box<dyn EventSource>);
 
 impl Watch {
-    pub(super) fn new(source: impl Source + 'static) -> Self {
+    pub(super) fn new(source: impl EventSource + 'static) -> Self {
         Self(Box::new(source))
     }
 

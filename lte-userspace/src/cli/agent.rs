@@ -4,54 +4,55 @@ use std::collections::BTreeSet;
 
 use anyhow::bail;
 
-use super::{Common, block_on, machine};
+use super::{Common, block_on, requirements};
 use crate::backend::select::Purpose;
 use crate::config::Config;
 use crate::kernel::Kernel;
-use crate::kernel::link::Found;
+use crate::kernel::link::ObservedLink;
 use crate::notify::Notifier;
-use crate::reconcile::{Agent, Converger, Ending, Failure, Observed, settled_port};
-use crate::state::{Before, Lock, Memory};
+use crate::reconcile::{Agent, Ending, Failure, Reconciler, Snapshot, choose_listen_port};
+use crate::state::{BaselineFile, Lock, PersistentState};
 
 pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
     log::debug!("started");
     let config = Config::load(&common.config)?;
-    machine::require_net_admin()?;
-    machine::require_wireguard()?;
-    let backend = machine::backend(&config, common.backend, Purpose::Guard)?;
+    requirements::require_net_admin()?;
+    requirements::require_wireguard()?;
+    let backend = requirements::backend(&config, common.backend, Purpose::Guard)?;
     log::debug!("backend {}", backend.kind());
     block_on(async move {
         let kernel = Kernel::open()?;
         let tunnel = &config.tunnel.interface;
-        let observed = Observed::look(&kernel, Some(tunnel), |_| BTreeSet::new()).await?;
+        let snapshot = Snapshot::take(&kernel, Some(tunnel), |_| BTreeSet::new()).await?;
         if !wait {
-            machine::require_modem(&observed, &config)?;
+            requirements::require_modem(&snapshot, &config)?;
         }
-        let before = Before::load(&common.dirs.run)?;
-        if let Some(why) = observed.in_the_way(tunnel, &before.record) {
+        let baseline_file = BaselineFile::load(&common.dirs.run)?;
+        if let Some(why) = snapshot.name_conflict(tunnel, &baseline_file.baseline) {
             bail!(why);
         }
-        let ours = observed.links.iter().any(Found::is_our_tunnel) || !observed.rules.is_empty();
-        if ours && before.is_empty() {
+        let ours =
+            snapshot.links.iter().any(ObservedLink::is_our_tunnel) || !snapshot.rules.is_empty();
+        if ours && baseline_file.is_empty() {
             log::warn!("{UNRECORDED}");
         }
         common.dirs.create()?;
         let lock = Lock::take(&common.dirs.run)?;
-        let memory = Memory::new(&common.dirs.state);
-        memory.set_aside_what_is_bad();
-        let listen_port = settled_port(&observed, &config, &memory)?;
+        let persistent = PersistentState::new(&common.dirs.state);
+        persistent.quarantine_invalid();
+        let listen_port = choose_listen_port(&snapshot, &config, &persistent)?;
         let agent = Agent {
-            converger: Converger::new(kernel, backend, before, listen_port),
+            reconciler: Reconciler::new(kernel, backend, baseline_file, listen_port),
             config,
             path: common.config,
             backend: common.backend,
-            memory,
+            persistent,
             lock,
             notifier: Notifier::from_environment(),
         };
         match agent.run().await? {
             Ending::Left => Ok(()),
-            Ending::Down(failed) => all_done(&failed),
+            Ending::Down(failed) => fail_if_any(&failed),
         }
     })
 }
@@ -60,7 +61,7 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
 const UNRECORDED: &str = "a datapath of an earlier run is up, but how things were found is not on record (the run directory was emptied): `down` will leave the modem's address, its being up and its sysctls as they are now";
 
 /// Fails with everything that could not be taken down.
-pub(super) fn all_done(failed: &[Failure]) -> anyhow::Result<()> {
+pub(super) fn fail_if_any(failed: &[Failure]) -> anyhow::Result<()> {
     if failed.is_empty() {
         return Ok(());
     }

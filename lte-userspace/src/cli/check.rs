@@ -28,7 +28,7 @@ impl Check {
                 config.modem.identity
             );
         }
-        println!("{}: the config is right", common.config.display());
+        println!("{}: configuration valid", common.config.display());
         Ok(())
     }
 }

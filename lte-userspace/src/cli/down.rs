@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 use clap::Args;
 
-use super::agent::all_done;
-use super::{Common, block_on, machine};
+use super::agent::fail_if_any;
+use super::{Common, block_on, requirements};
 use crate::backend::select;
 use crate::kernel::Kernel;
 use crate::reconcile::{Backends, take_down};
-use crate::state::{Before, Holder, Lock, LockError};
+use crate::state::{BaselineFile, Holder, Lock, LockError};
 
 /// How long an agent that runs may take to take everything down: several calls of nft that come to their
 /// deadline are among it.
-const PATIENCE: Duration = Duration::from_mins(1);
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often it is said that it is waited for.
 const PROGRESS: Duration = Duration::from_secs(5);
 
@@ -27,20 +27,20 @@ pub(super) struct Down {}
 
 impl Down {
     pub(super) fn run(common: &Common) -> anyhow::Result<()> {
-        machine::require_net_admin()?;
+        requirements::require_net_admin()?;
         common.dirs.create()?;
-        let (_lock, interrupted) = take_over(common)?;
-        let mut before = Before::load(&common.dirs.run)?;
-        let unrecorded = before.is_empty();
+        let (_lock, interrupted) = take_lock(common)?;
+        let mut baseline_file = BaselineFile::load(&common.dirs.run)?;
+        let unrecorded = baseline_file.is_empty();
         let backends = Backends::new(select::all());
         let (done, failed) = block_on(async {
             let kernel = Kernel::open()?;
-            Ok(take_down(&kernel, &backends, &mut before).await)
+            Ok(take_down(&kernel, &backends, &mut baseline_file).await)
         })?;
         if unrecorded && done > 0 {
             log::warn!("{NO_RECORD}");
         }
-        all_done(&failed)?;
+        fail_if_any(&failed)?;
         match done {
             0 if !interrupted => println!("nothing was up"),
             _ => println!("everything is down"),
@@ -53,10 +53,10 @@ impl Down {
 const NO_RECORD: &str = "how the modem was found is not on record (the run directory was emptied): its address, its being up and its sysctls were left as they are";
 
 /// Takes the lock; an agent that holds it is interrupted and waited for. Returns whether there was one.
-fn take_over(common: &Common) -> anyhow::Result<(Lock, bool)> {
+fn take_lock(common: &Common) -> anyhow::Result<(Lock, bool)> {
     let run = &common.dirs.run;
     let mut asked: Option<(Holder, Instant)> = None;
-    let mut said = Instant::now();
+    let mut last_progress = Instant::now();
     loop {
         let holder = match Lock::take(run) {
             Ok(lock) => return Ok((lock, asked.is_some())),
@@ -66,23 +66,23 @@ fn take_over(common: &Common) -> anyhow::Result<(Lock, bool)> {
         match asked {
             Some((known, since)) if known == holder => {
                 let waited = since.elapsed();
-                if waited > PATIENCE {
+                if waited > STOP_TIMEOUT {
                     bail!(
-                        "the running agent{} was asked to end {} s ago and is running still: its log says what it waits for; end it by what has started it (sudo systemctl stop lte-backup) and try again",
+                        "the running agent{} was told to stop {} s ago and is still running: its log says what it waits for; stop it by its service manager (sudo systemctl stop lte-backup) and try again",
                         holder.suffix(),
                         waited.as_secs()
                     );
                 }
-                if said.elapsed() > PROGRESS {
-                    said = Instant::now();
+                if last_progress.elapsed() > PROGRESS {
+                    last_progress = Instant::now();
                     log::info!("waiting for the running agent{}", holder.suffix());
                 }
             }
             _ => {
                 if holder.interrupt(run)? {
-                    said = Instant::now();
-                    asked = Some((holder, said));
-                    log::info!("asked the running agent{} to end", holder.suffix());
+                    last_progress = Instant::now();
+                    asked = Some((holder, last_progress));
+                    log::info!("told the running agent{} to stop", holder.suffix());
                 }
             }
         }

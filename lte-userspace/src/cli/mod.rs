@@ -13,12 +13,12 @@ mod agent;
 mod check;
 mod doctor;
 mod down;
+mod dry_run;
+mod hardening;
 #[cfg(test)]
 mod help_tests;
-mod look;
-mod machine;
-mod no_core;
 mod plan;
+mod requirements;
 mod status;
 
 /// An LTE backup tunnel that carries only itself.
@@ -100,7 +100,7 @@ pub fn command() -> clap::Command {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     logging::start(arguments.verbose);
-    no_core::keep_to_itself();
+    hardening::harden();
     let common = Common {
         config: arguments.config,
         backend: arguments.backend,

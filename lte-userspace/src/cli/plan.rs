@@ -5,7 +5,7 @@ use std::fmt;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Common, look, machine};
+use super::{Common, dry_run, requirements};
 use crate::backend::select;
 use crate::config::Config;
 use crate::reconcile;
@@ -24,24 +24,27 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
         let config = Config::load(&common.config)?;
-        machine::require_net_admin()?;
-        machine::require_wireguard()?;
-        let mut backends = vec![machine::backend(
+        requirements::require_net_admin()?;
+        requirements::require_wireguard()?;
+        let mut backends = vec![requirements::backend(
             &config,
             common.backend,
-            select::Purpose::Look,
+            select::Purpose::Inspect,
         )?];
         let kind = backends[0].kind();
         backends.extend(select::others(Some(kind)));
-        let look::Look { view, mut notes } = look::look(&config, common, &mut backends)?;
-        if view.facts.modem.is_none() {
+        let dry_run::DryRun {
+            comparison,
+            mut notes,
+        } = dry_run::dry_run(&config, common, &mut backends)?;
+        if comparison.facts.modem.is_none() {
             notes.push(format!(
-                "modem {}: there is no such interface now; what needs it is done when it is there",
+                "modem {}: there is no such interface now; what needs it is set when it is plugged in",
                 config.modem.identity
             ));
         }
-        notes.extend(view.warnings.iter().cloned());
-        let report = Report::new(&view.plan, notes);
+        notes.extend(comparison.warnings.iter().cloned());
+        let report = Report::new(&comparison.plan, notes);
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -82,7 +85,7 @@ impl fmt::Display for Report {
             writeln!(f, "note: {note}")?;
         }
         if self.steps.is_empty() && self.blocked.is_empty() {
-            writeln!(f, "nothing is to be done")?;
+            writeln!(f, "nothing to do")?;
         }
         Ok(())
     }
@@ -91,7 +94,7 @@ impl fmt::Display for Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::{Difference, Kind};
+    use crate::backend::{BackendKind, Difference};
     use crate::desired::tests::{config, facts};
     use crate::desired::{Object, desired};
     use crate::golden;
@@ -105,10 +108,10 @@ mod tests {
                 let missing = missing.map(|text| Difference(text.to_owned()));
                 Step::Guard(Box::new(object), missing.into())
             }
-            object => Step::Put(object),
+            object => Step::Set(object),
         };
         let mut steps: Vec<Step> = desired(&config(), &facts()).into_iter().map(put).collect();
-        steps.push(Step::Remove(Removal::Guard(Kind::Nft)));
+        steps.push(Step::Remove(Removal::Guard(BackendKind::Nft)));
         let plan = Plan {
             steps,
             blocked: vec!["wg-tmp: somebody else's interface has the name".to_owned()],
@@ -125,8 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_to_do_is_said() {
+    fn nothing_to_do_is_reported() {
         let empty = Report::new(&Plan::default(), Vec::new());
-        assert_eq!(empty.to_string(), "nothing is to be done\n");
+        assert_eq!(empty.to_string(), "nothing to do\n");
     }
 }

@@ -7,14 +7,14 @@ use std::time::SystemTime;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Common, block_on, machine};
-use crate::backend::{Counter, Kind, chain, select};
-use crate::kernel::link::Found;
+use super::{Common, block_on, requirements};
+use crate::backend::{BackendKind, NamedCounter, error_chain, select};
+use crate::kernel::link::ObservedLink;
 use crate::kernel::{Kernel, route, rule};
 use crate::reconcile::{
-    Observed, in_front_of_ours, in_our_table, kept_closed, our_table, stacked_on,
+    Snapshot, in_our_table, kept_closed, our_table, rules_before_ours, stacked_on,
 };
-use crate::state::{Before, Lock};
+use crate::state::{BaselineFile, Lock};
 
 /// Print how things stand
 ///
@@ -67,8 +67,8 @@ struct PeerReport {
 
 #[derive(Debug, Serialize)]
 struct GuardReport {
-    backend: Kind,
-    counters: Vec<Counter>,
+    backend: BackendKind,
+    counters: Vec<NamedCounter>,
     /// What it cannot see or hold on this machine.
     unguarded: Vec<String>,
     error: Option<String>,
@@ -76,8 +76,8 @@ struct GuardReport {
 
 impl Status {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
-        machine::require_net_admin()?;
-        let report = gather(common)?;
+        requirements::require_net_admin()?;
+        let report = collect(common)?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&report)?);
         } else {
@@ -87,34 +87,37 @@ impl Status {
     }
 }
 
-fn gather(common: &Common) -> anyhow::Result<Report> {
+fn collect(common: &Common) -> anyhow::Result<Report> {
     let holder = Lock::holder(&common.dirs.run)?;
-    let before = Before::load(&common.dirs.run)?;
-    let observed = block_on(async {
+    let baseline_file = BaselineFile::load(&common.dirs.run)?;
+    let snapshot = block_on(async {
         let kernel = Kernel::open()?;
         let links = kernel.links().await?;
         let tunnel = links.iter().find(|link| link.is_our_tunnel());
         let name = tunnel.map(|link| link.name.as_str());
-        let mut observed = Observed::look(&kernel, name, |_| BTreeSet::new()).await?;
-        if let Some(table) = our_table(&observed) {
-            observed.routes.in_ours = kernel.routes_of_others_in(table).await?;
+        let mut snapshot = Snapshot::take(&kernel, name, |_| BTreeSet::new()).await?;
+        if let Some(table) = our_table(&snapshot) {
+            snapshot.routes.in_ours = kernel.routes_of_others_in(table).await?;
         }
-        Ok(observed)
+        Ok(snapshot)
     })?;
-    let modem = before
-        .record
+    let modem = baseline_file
+        .baseline
         .interfaces
         .keys()
-        .filter_map(|index| observed.link_at(*index))
+        .filter_map(|index| snapshot.link_at(*index))
         .map(|link| {
             let state = if link.up { "up" } else { "down" };
             format!("{} {state}", link.name)
         })
-        .chain(kept_closed(&observed.links, &before.record.devices))
+        .chain(kept_closed(
+            &snapshot.links,
+            &baseline_file.baseline.devices,
+        ))
         .collect();
-    let recorded = before.record.interfaces.keys();
+    let recorded = baseline_file.baseline.interfaces.keys();
     let stacked: Vec<String> = recorded
-        .flat_map(|index| stacked_on(&observed.links, *index))
+        .flat_map(|index| stacked_on(&snapshot.links, *index))
         .collect();
     Ok(Report {
         agent: AgentReport {
@@ -123,26 +126,26 @@ fn gather(common: &Common) -> anyhow::Result<Report> {
                 .and_then(|holder| holder.pid)
                 .map(|pid| pid.as_raw_nonzero().get()),
         },
-        tunnel: observed
+        tunnel: snapshot
             .links
             .iter()
             .find(|link| link.is_our_tunnel())
-            .map(|link| tunnel(link, &observed)),
+            .map(|link| tunnel(link, &snapshot)),
         modem,
-        routes: observed.routes.ours.iter().map(route::words).collect(),
-        rules: observed.rules.iter().map(rule::words).collect(),
-        warnings: in_front_of_ours(&observed)
+        routes: snapshot.routes.ours.iter().map(route::describe).collect(),
+        rules: snapshot.rules.iter().map(rule::describe).collect(),
+        warnings: rules_before_ours(&snapshot)
             .into_iter()
-            .chain(in_our_table(&observed))
+            .chain(in_our_table(&snapshot))
             .chain(stacked)
             .collect(),
         guards: guards()?,
     })
 }
 
-fn tunnel(link: &Found, observed: &Observed) -> TunnelReport {
+fn tunnel(link: &ObservedLink, snapshot: &Snapshot) -> TunnelReport {
     let now = SystemTime::now();
-    let device = observed.device.as_ref();
+    let device = snapshot.device.as_ref();
     TunnelReport {
         interface: link.name.clone(),
         up: link.up,
@@ -170,11 +173,11 @@ fn guards() -> anyhow::Result<Vec<GuardReport>> {
             let counters = backend.counters();
             let unguarded = backend
                 .unguarded()
-                .unwrap_or_else(|error| vec![chain(&error)]);
+                .unwrap_or_else(|error| vec![error_chain(&error)]);
             guards.push(GuardReport {
                 backend: backend.kind(),
                 unguarded,
-                error: counters.as_ref().err().map(|error| chain(error)),
+                error: counters.as_ref().err().map(|error| error_chain(error)),
                 counters: counters.unwrap_or_default(),
             });
         }

@@ -3,9 +3,9 @@
 use super::*;
 use crate::golden;
 
-fn counter(name: &str, packets: u64, bytes: u64) -> Counter {
+fn counter(name: &str, packets: u64, bytes: u64) -> NamedCounter {
     let name = name.to_owned();
-    Counter {
+    NamedCounter {
         name,
         packets,
         bytes,
@@ -41,7 +41,7 @@ fn up() -> Report {
         warnings: vec!["somebody's rule is in front".to_owned()],
         guards: vec![
             GuardReport {
-                backend: Kind::Ebpf,
+                backend: BackendKind::Ebpf,
                 counters: vec![
                     counter("modem-out/tunnel", 12, 3_456),
                     counter("modem-out/drop-forwarded", 0, 0),
@@ -55,7 +55,7 @@ fn up() -> Report {
                 error: None,
             },
             GuardReport {
-                backend: Kind::Nft,
+                backend: BackendKind::Nft,
                 counters: Vec::new(),
                 unguarded: vec!["frames without IP".to_owned()],
                 error: Some("nft: it did not answer".to_owned()),

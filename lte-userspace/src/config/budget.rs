@@ -61,7 +61,7 @@ pub(super) fn parse_limit(text: &str) -> Result<u64, String> {
         .and_then(|bytes| bytes.checked_add(part))
         .ok_or_else(too_large)?;
     if bytes == 0 {
-        return Err("a budget of nothing is no budget: write a size above zero".to_owned());
+        return Err("the limit must be above zero".to_owned());
     }
     Ok(bytes)
 }

@@ -120,7 +120,7 @@ pub enum KeyFileError {
     #[error("private key {0}: not a regular file")]
     NotRegular(String),
     /// Others than its owner may read it.
-    #[error("private key {path}: mode {mode:04o} lets others at it: chmod 600 {path}")]
+    #[error("private key {path}: mode {mode:04o} lets other users access it: chmod 600 {path}")]
     Mode {
         /// The file.
         path: String,

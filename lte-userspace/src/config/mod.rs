@@ -45,9 +45,9 @@ pub struct Modem {
     /// How it is found.
     pub identity: ModemIdentity,
     /// IPv4 on it.
-    pub v4: Option<Place>,
+    pub v4: Option<InterfaceAddr>,
     /// IPv6 on it; `None`: nothing of IPv6 is set on it or passes.
-    pub v6: Option<Place>,
+    pub v6: Option<InterfaceAddr>,
     /// TCP ports of its admin page.
     pub admin_ports: Vec<u16>,
     /// Name servers that may be asked over the modem where the system knows no name.
@@ -56,15 +56,15 @@ pub struct Modem {
 
 impl Modem {
     /// Whether the modem has an address of the same family, so that this one can be reached.
-    pub fn speaks(&self, address: IpAddr) -> bool {
+    pub fn has_family(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(_) => self.v4.is_some(),
             IpAddr::V6(_) => self.v6.is_some(),
         }
     }
 
-    /// Its place in each family that is set.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    /// Its address in each configured family.
+    pub fn interface_addrs(&self) -> impl Iterator<Item = InterfaceAddr> {
         [self.v4, self.v6].into_iter().flatten()
     }
 }
@@ -90,9 +90,9 @@ impl std::fmt::Display for ModemIdentity {
     }
 }
 
-/// The modem's place in one address family.
+/// The modem's address in one family, its gateway and its admin page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct InterfaceAddr {
     /// The interface's address.
     pub address: Cidr,
     /// The modem's own address, the way out; `None` on a point-to-point modem. In IPv6 it may be
@@ -115,15 +115,15 @@ pub struct Tunnel {
     pub listen_port: Option<u16>,
     /// Its MTU in bytes.
     pub mtu: u32,
-    /// How long a peer that does not answer is asked at WireGuard's own pace.
-    pub handshake_patience: Duration,
-    /// How long it is left in peace then, each time; zero: it never is.
-    pub handshake_pause: Duration,
-    /// The far sides, at least one.
+    /// How long WireGuard sends handshakes to a silent peer at its own rate.
+    pub handshake_retry_for: Duration,
+    /// The pause between two attempts after that; zero: no pause.
+    pub handshake_retry_interval: Duration,
+    /// The peers, at least one.
     pub peers: Vec<Peer>,
 }
 
-/// One far side of the tunnel.
+/// A peer of the tunnel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// Its public key.
@@ -149,7 +149,7 @@ pub struct Routing {
     pub rule_priority: u32,
 }
 
-/// The house's usual ways out. What is guarded does not hang on them.
+/// The usual uplinks. The guard does not depend on them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Uplinks {
     /// Whatever holds a default route.

@@ -52,8 +52,10 @@ pub(super) struct RawTunnel {
     pub(super) private_key_file: Spanned<String>,
     pub(super) listen_port: Option<Spanned<i64>>,
     pub(super) mtu: Option<Spanned<i64>>,
-    pub(super) handshake_patience: Option<Spanned<i64>>,
-    pub(super) handshake_pause: Option<Spanned<i64>>,
+    #[serde(alias = "handshake_patience")]
+    pub(super) handshake_retry_for: Option<Spanned<i64>>,
+    #[serde(alias = "handshake_pause")]
+    pub(super) handshake_retry_interval: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) peer: Vec<Spanned<RawPeer>>,
 }

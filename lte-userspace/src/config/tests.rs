@@ -333,17 +333,17 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "[\"10.88.88.2/32\"]",
         "[\"0.0.0.0/0\"]",
-        "19:15: allowed_ips (0.0.0.0/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+        "19:15: allowed_ips (0.0.0.0/0) amounts to a default route, which would send all of the LAN's traffic over the SIM: name the networks behind the tunnel",
     ),
     (
         "[\"10.88.88.2/32\"]",
         "[\"0.0.0.0/1\", \"128.0.0.0/1\"]",
-        "19:15: allowed_ips (0.0.0.0/1, 128.0.0.0/1) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+        "19:15: allowed_ips (0.0.0.0/1, 128.0.0.0/1) amounts to a default route, which would send all of the LAN's traffic over the SIM: name the networks behind the tunnel",
     ),
     (
         "[\"10.88.88.2/32\"]",
         "[\"::/0\"]",
-        "19:15: allowed_ips (::/0) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+        "19:15: allowed_ips (::/0) amounts to a default route, which would send all of the LAN's traffic over the SIM: name the networks behind the tunnel",
     ),
     (
         "[\"10.88.88.2/32\"]",
@@ -465,7 +465,7 @@ fn a_key_that_others_can_read_is_refused() {
         assert_eq!(
             home.parse(GOOD).unwrap_err(),
             [format!(
-                "12:20: private key DIR/private.key: mode {mode:04o} lets others at it: chmod 600 DIR/private.key"
+                "12:20: private key DIR/private.key: mode {mode:04o} lets other users access it: chmod 600 DIR/private.key"
             )]
         );
     }

@@ -1,12 +1,12 @@
-//! From the config to the objects that are to be there. Pure: facts in, objects out.
+//! The desired state: the objects that follow from config and facts. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::backend::{Guard, Inet, LinkHeader, Modem, Network, Remote, Uplink};
-use crate::config::{Cidr, Config, Endpoint, Place, PublicKey};
+use crate::backend::{FamilyAddr, Guard, LinkHeader, Modem, Network, Remote, Uplink};
+use crate::config::{Cidr, Config, Endpoint, InterfaceAddr, PublicKey};
 use crate::kernel::MAIN_TABLE;
 
 mod master;
@@ -17,13 +17,13 @@ pub(crate) mod tests;
 
 pub use master::Master;
 pub use object::{
-    Address, Admin, Backstop, Device, Family, Link, NO_PORT, Peer, Queue, Route, Rule, Sysctl,
-    SysctlKey,
+    Address, Backstop, IpFamily, Link, LinkState, NO_PORT, Peer, Queue, Route, Rule, Sysctl,
+    SysctlKey, WireguardDevice,
 };
 pub use offload::{Offload, OffloadKey};
 
 /// How many rules of ours follow one another: the port rule, the mark rule, the source rule.
-pub const RULES: u32 = 3;
+pub const RULE_COUNT: u32 = 3;
 
 /// What the config alone does not say.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,17 +31,17 @@ pub struct Facts {
     /// The modem, if it is plugged in.
     pub modem: Option<ModemFacts>,
     /// What has been the modem and is not what the config takes for it now, by interface index.
-    pub closed: BTreeMap<u32, Closed>,
-    /// Every other way out, by interface index.
+    pub closed: BTreeMap<u32, ClosedDevice>,
+    /// Uplinks, by interface index.
     pub uplinks: BTreeMap<u32, Uplink>,
-    /// The priority of the first of our rules: the config's, or one that is before somebody else's.
+    /// The priority of the first of our rules: the config's, or one before a third party's.
     pub first_rule: u32,
     /// The tunnel's UDP port: the config's, or the one the kernel chose once.
     pub listen_port: u16,
-    /// What the names of endpoints are known to mean.
+    /// Addresses of endpoint names.
     pub resolved: BTreeMap<Endpoint, SocketAddr>,
-    /// Peers that do not answer and are left in peace for a while.
-    pub resting: BTreeSet<PublicKey>,
+    /// Silent peers in a handshake back-off.
+    pub backed_off: BTreeSet<PublicKey>,
 }
 
 /// The modem as it was found.
@@ -55,16 +55,16 @@ pub struct ModemFacts {
     pub header: LinkHeader,
     /// Whether IPv6 can be set on it at all.
     pub ipv6: bool,
-    /// What can queue in our root qdisc; `None`: it cannot have that, since the kernel cannot, or since
-    /// somebody else has given it one.
+    /// The queue of the backstop; `None`: it cannot have one, since the kernel lacks modules, or since a
+    /// third party has set its root qdisc.
     pub backstop: Option<Queue>,
-    /// What joins packets on it, as far as that can be switched and the guard's books suffer by it.
+    /// What joins packets on it, as far as that can be switched and the guard would count wrong.
     pub joining: BTreeSet<OffloadKey>,
 }
 
-/// A device that nothing is to pass.
+/// A closed device.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Closed {
+pub struct ClosedDevice {
     /// Interface name.
     pub name: String,
     /// How its frames start.
@@ -78,7 +78,7 @@ pub struct Closed {
 pub enum Object {
     /// The guard; whole, since a backend puts it in place in one step.
     Guard(Guard),
-    /// the backstop below the guard.
+    /// The backstop.
     Backstop(Backstop),
     /// What an interface is a part of.
     Master(Master),
@@ -89,13 +89,13 @@ pub enum Object {
     /// The WireGuard interface.
     Link(Link),
     /// Its settings.
-    Device(Device),
+    WireguardDevice(WireguardDevice),
     /// One of its peers.
     Peer(Peer),
     /// An address.
     Address(Address),
     /// An interface's being up or down.
-    Admin(Admin),
+    LinkState(LinkState),
     /// A route.
     Route(Route),
     /// A rule.
@@ -105,28 +105,28 @@ pub enum Object {
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Guard(guard) => write!(f, "{}", GuardWords(guard)),
+            Self::Guard(guard) => write!(f, "{}", GuardDescription(guard)),
             Self::Backstop(object) => object.fmt(f),
             Self::Master(object) => object.fmt(f),
             Self::Sysctl(object) => object.fmt(f),
             Self::Offload(object) => object.fmt(f),
             Self::Link(object) => object.fmt(f),
-            Self::Device(object) => object.fmt(f),
+            Self::WireguardDevice(object) => object.fmt(f),
             Self::Peer(object) => object.fmt(f),
             Self::Address(object) => object.fmt(f),
-            Self::Admin(object) => object.fmt(f),
+            Self::LinkState(object) => object.fmt(f),
             Self::Route(object) => object.fmt(f),
             Self::Rule(object) => object.fmt(f),
         }
     }
 }
 
-/// How many interfaces are worth a place in a line.
-const WAYS_SHOWN: usize = 8;
+/// How many interfaces are shown in a line.
+const UPLINKS_SHOWN: usize = 8;
 
-struct GuardWords<'a>(&'a Guard);
+struct GuardDescription<'a>(&'a Guard);
 
-impl fmt::Display for GuardWords<'_> {
+impl fmt::Display for GuardDescription<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let guard = self.0;
         match &guard.modem {
@@ -137,12 +137,12 @@ impl fmt::Display for GuardWords<'_> {
             write!(f, ", {} closed", closed.name)?;
         }
         f.write_str(", other ways out")?;
-        for uplink in guard.uplinks.values().take(WAYS_SHOWN) {
+        for uplink in guard.uplinks.values().take(UPLINKS_SHOWN) {
             write!(f, " {}", uplink.name)?;
         }
         match guard.uplinks.len() {
             0 => f.write_str(" none")?,
-            n if n > WAYS_SHOWN => write!(f, " and {} more", n - WAYS_SHOWN)?,
+            n if n > UPLINKS_SHOWN => write!(f, " and {} more", n - UPLINKS_SHOWN)?,
             _ => {}
         }
         f.write_str(", peers")?;
@@ -176,21 +176,21 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
             master: None,
         }));
         objects.extend(sysctls(config, modem).map(Object::Sysctl));
-        objects.extend(apart(modem).map(Object::Offload));
+        objects.extend(keep_packets_apart(modem).map(Object::Offload));
     }
     for device in facts.closed.values() {
         objects.extend(closed(config, device));
     }
     objects.extend(tunnel(config, facts));
     if let Some(modem) = &facts.modem {
-        objects.extend(way_out(config, modem));
+        objects.extend(modem_network(config, modem));
     }
     // The rules stay while the modem is away: what they send to the empty table falls through to
     // the guard on the uplinks, and when the modem is back they are there.
     objects.extend(
         config
             .modem
-            .places()
+            .interface_addrs()
             .flat_map(|family| rules(config, facts, family.address)),
     );
     objects.extend(tunnel_network(config));
@@ -198,7 +198,7 @@ pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
 }
 
 /// What keeps a device closed besides the guard.
-fn closed(config: &Config, device: &Closed) -> impl Iterator<Item = Object> {
+fn closed(config: &Config, device: &ClosedDevice) -> impl Iterator<Item = Object> {
     let master = Object::Master(Master {
         interface: device.name.clone(),
         master: None,
@@ -284,11 +284,15 @@ fn address_of(endpoint: &Endpoint, config: &Config, facts: &Facts) -> Option<Soc
         Endpoint::Address(address) => Some(*address),
         name @ Endpoint::Name { .. } => facts.resolved.get(name).copied(),
     }
-    .filter(|address| config.modem.speaks(address.ip()))
+    .filter(|address| config.modem.has_family(address.ip()))
 }
 
-fn inet<A>(address: A, family: Place, of_family: impl Fn(IpAddr) -> Option<A>) -> Inet<A> {
-    Inet {
+fn inet<A>(
+    address: A,
+    family: InterfaceAddr,
+    of_family: impl Fn(IpAddr) -> Option<A>,
+) -> FamilyAddr<A> {
+    FamilyAddr {
         address,
         gateway: family.gateway.and_then(&of_family),
         admin: family.admin.and_then(|admin| {
@@ -300,12 +304,12 @@ fn inet<A>(address: A, family: Place, of_family: impl Fn(IpAddr) -> Option<A>) -
     }
 }
 
-/// Nothing is joined on the modem where the guard cannot tell, and books what is several as one.
-fn apart(modem: &ModemFacts) -> impl Iterator<Item = Offload> {
+/// Joining is off on the modem if the guard would count several packets as one.
+fn keep_packets_apart(modem: &ModemFacts) -> impl Iterator<Item = Offload> {
     modem.joining.iter().map(|key| Offload {
         interface: modem.name.clone(),
         key: *key,
-        value: key.apart(),
+        value: key.value_apart(),
     })
 }
 
@@ -343,7 +347,7 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
             name: tunnel.interface.clone(),
             mtu: tunnel.mtu,
         }),
-        Object::Device(Device {
+        Object::WireguardDevice(WireguardDevice {
             interface: tunnel.interface.clone(),
             private_key: tunnel.private_key.clone(),
             listen_port: facts.listen_port,
@@ -363,7 +367,7 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
             // long as nobody knows where the peer is, and the first known address is used at once.
             // That of a peer at rest is off for the same reason.
             keepalive: endpoint
-                .filter(|_| !facts.resting.contains(&peer.public_key))
+                .filter(|_| !facts.backed_off.contains(&peer.public_key))
                 .map_or(Duration::ZERO, |_| peer.persistent_keepalive),
         })
     }));
@@ -371,15 +375,15 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
 }
 
 /// The modem's address and table.
-fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
+fn modem_network(config: &Config, modem: &ModemFacts) -> Vec<Object> {
     let table = config.routing.table;
     let mut objects: Vec<Object> = config
         .modem
-        .places()
+        .interface_addrs()
         .map(|family| {
             Object::Address(Address {
                 interface: modem.name.clone(),
-                cidr: alone(family.address),
+                cidr: without_subnet(family.address),
                 // The subnet's route belongs in our table: in the main one it would draw a LAN of
                 // the same numbers, which are common, to the modem.
                 prefix_route: false,
@@ -390,11 +394,11 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
     // have to go again.
     let queue = modem.backstop;
     objects.extend(queue.map(|queue| backstop(config, &modem.name, queue)));
-    objects.push(Object::Admin(Admin {
+    objects.push(Object::LinkState(LinkState {
         interface: modem.name.clone(),
         up: true,
     }));
-    for family in config.modem.places() {
+    for family in config.modem.interface_addrs() {
         let route = |destination, gateway| {
             Object::Route(Route {
                 destination,
@@ -408,7 +412,7 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
         if family.address.prefix_len < family.address.bits() {
             objects.push(route(family.address.network(), None));
         }
-        let everything = Family::of(family.address.address).everything();
+        let everything = IpFamily::of(family.address.address).everything();
         objects.push(route(everything, family.gateway));
     }
     objects
@@ -417,15 +421,15 @@ fn way_out(config: &Config, modem: &ModemFacts) -> Vec<Object> {
 /// An IPv4 address without its subnet: with one the kernel adds the subnet's broadcast addresses to
 /// the local table, whatever the flags, and a LAN of the same numbers loses its own to the modem. IPv6
 /// has none, and an address on an interface once, whatever its prefix: it could not be changed in place.
-const fn alone(cidr: Cidr) -> Cidr {
+const fn without_subnet(cidr: Cidr) -> Cidr {
     match cidr.address {
         IpAddr::V4(_) => Cidr::new(cidr.address, 32),
         IpAddr::V6(_) => cidr,
     }
 }
 
-fn rules(config: &Config, facts: &Facts, modem: Cidr) -> [Object; RULES as usize] {
-    let family = Family::of(modem.address);
+fn rules(config: &Config, facts: &Facts, modem: Cidr) -> [Object; RULE_COUNT as usize] {
+    let family = IpFamily::of(modem.address);
     let rule = |place| Rule {
         family,
         priority: facts.first_rule + place,
@@ -470,7 +474,7 @@ fn tunnel_network(config: &Config) -> Vec<Object> {
             })
         })
         .collect();
-    objects.push(Object::Admin(Admin {
+    objects.push(Object::LinkState(LinkState {
         interface: tunnel.interface.clone(),
         up: true,
     }));

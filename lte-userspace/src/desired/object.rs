@@ -8,14 +8,14 @@ use crate::config::{Cidr, PrivateKey, PublicKey};
 
 /// An address family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
+pub enum IpFamily {
     /// IPv4.
     V4,
     /// IPv6.
     V6,
 }
 
-impl Family {
+impl IpFamily {
     /// The family of an address.
     pub const fn of(address: IpAddr) -> Self {
         match address {
@@ -59,7 +59,7 @@ pub enum SysctlKey {
 
 impl SysctlKey {
     /// Those of the modem that are ours to set.
-    pub const OF_THE_MODEM: [Self; 7] = [
+    pub const MODEM: [Self; 7] = [
         Self::SrcValidMark,
         Self::ArpIgnore,
         Self::ArpAnnounce,
@@ -69,7 +69,7 @@ impl SysctlKey {
         Self::AcceptRa,
     ];
     /// Those of the modem that are looked at, and written down as they were found.
-    pub const SEEN: [Self; 8] = [
+    pub const RECORDED: [Self; 8] = [
         Self::SrcValidMark,
         Self::ArpIgnore,
         Self::ArpAnnounce,
@@ -140,7 +140,7 @@ pub struct Link {
 
 /// What the WireGuard interface itself is set to. It never has a FwMark.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Device {
+pub struct WireguardDevice {
     /// The interface.
     pub interface: String,
     /// Its private key.
@@ -177,7 +177,7 @@ pub struct Address {
 
 /// Whether an interface is up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Admin {
+pub struct LinkState {
     /// The interface.
     pub interface: String,
     /// Up or down.
@@ -203,7 +203,7 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     /// The family.
-    pub family: Family,
+    pub family: IpFamily,
     /// Its place in the order; lower is asked first.
     pub priority: u32,
     /// Only the router's own packets (`iif lo`).
@@ -258,7 +258,7 @@ impl fmt::Display for Link {
     }
 }
 
-impl fmt::Display for Device {
+impl fmt::Display for WireguardDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -297,7 +297,7 @@ impl fmt::Display for Address {
     }
 }
 
-impl fmt::Display for Admin {
+impl fmt::Display for LinkState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = if self.up { "up" } else { "down" };
         write!(f, "link {} {state}", self.interface)
@@ -327,8 +327,8 @@ impl fmt::Display for Route {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let family = match self.family {
-            Family::V4 => "",
-            Family::V6 => " inet6",
+            IpFamily::V4 => "",
+            IpFamily::V6 => " inet6",
         };
         write!(f, "rule{family} {}:", self.priority)?;
         if let Some(source) = self.source {
@@ -364,7 +364,7 @@ mod tests {
 
     #[test]
     fn a_port_that_nobody_has_chosen_is_not_shown_as_a_number() {
-        let mut device = Device {
+        let mut device = WireguardDevice {
             interface: "wg-lte".to_owned(),
             private_key: PrivateKey::new(&[1; 32]),
             listen_port: 51820,

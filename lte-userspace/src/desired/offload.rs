@@ -33,7 +33,7 @@ impl OffloadKey {
     }
 
     /// The value with which each packet is one.
-    pub const fn apart(self) -> u32 {
+    pub const fn value_apart(self) -> u32 {
         match self {
             Self::Gro | Self::GroHw | Self::Lro => 0,
             Self::GsoMaxSegs => 1,

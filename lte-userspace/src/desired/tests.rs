@@ -15,7 +15,7 @@ pub(crate) fn config() -> Config {
         backend: BackendChoice::Auto,
         modem: config::Modem {
             identity: ModemIdentity::Interface("modem".to_owned()),
-            v4: Some(Place {
+            v4: Some(InterfaceAddr {
                 address: "192.168.0.2/24".parse().unwrap(),
                 gateway: Some("192.168.0.1".parse().unwrap()),
                 admin: Some("192.168.0.1/32".parse().unwrap()),
@@ -30,8 +30,8 @@ pub(crate) fn config() -> Config {
             private_key: PrivateKey::new(&[1; 32]),
             listen_port: Some(51820),
             mtu: 1380,
-            handshake_patience: Duration::from_mins(5),
-            handshake_pause: Duration::from_mins(15),
+            handshake_retry_for: Duration::from_mins(5),
+            handshake_retry_interval: Duration::from_mins(15),
             peers: vec![config::Peer {
                 public_key: PublicKey([2; 32]),
                 endpoint: "203.0.113.10:51820".parse().unwrap(),
@@ -73,7 +73,7 @@ pub(crate) fn facts() -> Facts {
         first_rule: 10,
         listen_port: 51820,
         resolved: BTreeMap::new(),
-        resting: BTreeSet::new(),
+        backed_off: BTreeSet::new(),
     }
 }
 
@@ -144,7 +144,7 @@ link wg-lte up
 #[test]
 fn the_home_with_ipv6() {
     let mut config = config();
-    config.modem.v6 = Some(Place {
+    config.modem.v6 = Some(InterfaceAddr {
         address: "2001:db8:2::2/64".parse().unwrap(),
         gateway: Some("fe80::1".parse().unwrap()),
         admin: Some("2001:db8:2::/64".parse().unwrap()),
@@ -218,7 +218,7 @@ fn a_name_is_where_the_modem_can_reach_it() {
         .insert(name, "[2001:db8:99::10]:51820".parse().unwrap());
     assert!(guard(&config, &facts).peers.is_empty());
     assert!(!text(&config, &facts).contains("endpoint"));
-    config.modem.v6 = Some(Place {
+    config.modem.v6 = Some(InterfaceAddr {
         address: "2001:db8:2::2/128".parse().unwrap(),
         gateway: None,
         admin: None,
@@ -231,7 +231,7 @@ fn a_name_is_where_the_modem_can_reach_it() {
 #[test]
 fn the_unusual_home() {
     let mut config = config();
-    config.modem.v4 = Some(Place {
+    config.modem.v4 = Some(InterfaceAddr {
         address: "100.64.1.1/32".parse().unwrap(),
         gateway: None,
         admin: None,

@@ -11,14 +11,14 @@ use crate::desired::Address;
 
 /// An address as observed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct ObservedAddress {
     /// The interface's index.
     pub index: u32,
     /// The address.
     pub cidr: Cidr,
 }
 
-impl Found {
+impl ObservedAddress {
     fn from_message(message: &AddressMessage) -> Option<Self> {
         let mut local = None;
         let mut address = None;
@@ -40,10 +40,10 @@ impl Found {
 
 impl Kernel {
     /// All addresses of all interfaces.
-    pub async fn addresses(&self) -> Result<Vec<Found>, KernelError> {
+    pub async fn addresses(&self) -> Result<Vec<ObservedAddress>, KernelError> {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         self.dump("listing the addresses", request, |reply| match reply {
-            RouteNetlinkMessage::NewAddress(message) => Found::from_message(&message),
+            RouteNetlinkMessage::NewAddress(message) => ObservedAddress::from_message(&message),
             _ => None,
         })
         .await
@@ -63,7 +63,7 @@ impl Kernel {
                 .attributes
                 .push(AddressAttribute::Flags(flags));
         }
-        self.answer(request.execute(), format!("adding {address}"))
+        self.with_deadline(request.execute(), format!("adding {address}"))
             .await
     }
 
@@ -75,7 +75,7 @@ impl Kernel {
             .address()
             .add(index, cidr.address, cidr.prefix_len);
         let message = std::mem::take(add.message_mut());
-        self.answer(
+        self.with_deadline(
             self.handle().address().del(message).execute(),
             format!("removing address {cidr}"),
         )

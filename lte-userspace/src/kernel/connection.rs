@@ -15,22 +15,22 @@ const NAME: &str = "netlink";
 
 /// Opens one, in the network namespace of the calling thread. It ends with its last handle.
 pub(super) fn open() -> Result<Handle, KernelError> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let serving = thread::Builder::new()
         .name(NAME.to_owned())
-        .spawn(move || serve(&tell));
+        .spawn(move || serve(&sender));
     let opened = serving.and_then(|_| {
         let ended = |_| Err(io::Error::other("its thread ended"));
-        told.recv().unwrap_or_else(ended)
+        receiver.recv().unwrap_or_else(ended)
     });
     opened.map_err(|error| KernelError::new("opening a netlink socket", error))
 }
 
-fn serve(tell: &Sender<io::Result<Handle>>) {
+fn serve(sender: &Sender<io::Result<Handle>>) {
     let runtime = match Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            tell.send(Err(error)).ok();
+            sender.send(Err(error)).ok();
             return;
         }
     };
@@ -39,10 +39,10 @@ fn serve(tell: &Sender<io::Result<Handle>>) {
             Ok((mut connection, handle, _)) => {
                 // By its last word a listing that is whole is told from one that was cut off.
                 connection.set_forward_done(true);
-                tell.send(Ok(handle)).ok();
+                sender.send(Ok(handle)).ok();
                 connection.await;
             }
-            Err(error) => drop(tell.send(Err(error))),
+            Err(error) => drop(sender.send(Err(error))),
         }
     });
 }

@@ -14,7 +14,7 @@ pub(super) fn header(message: &LinkMessage) -> Option<LinkHeader> {
         Layer::Ether => Some(LinkHeader::Ethernet),
         // A tunnel to many ends has the outer header written before traffic control
         // (`ipgre_header`), one to a single end after it.
-        Layer::Ipgre | Layer::Ip6gre => one_end(message).then_some(LinkHeader::None),
+        Layer::Ipgre | Layer::Ip6gre => has_fixed_remote(message).then_some(LinkHeader::None),
         Layer::None
         | Layer::Rawip
         | Layer::Ppp
@@ -34,7 +34,7 @@ pub(super) fn header(message: &LinkMessage) -> Option<LinkHeader> {
 
 /// Whether a GRE device has its other end in its settings, or gets it with each packet
 /// (`collect_md`).
-fn one_end(message: &LinkMessage) -> bool {
+fn has_fixed_remote(message: &LinkMessage) -> bool {
     infos(message).any(|info| match info {
         LinkInfo::Data(InfoData::GreTun(data)) => data.iter().any(|info| match info {
             InfoGre::Remote(address) => !address.is_unspecified() && !address.is_multicast(),
@@ -49,7 +49,7 @@ fn one_end(message: &LinkMessage) -> bool {
 }
 
 /// Whether an IP packet that is routed to it leaves this machine or this namespace.
-pub(super) fn way_out(message: &LinkMessage) -> bool {
+pub(super) fn can_send_ip(message: &LinkMessage) -> bool {
     // What an `ifb` is handed goes on where it came from, past that interface's programs, and it takes
     // nothing else.
     let hands_back = infos(message).any(|info| *info == LinkInfo::Kind(InfoKind::Ifb));
@@ -121,10 +121,10 @@ mod tests {
 
     #[test]
     fn what_carries_no_ip_is_no_way_out() {
-        assert!(!way_out(&link(Layer::Can, Vec::new())));
+        assert!(!can_send_ip(&link(Layer::Can, Vec::new())));
         let ifb = vec![LinkInfo::Kind(InfoKind::Ifb)];
-        assert!(!way_out(&link(Layer::Ether, ifb)));
+        assert!(!can_send_ip(&link(Layer::Ether, ifb)));
         let dummy = vec![LinkInfo::Kind(InfoKind::Dummy)];
-        assert!(way_out(&link(Layer::Ether, dummy)));
+        assert!(can_send_ip(&link(Layer::Ether, dummy)));
     }
 }

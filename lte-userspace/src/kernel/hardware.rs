@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::link::Found;
+use super::link::ObservedLink;
 
 /// What stays of a device when its interface gets another name. Virtual interfaces have none of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,14 +22,16 @@ pub struct Hardware {
 
 impl Hardware {
     /// Reads it. Nothing is known where `/sys` is another network namespace's.
-    pub fn of(link: &Found) -> Self {
+    pub fn of(link: &ObservedLink) -> Self {
         Self::at(Path::new("/sys"), link)
     }
 
-    fn at(sys: &Path, link: &Found) -> Self {
+    fn at(sys: &Path, link: &ObservedLink) -> Self {
         let interface = sys.join("class/net").join(&link.name);
         let is = |name: &str, wanted: &str| text(&interface, name).as_deref() == Some(wanted);
-        if !is("ifindex", &link.index.to_string()) || !is("address", &words(link.mac.as_deref())) {
+        if !is("ifindex", &link.index.to_string())
+            || !is("address", &format_mac(link.mac.as_deref()))
+        {
             return Self::default();
         }
         let Ok(device) = fs::canonicalize(interface.join("device")) else {
@@ -55,7 +57,7 @@ impl Hardware {
     }
 
     /// Whether two are one device: by its serial number, or in the same place the same kind.
-    pub fn is(&self, other: &Self) -> bool {
+    pub fn is_same_device(&self, other: &Self) -> bool {
         let same = |one: &Option<String>, two: &Option<String>| one.is_some() && one == two;
         let product = same(&self.product, &other.product);
         if self.serial.is_some() && other.serial.is_some() {
@@ -66,7 +68,7 @@ impl Hardware {
 }
 
 /// A hardware address in words, as sysfs has it.
-pub fn words(mac: Option<&[u8]>) -> String {
+pub fn format_mac(mac: Option<&[u8]>) -> String {
     let pairs = mac.unwrap_or_default().iter();
     let pairs: Vec<String> = pairs.map(|byte| format!("{byte:02x}")).collect();
     pairs.join(":")
@@ -86,7 +88,7 @@ mod tests {
 
     use super::*;
 
-    fn link(index: u32) -> Found {
+    fn link(index: u32) -> ObservedLink {
         let mut message = LinkMessage::default();
         message.header.index = index;
         message
@@ -94,7 +96,7 @@ mod tests {
             .push(LinkAttribute::IfName("wwan0".to_owned()));
         let mac = LinkAttribute::Address(vec![2, 0, 0, 0, 0, 0xa]);
         message.attributes.push(mac);
-        Found::from_message(message)
+        ObservedLink::from_message(message)
     }
 
     #[test]
@@ -133,18 +135,18 @@ mod tests {
             path: Some("usb1/1-3/1-3:1.0".to_owned()),
             ..wanted.clone()
         };
-        assert!(wanted.is(&in_another_port));
+        assert!(wanted.is_same_device(&in_another_port));
         let another = Hardware {
             serial: Some("0124".to_owned()),
             ..wanted.clone()
         };
-        assert!(!wanted.is(&another));
+        assert!(!wanted.is_same_device(&another));
         let without = |hardware: &Hardware| Hardware {
             serial: None,
             ..hardware.clone()
         };
-        assert!(without(&wanted).is(&without(&wanted)));
-        assert!(!without(&wanted).is(&without(&in_another_port)));
-        assert!(!Hardware::default().is(&Hardware::default()));
+        assert!(without(&wanted).is_same_device(&without(&wanted)));
+        assert!(!without(&wanted).is_same_device(&without(&in_another_port)));
+        assert!(!Hardware::default().is_same_device(&Hardware::default()));
     }
 }

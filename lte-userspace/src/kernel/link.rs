@@ -19,7 +19,7 @@ pub const ALIAS: &str = "lte-backup";
     reason = "each is a flag of the kernel's, and none excludes another"
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ObservedLink {
     /// Interface index.
     pub index: u32,
     /// Interface name.
@@ -37,7 +37,7 @@ pub struct Found {
     /// What it is a part of (a bridge, a bond, a VRF).
     pub master: Option<u32>,
     /// Whether an IP packet can leave this machine by it.
-    pub way_out: bool,
+    pub can_send_ip: bool,
     /// How its frames start; `None`: in a way the guard does not know.
     pub header: Option<LinkHeader>,
     /// Whether it is set up.
@@ -52,7 +52,7 @@ pub struct Found {
     pub loopback: bool,
 }
 
-impl Found {
+impl ObservedLink {
     /// Whether it is a WireGuard interface that bears our alias.
     pub fn is_our_tunnel(&self) -> bool {
         self.wireguard && self.alias.as_deref() == Some(ALIAS)
@@ -74,7 +74,7 @@ impl Found {
             wireguard: false,
             lower: None,
             master: None,
-            way_out: framing::way_out(&message),
+            can_send_ip: framing::can_send_ip(&message),
             header: framing::header(&message),
             up: message.header.flags.contains(LinkFlags::Up),
             mtu: 0,
@@ -115,10 +115,10 @@ impl Found {
 
 impl Kernel {
     /// All interfaces.
-    pub async fn links(&self) -> Result<Vec<Found>, KernelError> {
+    pub async fn links(&self) -> Result<Vec<ObservedLink>, KernelError> {
         let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
         self.dump("listing the interfaces", request, |reply| match reply {
-            RouteNetlinkMessage::NewLink(link) => Some(Found::from_message(link)),
+            RouteNetlinkMessage::NewLink(link) => Some(ObservedLink::from_message(link)),
             _ => None,
         })
         .await
@@ -142,7 +142,7 @@ impl Kernel {
     /// Makes a WireGuard interface, down, with our alias.
     pub async fn create_wireguard(&self, name: &str, mtu: u32) -> Result<(), KernelError> {
         let link = LinkWireguard::new(name).mtu(mtu).build();
-        self.answer(
+        self.with_deadline(
             self.handle().link().add(link).execute(),
             format!("creating WireGuard interface {name}"),
         )
@@ -177,7 +177,7 @@ impl Kernel {
         } else {
             (builder.down().build(), "down")
         };
-        let redirects = SendRedirects::note()?;
+        let redirects = SendRedirects::capture()?;
         self.change(message, format!("setting {name} {word}"))
             .await?;
         redirects.restore()
@@ -192,31 +192,31 @@ impl Kernel {
     ) -> Result<(), KernelError> {
         let builder = LinkUnspec::new_with_index(index);
         let Some(master) = master else {
-            let doing = format!("taking {name} off its master");
-            return self.change(builder.nocontroller().build(), doing).await;
+            let context = format!("taking {name} off its master");
+            return self.change(builder.nocontroller().build(), context).await;
         };
         let message = builder.controller(master).build();
-        let doing = format!("giving {name} its master again");
-        if self.change(message.clone(), doing.clone()).await.is_ok() {
+        let context = format!("giving {name} its master again");
+        if self.change(message.clone(), context.clone()).await.is_ok() {
             return Ok(());
         }
         // A bond takes none that is up, and sets it up itself.
         self.set_up(index, name, false).await?;
-        self.change(message, doing).await
+        self.change(message, context).await
     }
 
     pub(super) async fn change(
         &self,
         message: LinkMessage,
-        doing: String,
+        context: String,
     ) -> Result<(), KernelError> {
-        self.answer(self.handle().link().change(message).execute(), doing)
+        self.with_deadline(self.handle().link().change(message).execute(), context)
             .await
     }
 
     /// Deletes an interface.
     pub async fn delete_link(&self, index: u32, name: &str) -> Result<(), KernelError> {
-        self.answer(
+        self.with_deadline(
             self.handle().link().del(index).execute(),
             format!("deleting interface {name}"),
         )

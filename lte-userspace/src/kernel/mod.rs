@@ -10,12 +10,12 @@ use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::route::RouteProtocol;
 use tokio::time::timeout;
 
-use crate::apart::Apart;
+use crate::blocking::Blocking;
 
 pub mod address;
 mod connection;
 mod framing;
-pub mod genl;
+pub mod generic_netlink;
 pub mod hardware;
 pub mod link;
 pub mod offload;
@@ -42,19 +42,19 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request to the kernel that failed.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing}: {source}")]
+#[error("{context}: {source}")]
 pub struct KernelError {
     /// What was being done, and on what.
-    pub doing: String,
+    pub context: String,
     /// What the kernel says.
     pub source: io::Error,
 }
 
 impl KernelError {
     /// A failure with its cause.
-    pub fn new(doing: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub fn new(context: impl Into<String>, source: impl Into<io::Error>) -> Self {
         Self {
-            doing: doing.into(),
+            context: context.into(),
             source: source.into(),
         }
     }
@@ -64,10 +64,10 @@ impl KernelError {
         self.source.raw_os_error()
     }
 
-    fn netlink(doing: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
+    fn netlink(context: impl Into<String>) -> impl FnOnce(rtnetlink::Error) -> Self {
         move |error| {
             Self::new(
-                doing,
+                context,
                 match error {
                     rtnetlink::Error::NetlinkError(message) => message.to_io(),
                     other => io::Error::other(other.to_string()),
@@ -83,9 +83,9 @@ pub struct Kernel {
     /// Another after each answer that did not come, or broke off.
     handle: Arc<Mutex<rtnetlink::Handle>>,
     /// What the backstop needs and this kernel lacks.
-    lacking: Arc<Mutex<qdisc::lacking::Lacking>>,
+    missing_modules: Arc<Mutex<qdisc::missing_modules::MissingModules>>,
     /// What is asked of WireGuard.
-    wireguard: Apart<()>,
+    wireguard: Blocking<()>,
 }
 
 impl Kernel {
@@ -93,8 +93,8 @@ impl Kernel {
     pub fn open() -> Result<Self, KernelError> {
         Ok(Self {
             handle: Arc::new(Mutex::new(connection::open()?)),
-            lacking: Arc::default(),
-            wireguard: Apart::new(()),
+            missing_modules: Arc::default(),
+            wireguard: Blocking::new(()),
         })
     }
 
@@ -104,43 +104,43 @@ impl Kernel {
     }
 
     /// Waits for the answer to a request, and not for ever.
-    async fn answer<T>(
+    async fn with_deadline<T>(
         &self,
         answer: impl Future<Output = Result<T, rtnetlink::Error>>,
-        doing: String,
+        context: String,
     ) -> Result<T, KernelError> {
         match timeout(DEADLINE, answer).await {
-            Ok(Err(rtnetlink::Error::RequestFailed)) => Err(self.broken_off(&doing)),
-            Ok(answer) => answer.map_err(KernelError::netlink(doing)),
-            Err(_) => Err(self.unanswered(&doing)),
+            Ok(Err(rtnetlink::Error::RequestFailed)) => Err(self.connection_lost(&context)),
+            Ok(answer) => answer.map_err(KernelError::netlink(context)),
+            Err(_) => Err(self.timed_out(&context)),
         }
     }
 
     /// Waits for the next word of an answer, and not for ever.
-    async fn next_of<T>(
+    async fn next_reply<T>(
         &self,
         replies: &mut (impl Stream<Item = T> + Unpin),
-        doing: &str,
+        context: &str,
     ) -> Result<Option<T>, KernelError> {
         let next = timeout(DEADLINE, replies.next()).await;
-        next.map_err(|_| self.unanswered(doing))
+        next.map_err(|_| self.timed_out(context))
     }
 
     /// Nothing more is asked by a socket that may still have the answer in it.
-    fn unanswered(&self, doing: &str) -> KernelError {
-        self.connect_anew();
+    fn timed_out(&self, context: &str) -> KernelError {
+        self.reconnect();
         let why = format!("the kernel gave no answer within {} s", DEADLINE.as_secs());
-        KernelError::new(doing, io::Error::new(io::ErrorKind::TimedOut, why))
+        KernelError::new(context, io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     /// The connection has ended in the middle of an answer, or before.
-    fn broken_off(&self, doing: &str) -> KernelError {
-        self.connect_anew();
+    fn connection_lost(&self, context: &str) -> KernelError {
+        self.reconnect();
         let why = "the connection to the kernel ended before the answer did";
-        KernelError::new(doing, io::Error::new(io::ErrorKind::UnexpectedEof, why))
+        KernelError::new(context, io::Error::new(io::ErrorKind::UnexpectedEof, why))
     }
 
-    fn connect_anew(&self) {
+    fn reconnect(&self) {
         match connection::open() {
             Ok(handle) => {
                 *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
@@ -153,52 +153,52 @@ impl Kernel {
     fn request(
         &self,
         message: NetlinkMessage<RouteNetlinkMessage>,
-        doing: &str,
+        context: &str,
     ) -> Result<impl Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + use<>, KernelError> {
         self.handle().request(message).map_err(|error| match error {
-            rtnetlink::Error::RequestFailed => self.broken_off(doing),
-            error => KernelError::netlink(doing)(error),
+            rtnetlink::Error::RequestFailed => self.connection_lost(context),
+            error => KernelError::netlink(context)(error),
         })
     }
 
     /// Lists objects, as often as it takes to get one undisturbed listing.
     async fn dump<T>(
         &self,
-        doing: &str,
+        context: &str,
         request: RouteNetlinkMessage,
         take: impl Fn(RouteNetlinkMessage) -> Option<T>,
     ) -> Result<Vec<T>, KernelError> {
         for _ in 0..DUMP_ATTEMPTS {
             let mut message = NetlinkMessage::from(request.clone());
             message.header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let mut replies = self.request(message, doing)?;
+            let mut replies = self.request(message, context)?;
             let mut found = Vec::new();
-            let mut disturbed = false;
+            let mut interrupted = false;
             loop {
                 // Without its last word it is not the whole list.
-                let Some(reply) = self.next_of(&mut replies, doing).await? else {
-                    return Err(self.broken_off(doing));
+                let Some(reply) = self.next_reply(&mut replies, context).await? else {
+                    return Err(self.connection_lost(context));
                 };
-                disturbed |= reply.header.flags & NLM_F_DUMP_INTR != 0;
+                interrupted |= reply.header.flags & NLM_F_DUMP_INTR != 0;
                 match reply.payload {
                     NetlinkPayload::InnerMessage(message) => found.extend(take(message)),
                     NetlinkPayload::Error(error) => {
-                        return Err(KernelError::new(doing, error.to_io()));
+                        return Err(KernelError::new(context, error.to_io()));
                     }
                     NetlinkPayload::Done(end) if end.code < 0 => {
                         let why = io::Error::from_raw_os_error(-end.code);
-                        return Err(KernelError::new(doing, why));
+                        return Err(KernelError::new(context, why));
                     }
                     NetlinkPayload::Done(_) => break,
                     _ => {}
                 }
             }
-            if !disturbed {
+            if !interrupted {
                 return Ok(found);
             }
         }
         Err(KernelError::new(
-            doing,
+            context,
             io::Error::other("it changes faster than it can be read"),
         ))
     }
@@ -209,7 +209,7 @@ fn is_ours(protocol: RouteProtocol) -> bool {
 }
 
 /// Whether the kernel merely says that a family or a table is not there at all.
-fn nothing_there(error: &KernelError) -> bool {
+fn is_absent(error: &KernelError) -> bool {
     const ENOENT: i32 = 2;
     const EOPNOTSUPP: i32 = 95;
     const EAFNOSUPPORT: i32 = 97;
@@ -222,12 +222,12 @@ mod tests {
     use super::*;
 
     /// One whose requests stay where they are.
-    fn deaf() -> (Kernel, impl Sized) {
+    fn silent_kernel() -> (Kernel, impl Sized) {
         let (connection, handle, messages) = rtnetlink::new_connection().unwrap();
         let kernel = Kernel {
             handle: Arc::new(Mutex::new(handle)),
-            lacking: Arc::default(),
-            wireguard: Apart::new(()),
+            missing_modules: Arc::default(),
+            wireguard: Blocking::new(()),
         };
         (kernel, (connection, messages))
     }
@@ -240,38 +240,38 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_never_comes_is_not_waited_for() {
         // Each way of asking: a listing, a request, one whose words are read one by one.
-        let (kernel, _open) = deaf();
+        let (kernel, _open) = silent_kernel();
         is_late(kernel.links().await);
-        let (kernel, _open) = deaf();
+        let (kernel, _open) = silent_kernel();
         is_late(kernel.delete_link(u32::MAX, "none").await);
-        let (kernel, _open) = deaf();
+        let (kernel, _open) = silent_kernel();
         is_late(kernel.remove_backstop(u32::MAX, "none").await);
     }
 
-    async fn hears(kernel: &Kernel) {
+    async fn works(kernel: &Kernel) {
         let links = kernel.links().await.unwrap();
         assert!(links.iter().any(|link| link.loopback));
     }
 
     #[tokio::test]
     async fn after_one_that_did_not_come_another_socket_asks() {
-        let (kernel, _open) = deaf();
-        kernel.unanswered("a test");
-        hears(&kernel).await;
+        let (kernel, _open) = silent_kernel();
+        kernel.timed_out("a test");
+        works(&kernel).await;
     }
 
     #[tokio::test]
     async fn a_listing_that_breaks_off_is_not_taken_for_a_whole_one() {
-        let (kernel, open) = deaf();
+        let (kernel, open) = silent_kernel();
         let (listed, ()) = tokio::join!(kernel.links(), async { drop(open) });
         let error = listed.unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::UnexpectedEof, "{error}");
-        hears(&kernel).await;
+        works(&kernel).await;
         // One that has ended before.
-        let (kernel, open) = deaf();
+        let (kernel, open) = silent_kernel();
         drop(open);
         let error = kernel.delete_link(u32::MAX, "none").await.unwrap_err();
         assert_eq!(error.source.kind(), io::ErrorKind::UnexpectedEof, "{error}");
-        hears(&kernel).await;
+        works(&kernel).await;
     }
 }

@@ -11,8 +11,8 @@ use netlink_packet_generic::{GenlFamily, GenlMessage};
 use rtnetlink::LinkUnspec;
 use rtnetlink::packet_route::link::LinkAttribute;
 
-use super::{DEADLINE, Kernel, KernelError, genl};
-use crate::apart;
+use super::{DEADLINE, Kernel, KernelError, generic_netlink};
+use crate::blocking;
 use crate::desired::{Offload, OffloadKey};
 
 /// Of linux/ethtool_netlink.h.
@@ -39,15 +39,15 @@ const EOPNOTSUPP: i32 = 95;
 fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
     let mut switchable = Vec::new();
     let mut on = Vec::new();
-    let request = Request {
+    let request = EthtoolRequest {
         command: ETHTOOL_MSG_FEATURES_GET,
         attributes: vec![header(index, 0)],
     };
-    let asked = ask(request, |attributes| {
+    let asked = send(request, |attributes| {
         for attribute in NlasIterator::new(attributes).flatten() {
             match attribute.kind() {
-                ETHTOOL_A_FEATURES_HW => switchable = named(attribute.value()),
-                ETHTOOL_A_FEATURES_ACTIVE => on = named(attribute.value()),
+                ETHTOOL_A_FEATURES_HW => switchable = known_features(attribute.value()),
+                ETHTOOL_A_FEATURES_ACTIVE => on = known_features(attribute.value()),
                 _ => {}
             }
         }
@@ -62,14 +62,14 @@ fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
             Ok(BTreeMap::new())
         }
         Err(error) => {
-            let doing = format!("asking for the offloads of interface {index}");
-            Err(KernelError::new(doing, error))
+            let context = format!("asking for the offloads of interface {index}");
+            Err(KernelError::new(context, error))
         }
     }
 }
 
 /// Switches a feature. Blocks.
-fn switch(index: u32, want: &Offload) -> io::Result<()> {
+fn set_feature(index: u32, want: &Offload) -> io::Result<()> {
     let mut bit = vec![DefaultNla::new(
         ETHTOOL_A_BITSET_BIT_NAME,
         [want.key.name().as_bytes(), &[0]].concat(),
@@ -79,48 +79,48 @@ fn switch(index: u32, want: &Offload) -> io::Result<()> {
     }
     let bits = nest(ETHTOOL_A_BITSET_BITS_BIT, &bit);
     let wanted = nest(ETHTOOL_A_BITSET_BITS, &[bits]);
-    let request = Request {
+    let request = EthtoolRequest {
         command: ETHTOOL_MSG_FEATURES_SET,
         attributes: vec![
             header(index, ETHTOOL_FLAG_OMIT_REPLY),
             nest(ETHTOOL_A_FEATURES_WANTED, &[wanted]),
         ],
     };
-    ask(request, |_| Ok(()))
+    send(request, |_| Ok(()))
 }
 
 impl Kernel {
     /// The features of an interface that can be switched, and whether they are on; empty where the
     /// interface has gone, and where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`).
     pub async fn offloads(&self, index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
-        match apart::once(DEADLINE, move || features(index)).await {
+        match blocking::call_once(DEADLINE, move || features(index)).await {
             Ok(features) => features,
             Err(late) => {
-                let doing = format!("asking for the offloads of interface {index}");
-                Err(KernelError::new(doing, io::Error::other(late)))
+                let context = format!("asking for the offloads of interface {index}");
+                Err(KernelError::new(context, io::Error::other(late)))
             }
         }
     }
 
     /// Sets what is joined.
     pub async fn set_offload(&self, index: u32, want: &Offload) -> Result<(), KernelError> {
-        let doing = format!("setting {want}");
+        let context = format!("setting {want}");
         if want.key != OffloadKey::GsoMaxSegs {
             let feature = want.clone();
-            return match apart::once(DEADLINE, move || switch(index, &feature)).await {
-                Ok(switched) => switched.map_err(|error| KernelError::new(doing, error)),
-                Err(late) => Err(KernelError::new(doing, io::Error::other(late))),
+            return match blocking::call_once(DEADLINE, move || set_feature(index, &feature)).await {
+                Ok(switched) => switched.map_err(|error| KernelError::new(context, error)),
+                Err(late) => Err(KernelError::new(context, io::Error::other(late))),
             };
         }
         let mut message = LinkUnspec::new_with_index(index).build();
         let most = LinkAttribute::GsoMaxSegs(want.value);
         message.attributes.push(most);
-        self.change(message, doing).await
+        self.change(message, context).await
     }
 }
 
 /// Those of a set of bits that we know by name; the kernel lists the ones that are set.
-fn named(set: &[u8]) -> Vec<OffloadKey> {
+fn known_features(set: &[u8]) -> Vec<OffloadKey> {
     let inside = |bytes: &[u8], kind: u16| -> Vec<Vec<u8>> {
         NlasIterator::new(bytes)
             .flatten()
@@ -160,12 +160,12 @@ fn nest(kind: u16, inner: &[DefaultNla]) -> DefaultNla {
 
 /// A request to the family.
 #[derive(Debug, Clone)]
-struct Request {
+struct EthtoolRequest {
     command: u8,
     attributes: Vec<DefaultNla>,
 }
 
-impl GenlFamily for Request {
+impl GenlFamily for EthtoolRequest {
     fn family_name() -> &'static str {
         "ethtool"
     }
@@ -177,7 +177,7 @@ impl GenlFamily for Request {
     }
 }
 
-impl Emitable for Request {
+impl Emitable for EthtoolRequest {
     fn buffer_len(&self) -> usize {
         self.attributes.as_slice().buffer_len()
     }
@@ -186,10 +186,10 @@ impl Emitable for Request {
     }
 }
 
-fn ask(request: Request, take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+fn send(request: EthtoolRequest, take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
     let mut message = GenlMessage::from_payload(request);
-    message.set_resolved_family_id(genl::number("ethtool")?);
-    genl::exchange(NetlinkMessage::from(message), NLM_F_ACK, None, take)
+    message.set_resolved_family_id(generic_netlink::family_id("ethtool")?);
+    generic_netlink::send_request(NetlinkMessage::from(message), NLM_F_ACK, None, take)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The modem's root queueing discipline: a backstop below the guard.
+//! The backstop: the modem's root qdisc, below the guard.
 //!
 //! The guard marks whatever it lets out. A `drr` qdisc drops what no filter puts into a class
 //! (`drr_enqueue`, net/sched/sch_drr.c), and here the filters know our mark, and ARP, which one of
@@ -6,7 +6,7 @@
 //! it is back; and when somebody takes the qdisc away the guard is there.
 
 mod build;
-pub mod lacking;
+pub mod missing_modules;
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcHandle, TcMessage, TcOption};
 
 use super::{Kernel, KernelError};
 use crate::desired::{Backstop, Queue};
-pub use build::Made;
+pub use build::BackstopResult;
 
 const KIND: &str = "drr";
 /// By which ours is known: the qdisc, its class, and what queues in that.
@@ -54,43 +54,43 @@ const fn queue_kind(queue: Queue) -> &'static str {
 
 /// What an interface has as its root.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Root {
+pub enum RootQdisc {
     /// What the kernel gives to each.
     Default,
     /// Ours; `None`: parts of it are missing.
-    Backstop(Option<Passing>),
-    /// Of this kind, by somebody else's hand.
-    Theirs(String),
+    Backstop(Option<BackstopState>),
+    /// Of this kind, set by a third party.
+    Foreign(String),
 }
 
 /// What a qdisc of ours does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passing {
+pub struct BackstopState {
     /// The mark that passes, under this mask.
     pub passes: (u32, u32),
     /// In what it waits.
-    pub queue: FoundQueue,
+    pub queue: QueueState,
 }
 
 /// What is queued in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FoundQueue {
+pub enum QueueState {
     /// One of ours.
     Ours(Queue),
-    /// Somebody else's, who may know the modem's rate: it is left where it is.
-    Theirs,
+    /// A third party's, which may know the modem's rate: it stays.
+    Foreign,
     /// The kernel's own, or an earlier version's: both too long.
     Missing,
 }
 
-impl Passing {
+impl BackstopState {
     /// Whether this is as wanted.
-    pub fn is(&self, want: &Backstop) -> bool {
+    pub fn matches(&self, want: &Backstop) -> bool {
         self.passes == (want.mark, want.mask)
             && match self.queue {
-                FoundQueue::Ours(queue) => queue == want.queue,
-                FoundQueue::Theirs => true,
-                FoundQueue::Missing => false,
+                QueueState::Ours(queue) => queue == want.queue,
+                QueueState::Foreign => true,
+                QueueState::Missing => false,
             }
     }
 }
@@ -107,24 +107,24 @@ fn kind(message: &TcMessage) -> &str {
 }
 
 /// What queues in the class of an interface's qdisc of ours, among all qdiscs.
-fn queue(qdiscs: &[TcMessage], of: i32) -> FoundQueue {
+fn queue(qdiscs: &[TcMessage], of: i32) -> QueueState {
     let in_the_class =
         |qdisc: &&TcMessage| qdisc.header.index == of && qdisc.header.parent == CLASS;
     match qdiscs.iter().find(in_the_class) {
         Some(qdisc) => match qdisc.header.handle {
-            FQ_CODEL => FoundQueue::Ours(Queue::FqCodel),
-            FIFO => FoundQueue::Ours(Queue::Fifo),
-            EARLIER_QUEUE => FoundQueue::Missing,
-            _ => FoundQueue::Theirs,
+            FQ_CODEL => QueueState::Ours(Queue::FqCodel),
+            FIFO => QueueState::Ours(Queue::Fifo),
+            EARLIER_QUEUE => QueueState::Missing,
+            _ => QueueState::Foreign,
         },
         // The kernel does not list the one that it gives to a class by itself.
-        None => FoundQueue::Missing,
+        None => QueueState::Missing,
     }
 }
 
 impl Kernel {
     /// The root qdiscs of all interfaces, by index.
-    pub async fn root_qdiscs(&self) -> Result<BTreeMap<u32, Root>, KernelError> {
+    pub async fn root_qdiscs(&self) -> Result<BTreeMap<u32, RootQdisc>, KernelError> {
         let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
         let found = self
             .dump("listing the qdiscs", request, |reply| match reply {
@@ -140,13 +140,13 @@ impl Kernel {
             }
             let index = header.index.cast_unsigned();
             let root = match (header.handle, kind(qdisc)) {
-                (TcHandle::UNSPEC, _) => Root::Default,
+                (TcHandle::UNSPEC, _) => RootQdisc::Default,
                 (ROOT, KIND) => {
                     let queue = queue(&found, header.index);
-                    let passes = self.lets_pass(index).await?;
-                    Root::Backstop(passes.map(|passes| Passing { passes, queue }))
+                    let passes = self.passed_mark(index).await?;
+                    RootQdisc::Backstop(passes.map(|passes| BackstopState { passes, queue }))
                 }
-                (_, kind) => Root::Theirs(kind.to_owned()),
+                (_, kind) => RootQdisc::Foreign(kind.to_owned()),
             };
             roots.insert(index, root);
         }
@@ -154,7 +154,7 @@ impl Kernel {
     }
 
     /// Mark and mask that a qdisc of ours lets pass; `None`: it is not whole.
-    async fn lets_pass(&self, index: u32) -> Result<Option<(u32, u32)>, KernelError> {
+    async fn passed_mark(&self, index: u32) -> Result<Option<(u32, u32)>, KernelError> {
         let classes = self.classes(index).await?;
         let mut of_it = TcMessage::with_index(index.cast_signed());
         of_it.header.parent = ROOT;

@@ -9,15 +9,15 @@ use rtnetlink::packet_route::route::{
 };
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 
-use super::{Kernel, KernelError, MAIN_TABLE, PROTOCOL, is_ours, nothing_there};
+use super::{Kernel, KernelError, MAIN_TABLE, PROTOCOL, is_absent, is_ours};
 use crate::config::Cidr;
-use crate::desired::{Family, Route};
+use crate::desired::{IpFamily, Route};
 
 /// What the routing tables hold, as far as it matters here.
 #[derive(Debug, Clone, Default)]
 pub struct Routes {
     /// Those with our protocol number.
-    pub ours: Vec<Found>,
+    pub ours: Vec<ObservedRoute>,
     /// Everybody else's in the main table, but for the default routes, where they were asked for.
     pub in_main: Vec<RouteMessage>,
     /// Everybody else's in our table, where they were asked for.
@@ -28,7 +28,7 @@ pub struct Routes {
 
 /// A route of ours as observed.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ObservedRoute {
     /// What it says; `None` where it is of a kind that we never make.
     pub route: Option<Route>,
     /// As the kernel told it, to be removed exactly.
@@ -38,10 +38,10 @@ pub struct Found {
 impl Routes {
     /// Whose place a route of ours in the main table would take: the kernel has one to a destination
     /// with the same metric, and answers EEXIST.
-    pub fn taken_by(&self, route: &Route) -> Option<&RouteMessage> {
-        let metric = match Family::of(route.destination.address) {
-            Family::V4 => 0,
-            Family::V6 => IPV6_METRIC,
+    pub fn conflicting(&self, route: &Route) -> Option<&RouteMessage> {
+        let metric = match IpFamily::of(route.destination.address) {
+            IpFamily::V4 => 0,
+            IpFamily::V6 => IPV6_METRIC,
         };
         self.in_main.iter().find(|found| {
             destination(found) == Some(route.destination)
@@ -65,8 +65,8 @@ impl Kernel {
             .filter(|message| is_ours(message.header.protocol));
         Ok(Routes {
             ours: ours
-                .map(|message| Found {
-                    route: understand(&message, names),
+                .map(|message| ObservedRoute {
+                    route: parse(&message, names),
                     message,
                 })
                 .collect(),
@@ -119,7 +119,7 @@ impl Kernel {
                 _ => None,
             });
             match listing.await {
-                Err(error) if nothing_there(&error) => {}
+                Err(error) if is_absent(&error) => {}
                 listing => found.extend(listing?),
             }
         }
@@ -133,7 +133,7 @@ impl Kernel {
         if route.table != MAIN_TABLE {
             request = request.replace();
         }
-        self.answer(request.execute(), format!("adding {route}"))
+        self.with_deadline(request.execute(), format!("adding {route}"))
             .await
     }
 
@@ -159,7 +159,7 @@ impl Kernel {
             })
             .cloned()
             .collect();
-        self.answer(
+        self.with_deadline(
             self.handle().route().del(message).execute(),
             format!("removing {text}"),
         )
@@ -170,9 +170,9 @@ impl Kernel {
 fn message(route: &Route, index: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
-    header.address_family = match Family::of(route.destination.address) {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
+    header.address_family = match IpFamily::of(route.destination.address) {
+        IpFamily::V4 => AddressFamily::Inet,
+        IpFamily::V6 => AddressFamily::Inet6,
     };
     header.destination_prefix_length = route.destination.prefix_len;
     header.protocol = RouteProtocol::from(PROTOCOL);
@@ -195,10 +195,10 @@ fn message(route: &Route, index: u32) -> RouteMessage {
 }
 
 /// Reads a route of the kind that we make.
-fn understand(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route> {
+fn parse(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route> {
     let family = match message.header.address_family {
-        AddressFamily::Inet => Family::V4,
-        AddressFamily::Inet6 => Family::V6,
+        AddressFamily::Inet => IpFamily::V4,
+        AddressFamily::Inet6 => IpFamily::V6,
         _ => return None,
     };
     if message.header.kind != RouteType::Unicast {
@@ -313,7 +313,7 @@ pub fn print(message: &RouteMessage, names: &BTreeMap<u32, String>) -> String {
 }
 
 /// Words for a route of our protocol number that is of no kind we make.
-pub fn words(found: &Found) -> String {
+pub fn describe(found: &ObservedRoute) -> String {
     if let Some(route) = &found.route {
         return route.to_string();
     }

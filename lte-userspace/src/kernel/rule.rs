@@ -6,9 +6,9 @@ use rtnetlink::packet_route::rule::{
 };
 use rtnetlink::packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 
-use super::{Kernel, KernelError, PROTOCOL, is_ours, nothing_there};
+use super::{Kernel, KernelError, PROTOCOL, is_absent, is_ours};
 use crate::config::Cidr;
-use crate::desired::{Family, Rule};
+use crate::desired::{IpFamily, Rule};
 
 mod print;
 
@@ -16,7 +16,7 @@ pub use print::print;
 
 /// A rule of ours as observed.
 #[derive(Debug, Clone)]
-pub struct Found {
+pub struct ObservedRule {
     /// What it says; `None` where it is of a kind that we never make.
     pub rule: Option<Rule>,
     /// As the kernel told it, to be removed exactly.
@@ -27,7 +27,7 @@ pub struct Found {
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Those with our protocol number.
-    pub ours: Vec<Found>,
+    pub ours: Vec<ObservedRule>,
     /// Everybody else's, the kernel's own among them.
     pub others: Vec<RuleMessage>,
 }
@@ -45,13 +45,13 @@ impl Kernel {
                 _ => None,
             });
             let listing = match listing.await {
-                Err(error) if nothing_there(&error) => continue,
+                Err(error) if is_absent(&error) => continue,
                 listing => listing?,
             };
             for message in listing {
-                if tagged(&message) {
-                    found.ours.push(Found {
-                        rule: understand(&message),
+                if has_our_protocol(&message) {
+                    found.ours.push(ObservedRule {
+                        rule: parse(&message),
                         message,
                     });
                 } else {
@@ -66,13 +66,13 @@ impl Kernel {
     pub async fn add_rule(&self, rule: &Rule) -> Result<(), KernelError> {
         let mut request = self.handle().rule().add();
         *request.message_mut() = message(rule);
-        self.answer(request.execute(), format!("adding {rule}"))
+        self.with_deadline(request.execute(), format!("adding {rule}"))
             .await
     }
 
     /// Removes a rule that was found.
     pub async fn remove_rule(&self, found: &RuleMessage, text: &str) -> Result<(), KernelError> {
-        self.answer(
+        self.with_deadline(
             self.handle().rule().del(found.clone()).execute(),
             format!("removing {text}"),
         )
@@ -80,7 +80,7 @@ impl Kernel {
     }
 }
 
-fn tagged(message: &RuleMessage) -> bool {
+fn has_our_protocol(message: &RuleMessage) -> bool {
     message
         .attributes
         .iter()
@@ -90,8 +90,8 @@ fn tagged(message: &RuleMessage) -> bool {
 fn message(rule: &Rule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = match rule.family {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
+        IpFamily::V4 => AddressFamily::Inet,
+        IpFamily::V6 => AddressFamily::Inet6,
     };
     message.header.action = RuleAction::ToTable;
     let attributes = &mut message.attributes;
@@ -120,7 +120,7 @@ fn message(rule: &Rule) -> RuleMessage {
 }
 
 /// Reads a rule of the kind that we make.
-fn understand(message: &RuleMessage) -> Option<Rule> {
+fn parse(message: &RuleMessage) -> Option<Rule> {
     let header = &message.header;
     if header.action != RuleAction::ToTable
         || header.flags.contains(RuleFlags::Invert)
@@ -131,8 +131,8 @@ fn understand(message: &RuleMessage) -> Option<Rule> {
     }
     let mut rule = Rule {
         family: match header.family {
-            AddressFamily::Inet => Family::V4,
-            AddressFamily::Inet6 => Family::V6,
+            AddressFamily::Inet => IpFamily::V4,
+            AddressFamily::Inet6 => IpFamily::V6,
             _ => return None,
         },
         priority: 0,
@@ -183,7 +183,7 @@ fn understand(message: &RuleMessage) -> Option<Rule> {
 }
 
 /// Words for a rule that was found.
-pub fn words(found: &Found) -> String {
+pub fn describe(found: &ObservedRule) -> String {
     if let Some(rule) = &found.rule {
         return rule.to_string();
     }
@@ -217,7 +217,7 @@ mod tests {
 
     fn rule() -> Rule {
         Rule {
-            family: Family::V4,
+            family: IpFamily::V4,
             priority: 10,
             local: true,
             source: None,
@@ -242,7 +242,7 @@ mod tests {
             ..rule()
         };
         for rule in [rule(), marked, from] {
-            assert_eq!(understand(&message(&rule)), Some(rule));
+            assert_eq!(parse(&message(&rule)), Some(rule));
         }
     }
 
@@ -252,9 +252,9 @@ mod tests {
         narrower
             .attributes
             .push(RuleAttribute::Oifname("wan".to_owned()));
-        assert_eq!(understand(&narrower), None);
+        assert_eq!(parse(&narrower), None);
         let mut inverted = message(&rule());
         inverted.header.flags |= RuleFlags::Invert;
-        assert_eq!(understand(&inverted), None);
+        assert_eq!(parse(&inverted), None);
     }
 }

@@ -48,7 +48,7 @@ pub struct SendRedirects(Option<String>);
 
 impl SendRedirects {
     /// Notes how it is.
-    pub fn note() -> Result<Self, KernelError> {
+    pub fn capture() -> Result<Self, KernelError> {
         read_file("ipv4", "all", "send_redirects").map(Self)
     }
 
@@ -56,10 +56,11 @@ impl SendRedirects {
     pub fn restore(self) -> Result<(), KernelError> {
         let path = path("ipv4", "all", "send_redirects");
         match self.0 {
-            Some(before) if Self::note()?.0.as_ref() != Some(&before) => fs::write(&path, &before)
-                .map_err(|error| {
+            Some(before) if Self::capture()?.0.as_ref() != Some(&before) => {
+                fs::write(&path, &before).map_err(|error| {
                     KernelError::new(format!("writing {before} to {}", path.display()), error)
-                }),
+                })
+            }
             _ => Ok(()),
         }
     }

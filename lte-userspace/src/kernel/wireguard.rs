@@ -27,16 +27,16 @@ use netlink_packet_wireguard::{
 };
 use zeroize::Zeroize as _;
 
-use super::{DUMP_ATTEMPTS, Kernel, KernelError, genl};
+use super::{DUMP_ATTEMPTS, Kernel, KernelError, generic_netlink};
 use crate::config::{Cidr, PublicKey};
-use crate::desired::{Device, Peer};
+use crate::desired::{Peer, WireguardDevice};
 
 /// `WGDEVICE_A_PRIVATE_KEY` of linux/wireguard.h.
 const PRIVATE_KEY: u16 = 3;
 
 /// The device as observed.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub struct ObservedDevice {
     /// Its public key; `None`: it has no key.
     pub public_key: Option<PublicKey>,
     /// Its UDP port, host byte order; 0: none yet.
@@ -44,12 +44,12 @@ pub struct Found {
     /// Its FwMark; 0: none.
     pub fwmark: u32,
     /// Its peers.
-    pub peers: BTreeMap<PublicKey, FoundPeer>,
+    pub peers: BTreeMap<PublicKey, ObservedPeer>,
 }
 
 /// A peer as observed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct FoundPeer {
+pub struct ObservedPeer {
     /// Where it was last heard of.
     pub endpoint: Option<SocketAddr>,
     /// Networks behind it, sorted.
@@ -64,16 +64,16 @@ pub struct FoundPeer {
     pub sent: u64,
 }
 
-impl Found {
+impl ObservedDevice {
     /// Whether the device itself is as desired.
-    pub fn is(&self, want: &Device) -> bool {
+    pub fn matches(&self, want: &WireguardDevice) -> bool {
         self.listen_port == want.listen_port
             && self.fwmark == 0
             && self.public_key == Some(want.private_key.public())
     }
 
     /// Whether a peer is as desired. An endpoint that is not known is not compared.
-    pub fn has(&self, want: &Peer) -> bool {
+    pub fn peer_matches(&self, want: &Peer) -> bool {
         self.peers.get(&want.public_key).is_some_and(|peer| {
             peer.allowed_ips == want.allowed_ips
                 && peer.keepalive == want.keepalive
@@ -84,59 +84,61 @@ impl Found {
 
 impl Kernel {
     /// Reads a WireGuard interface, which must exist.
-    pub async fn wireguard(&self, interface: &str) -> Result<Found, KernelError> {
-        let doing = format!("reading WireGuard interface {interface}");
+    pub async fn wireguard(&self, interface: &str) -> Result<ObservedDevice, KernelError> {
+        let context = format!("reading WireGuard interface {interface}");
         let interface = interface.to_owned();
-        self.of_wireguard(doing, move || read(&interface)).await
+        self.call(context, move || read(&interface)).await
     }
 
     /// Sets key and port, and no FwMark. Peers stay, and so do their sessions where the key does.
-    pub async fn set_device(&self, want: &Device) -> Result<(), KernelError> {
-        let doing = format!(
+    pub async fn set_device(&self, want: &WireguardDevice) -> Result<(), KernelError> {
+        let context = format!(
             "setting key and port {} of {}",
             want.listen_port, want.interface
         );
         let want = want.clone();
-        self.of_wireguard(doing, move || genl::set_device(&want))
+        self.call(context, move || generic_netlink::set_device(&want))
             .await
     }
 
     /// Adds a peer or changes it; its session goes on.
     pub async fn set_peer(&self, want: &Peer) -> Result<(), KernelError> {
-        let doing = format!("setting {want}");
+        let context = format!("setting {want}");
         let want = want.clone();
-        self.of_wireguard(doing, move || set_peer(&want)).await
+        self.call(context, move || set_peer(&want)).await
     }
 
     /// Removes a peer.
     pub async fn remove_peer(&self, interface: &str, key: PublicKey) -> Result<(), KernelError> {
-        let doing = format!("removing peer {key} of {interface}");
+        let context = format!("removing peer {key} of {interface}");
         let interface = interface.to_owned();
-        let remove =
-            move || within_deadline(&interface, move |api| api.remove_peer(&Key::new(key.0)));
-        self.of_wireguard(doing, remove).await
+        let remove = move || call_library(&interface, move |api| api.remove_peer(&Key::new(key.0)));
+        self.call(context, remove).await
     }
 
-    async fn of_wireguard<T: Send + 'static>(
+    async fn call<T: Send + 'static>(
         &self,
-        doing: String,
+        context: String,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, KernelError> {
-        let answer = self.wireguard.call(genl::DEADLINE, |()| work()).await;
+        let answer = self
+            .wireguard
+            .call(generic_netlink::DEADLINE, |()| work())
+            .await;
         answer
             .unwrap_or_else(|late| Err(io::Error::new(io::ErrorKind::TimedOut, late)))
-            .map_err(|source| KernelError::new(doing, source))
+            .map_err(|source| KernelError::new(context, source))
     }
 }
 
 /// Reads a WireGuard interface, which must exist. Blocks, for 10 s at most; the agent asks by
 /// [`Kernel::wireguard`].
-pub fn read(interface: &str) -> io::Result<Found> {
+pub fn read(interface: &str) -> io::Result<ObservedDevice> {
     let mut attempts = 1..=DUMP_ATTEMPTS;
     loop {
-        let mut found = Found::default();
+        let mut found = ObservedDevice::default();
         let request = message(WireguardCmd::GetDevice, interface, Vec::new());
-        match genl::list(request, |attributes| found.take(attributes)) {
+        match generic_netlink::list(request, |attributes| found.merge(attributes)) {
             Err(error)
                 if error.kind() == io::ErrorKind::Interrupted && attempts.next().is_some() => {}
             Err(error) => return Err(error),
@@ -161,36 +163,36 @@ fn set_peer(want: &Peer) -> io::Result<()> {
         .iter()
         .map(|net| IpAddrMask::new(net.address, net.prefix_len))
         .collect();
-    within_deadline(&want.interface, move |api| api.configure_peer(&peer))
+    call_library(&want.interface, move |api| api.configure_peer(&peer))
 }
 
 /// Has the library do something. It waits for the kernel's answer without an end, so a thread of its own
 /// does; one whose answer never comes stays.
-fn within_deadline(
+fn call_library(
     interface: &str,
     work: impl FnOnce(&mut WGApi<KernelWireGuard>) -> Result<(), WireguardInterfaceError>
     + Send
     + 'static,
 ) -> io::Result<()> {
     let interface = interface.to_owned();
-    answered(genl::DEADLINE, move || {
+    with_deadline(generic_netlink::DEADLINE, move || {
         WGApi::new(interface)
             .and_then(|mut api| work(&mut api))
             .map_err(|error| io::Error::other(error.to_string()))
     })
 }
 
-fn answered(
+fn with_deadline(
     within: Duration,
     work: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     thread::Builder::new()
         .name("wireguard".to_owned())
-        .spawn(move || drop(tell.send(work())))?;
-    match told.recv_timeout(within) {
+        .spawn(move || drop(sender.send(work())))?;
+    match receiver.recv_timeout(within) {
         Ok(answer) => answer,
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(genl::no_answer(within)),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(generic_netlink::timed_out(within)),
         Err(mpsc::RecvTimeoutError::Disconnected) => Err(io::Error::other("the library panicked")),
     }
 }
@@ -206,21 +208,21 @@ pub(super) fn message(
     WireguardMessage { cmd, attributes }
 }
 
-impl Found {
+impl ObservedDevice {
     /// Takes the attributes of one message over; a device with many peers comes in several.
-    fn take(&mut self, attributes: &[u8]) -> io::Result<()> {
+    fn merge(&mut self, attributes: &[u8]) -> io::Result<()> {
         for attribute in NlasIterator::new(attributes) {
-            let attribute = attribute.map_err(|error| bad(&error))?;
+            let attribute = attribute.map_err(|error| invalid_data(&error))?;
             if attribute.kind() == PRIVATE_KEY {
                 continue;
             }
-            match WireguardAttribute::parse(&attribute).map_err(|error| bad(&error))? {
+            match WireguardAttribute::parse(&attribute).map_err(|error| invalid_data(&error))? {
                 WireguardAttribute::PublicKey(key) => self.public_key = Some(PublicKey(key)),
                 WireguardAttribute::ListenPort(port) => self.listen_port = port,
                 WireguardAttribute::Fwmark(mark) => self.fwmark = mark,
                 WireguardAttribute::Peers(peers) => {
                     for peer in peers {
-                        self.take_peer(peer);
+                        self.merge_peer(peer);
                     }
                 }
                 _ => {}
@@ -230,9 +232,9 @@ impl Found {
     }
 
     /// A peer with many networks comes in several pieces, the first of which has all else.
-    fn take_peer(&mut self, piece: WireguardPeer) {
+    fn merge_peer(&mut self, piece: WireguardPeer) {
         let mut key = None;
-        let mut found = FoundPeer::default();
+        let mut found = ObservedPeer::default();
         for attribute in piece.0 {
             match attribute {
                 WireguardPeerAttribute::PublicKey(bytes) => key = Some(PublicKey(bytes)),
@@ -243,7 +245,7 @@ impl Found {
                     found.keepalive = Duration::from_secs(seconds.into());
                 }
                 WireguardPeerAttribute::LastHandshake(time) => {
-                    found.handshake = moment(time.seconds, time.nano_seconds);
+                    found.handshake = handshake_time(time.seconds, time.nano_seconds);
                 }
                 WireguardPeerAttribute::RxBytes(bytes) => found.received = bytes,
                 WireguardPeerAttribute::TxBytes(bytes) => found.sent = bytes,
@@ -279,13 +281,13 @@ fn cidr(network: &WireguardAllowedIp) -> Option<Cidr> {
 }
 
 /// `None`: never.
-fn moment(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
+fn handshake_time(seconds: i64, nanoseconds: i64) -> Option<SystemTime> {
     let seconds = Duration::from_secs(u64::try_from(seconds).ok()?);
     let nanoseconds = Duration::from_nanos(u64::try_from(nanoseconds).ok()?);
     Some(SystemTime::UNIX_EPOCH + seconds + nanoseconds).filter(|t| *t != SystemTime::UNIX_EPOCH)
 }
 
-fn bad(error: &DecodeError) -> io::Error {
+fn invalid_data(error: &DecodeError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.to_string())
 }
 
@@ -333,35 +335,38 @@ mod tests {
     fn a_device_is_known_by_its_public_key() {
         let private_key = PrivateKey::new(&[0xff; KEY_LEN]);
         let public = private_key.public();
-        let want = Device {
+        let want = WireguardDevice {
             interface: "wg-lte".to_owned(),
             private_key,
             listen_port: PORT,
         };
-        let mut found = Found::default();
+        let mut found = ObservedDevice::default();
         let said = [
             WireguardAttribute::PrivateKey([0x5a; KEY_LEN]),
             WireguardAttribute::PublicKey(public.0),
             WireguardAttribute::ListenPort(PORT),
         ];
-        found.take(&bytes(&said)).unwrap();
-        assert!(found.is(&want), "whatever the private key's field says");
+        found.merge(&bytes(&said)).unwrap();
+        assert!(
+            found.matches(&want),
+            "whatever the private key's field says"
+        );
         found.fwmark = 0x7b;
-        assert!(!found.is(&want));
+        assert!(!found.matches(&want));
         let another = WireguardAttribute::PublicKey([1; KEY_LEN]);
-        let mut found = Found::default();
-        found.take(&bytes(&[another, said[2].clone()])).unwrap();
-        assert!(!found.is(&want));
-        assert!(!Found::default().is(&want), "it has no key");
+        let mut found = ObservedDevice::default();
+        found.merge(&bytes(&[another, said[2].clone()])).unwrap();
+        assert!(!found.matches(&want));
+        assert!(!ObservedDevice::default().matches(&want), "it has no key");
     }
 
     #[test]
     fn a_peer_that_comes_in_pieces_is_one() {
-        let mut found = Found::default();
+        let mut found = ObservedDevice::default();
         found
-            .take(&bytes(&[peer(&["10.0.0.0/8", "fd00::/8"])]))
+            .merge(&bytes(&[peer(&["10.0.0.0/8", "fd00::/8"])]))
             .unwrap();
-        found.take(&bytes(&[peer(&["192.168.0.0/16"])])).unwrap();
+        found.merge(&bytes(&[peer(&["192.168.0.0/16"])])).unwrap();
         let peer = &found.peers[&PublicKey([2; KEY_LEN])];
         assert_eq!(peer.keepalive, Duration::from_secs(25));
         assert_eq!(peer.allowed_ips.len(), 3);
@@ -375,11 +380,14 @@ mod tests {
             waiting.recv().ok();
             Ok(())
         };
-        let error = answered(Duration::from_millis(50), work).unwrap_err();
+        let error = with_deadline(Duration::from_millis(50), work).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
         drop(kernel);
-        let refused = answered(genl::DEADLINE, || Err(io::Error::other("refused"))).unwrap_err();
+        let refused = with_deadline(generic_netlink::DEADLINE, || {
+            Err(io::Error::other("refused"))
+        })
+        .unwrap_err();
         assert_eq!(refused.to_string(), "refused");
-        assert!(answered(genl::DEADLINE, || Ok(())).is_ok());
+        assert!(with_deadline(generic_netlink::DEADLINE, || Ok(())).is_ok());
     }
 }

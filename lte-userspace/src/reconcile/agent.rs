@@ -10,25 +10,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::apply::Failure;
-use super::converge::{Convergence, Converger};
-use super::events::{Events, Heard};
-use super::hearing::Moment;
+use super::events::{Events, NetlinkEvent};
+use super::handshakes::BootTime;
 use super::permits;
-use super::resolve::{Resolved, Resolver, Word};
+use super::reconciler::{ReconcileResult, Reconciler};
+use super::resolve::{Resolved, Resolver, ResolverEvent};
 use super::take_down;
-use crate::backend::chain;
+use crate::backend::error_chain;
 use crate::config::{BackendChoice, Config};
 use crate::kernel::KernelError;
 use crate::notify::{Notifier, Watchdog};
-use crate::state::{Devices, Lock, Memory};
+use crate::state::{Lock, ModemDevices, PersistentState};
 
-/// How often to look at what changes without a word from the kernel.
-const GLANCE: Duration = Duration::from_millis(500);
-/// How often to look at everything without a reason.
-const SLOW: Duration = Duration::from_mins(1);
-/// How long a turn may take: some calls that come to their deadlines, each of which is told. The watchdog
-/// does not hear of one that takes longer.
-const TURN: Duration = Duration::from_mins(5);
+/// How often to poll the values of which the kernel sends no event.
+const POLL: Duration = Duration::from_millis(500);
+/// How often to compare everything without an event.
+const FULL_CHECK: Duration = Duration::from_mins(1);
+/// How long a turn of the loop may take: several calls that reach their deadlines, each of which is logged.
+/// The watchdog is not fed in a turn that takes longer.
+const MAX_TURN: Duration = Duration::from_mins(5);
 
 /// How the agent ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +42,8 @@ pub enum Ending {
 /// The agent.
 #[derive(Debug)]
 pub struct Agent {
-    /// Makes what is as it is to be.
-    pub converger: Converger,
+    /// Keeps the kernel in the desired state.
+    pub reconciler: Reconciler,
     /// The config.
     pub config: Config,
     /// Where it is read from.
@@ -51,7 +51,7 @@ pub struct Agent {
     /// The backend that the command line asks for, over the config's.
     pub backend: Option<BackendChoice>,
     /// The port and the names' addresses from earlier runs.
-    pub memory: Memory,
+    pub persistent: PersistentState,
     /// Held as long as the agent runs.
     pub lock: Lock,
     /// The service manager.
@@ -64,18 +64,18 @@ impl Agent {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
         let watchdog = self.notifier.watchdog();
-        let mut beat = interval(watchdog.as_ref().map_or(SLOW, Watchdog::every));
-        let turn = Cell::new(Instant::now());
+        let mut beat = interval(watchdog.as_ref().map_or(FULL_CHECK, Watchdog::every));
+        let turn_began = Cell::new(Instant::now());
         let interrupted = {
             // Whatever it waits for is left where it is.
-            let mut keeping = pin!(self.keep(&turn));
+            let mut keeping = pin!(self.run_loop(&turn_began));
             loop {
                 tokio::select! {
                     biased;
                     () = received(&mut interrupt) => break true,
                     () = received(&mut terminate) => break false,
                     _ = beat.tick() => if let Some(watchdog) = &watchdog
-                        && turn.get().elapsed() < TURN
+                        && turn_began.get().elapsed() < MAX_TURN
                     {
                         watchdog.beat();
                     },
@@ -90,68 +90,68 @@ impl Agent {
         }
     }
 
-    /// Keeps all as it is to be, and notes when each turn began.
-    async fn keep(&mut self, turn: &Cell<Instant>) -> anyhow::Result<Infallible> {
+    /// Reconciles on each event, poll and reload; sets when each turn began.
+    async fn run_loop(&mut self, turn_began: &Cell<Instant>) -> anyhow::Result<Infallible> {
         let mut hangup = signal(SignalKind::hangup())?;
-        let mut slow = interval(SLOW);
-        slow.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        slow.reset();
-        let mut glance = interval(GLANCE);
-        let mut events = self.listen().await?;
-        self.recall();
-        let mut devices = self.recall_devices();
+        let mut full_check = interval(FULL_CHECK);
+        full_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        full_check.reset();
+        let mut poll = interval(POLL);
+        let mut events = self.open_events().await?;
+        self.load_endpoints();
+        let mut devices = self.load_devices();
         let mut resolver = Resolver::start(&self.config);
         let mut status = String::new();
         loop {
-            turn.set(Instant::now());
-            let outcome = self.converger.converge(&self.config).await;
-            self.keep_devices(&mut devices);
-            self.tell(&outcome, &mut status);
+            turn_began.set(Instant::now());
+            let outcome = self.reconciler.reconcile(&self.config).await;
+            self.save_devices(&mut devices);
+            self.report(&outcome, &mut status);
             if self.fall_back().await {
-                events = self.listen().await?;
+                events = self.open_events().await?;
                 continue;
             }
             let mut retry = pin!(pause(outcome.retry));
             loop {
-                turn.set(Instant::now());
+                turn_began.set(Instant::now());
                 tokio::select! {
                     // What comes seldom is asked first: there may always be one more event.
                     biased;
                     () = received(&mut hangup) => {
                         if self.reload().await {
-                            events = self.listen().await?;
+                            events = self.open_events().await?;
                             resolver = Resolver::start(&self.config);
                         }
                         break;
                     }
-                    _ = glance.tick() => {
+                    _ = poll.tick() => {
                         self.notifier.flush();
-                        let changed = self.converger.glance(&self.config).await;
+                        let changed = self.reconciler.poll(&self.config).await;
                         // However long that took, events have their turn.
-                        glance.reset();
-                        resolver.told_silent(self.converger.endpoints.silent());
-                        self.keep_what_proved();
+                        poll.reset();
+                        resolver.set_silent(self.reconciler.endpoints.silent());
+                        self.save_endpoints();
                         if changed {
                             break;
                         }
                     }
-                    _ = slow.tick() => {
-                        self.converger.look_for_other_guards = true;
+                    _ = full_check.tick() => {
+                        self.reconciler.check_stale_guards = true;
                         break;
                     }
                     () = &mut retry => break,
-                    word = resolver.next() => if self.hear(word).await { break },
-                    heard = events.next() => {
-                        match heard {
-                            Heard::End => {
+                    event = resolver.next() => if self.on_resolver_event(event).await { break },
+                    event = events.next() => {
+                        match event {
+                            NetlinkEvent::End => {
                                 log::warn!("the kernel's event stream ended: opening it again");
-                                events = self.listen().await?;
+                                events = self.open_events().await?;
                             }
-                            Heard::Modem(index) => {
-                                self.converger.modem_seen(&self.config, index).await;
-                                events.settle().await;
+                            NetlinkEvent::Modem(index) => {
+                                self.reconciler.on_modem(&self.config, index).await;
+                                events.debounce().await;
                             }
-                            Heard::Change => events.settle().await,
+                            NetlinkEvent::Change => events.debounce().await,
                         }
                         break;
                     }
@@ -160,29 +160,29 @@ impl Agent {
         }
     }
 
-    async fn listen(&self) -> Result<Events, KernelError> {
-        Events::open(&self.config, self.converger.backends.watch().await)
+    async fn open_events(&self) -> Result<Events, KernelError> {
+        Events::open(&self.config, self.reconciler.backends.watch().await)
     }
 
-    /// Says how things stand, when that has changed.
-    fn tell(&mut self, outcome: &Convergence, status: &mut String) {
-        let now = match (outcome.settled, outcome.modem) {
+    /// Reports the status to the log and the service manager when it has changed.
+    fn report(&mut self, outcome: &ReconcileResult, status: &mut String) {
+        let now = match (outcome.converged, outcome.modem) {
             (true, true) => format!(
                 "the datapath is in place: {} over the modem, port {}, backend {}",
                 self.config.tunnel.interface,
-                self.converger.listen_port,
-                self.converger.kind()
+                self.reconciler.listen_port,
+                self.reconciler.kind()
             ),
             (true, false) => format!(
-                "waiting for the modem ({}); until it is there, nothing of the tunnel leaves",
+                "waiting for the modem ({}); the tunnel sends nothing until it is plugged in",
                 self.config.modem.identity
             ),
-            (false, _) => "not all is in place".to_owned(),
+            (false, _) => "degraded: some objects are missing or changed".to_owned(),
         };
         if now == *status {
             return;
         }
-        if outcome.settled {
+        if outcome.converged {
             log::info!("{now}");
             self.notifier.send(&format!("READY=1\nSTATUS={now}"));
         } else {
@@ -191,72 +191,77 @@ impl Agent {
         *status = now;
     }
 
-    /// Takes the last good addresses of the names from earlier runs.
-    pub(super) fn recall(&mut self) {
-        let known = self.memory.endpoints();
+    /// Loads the verified addresses of endpoint names from earlier runs.
+    pub(super) fn load_endpoints(&mut self) {
+        let known = self.persistent.endpoints();
         for peer in &self.config.tunnel.peers {
             if let Some(address) = known.get(&peer.endpoint.to_string())
-                && self.config.modem.speaks(address.ip())
+                && self.config.modem.has_family(address.ip())
             {
-                self.converger
+                self.reconciler
                     .endpoints
-                    .recall(&peer.endpoint, *address, Moment::now());
+                    .restore(&peer.endpoint, *address, BootTime::now());
             }
         }
     }
 
-    /// Takes what is known of the modem's device from earlier boots, where this one knows of none.
-    fn recall_devices(&mut self) -> Devices {
-        let kept = self.memory.devices();
-        let devices = &mut self.converger.before.record.devices;
+    /// Loads the modem devices known from earlier boots, if this boot knows none.
+    fn load_devices(&mut self) -> ModemDevices {
+        let kept = self.persistent.devices();
+        let devices = &mut self.reconciler.baseline_file.baseline.devices;
         if devices.known.is_empty() {
             devices.clone_from(&kept);
         }
         kept
     }
 
-    fn keep_devices(&self, kept: &mut Devices) {
-        let devices = self.converger.before.record.devices.of_an_earlier_boot();
+    fn save_devices(&self, kept: &mut ModemDevices) {
+        let devices = self
+            .reconciler
+            .baseline_file
+            .baseline
+            .devices
+            .without_indexes();
         if devices != *kept {
-            if let Err(error) = self.memory.keep_devices(&devices) {
+            if let Err(error) = self.persistent.save_devices(&devices) {
                 log::warn!("{error}");
             }
             *kept = devices;
         }
     }
 
-    /// Hears a look-up. Returns whether anything changed.
-    async fn hear(&mut self, word: Word) -> bool {
-        match word {
-            Word::Found(answer) => return self.learn(&answer).await,
-            Word::Wanted(request) => {
-                permits::grant(&mut self.converger, &self.config, request).await;
+    /// Handles an event of the resolver. Returns whether anything changed.
+    async fn on_resolver_event(&mut self, event: ResolverEvent) -> bool {
+        match event {
+            ResolverEvent::Resolved(answer) => return self.on_resolved(&answer).await,
+            ResolverEvent::PermitRequested(request) => {
+                permits::grant(&mut self.reconciler, &self.config, request).await;
             }
-            Word::Done(permit) => {
-                permits::withdraw(&mut self.converger, &self.config, permit).await;
+            ResolverEvent::PermitDone(permit) => {
+                permits::revoke(&mut self.reconciler, &self.config, permit).await;
             }
         }
         false
     }
 
-    /// Takes an answer over. Returns whether anything changed.
-    async fn learn(&mut self, answer: &Resolved) -> bool {
-        self.converger.hear_peers(&self.config).await;
-        let endpoints = &mut self.converger.endpoints;
-        let now = Moment::now();
-        let Some(address) = endpoints.hear(&answer.endpoint, &answer.addresses, now) else {
+    /// Handles an answer. Returns whether an address changed.
+    async fn on_resolved(&mut self, answer: &Resolved) -> bool {
+        self.reconciler.read_handshakes(&self.config).await;
+        let endpoints = &mut self.reconciler.endpoints;
+        let now = BootTime::now();
+        let Some(address) = endpoints.on_answer(&answer.endpoint, &answer.addresses, now) else {
             return false;
         };
         log::info!("{} is {}", answer.endpoint, address.ip());
         true
     }
 
-    /// Keeps addresses that have proved good for the next start.
-    fn keep_what_proved(&mut self) {
-        let endpoints = &mut self.converger.endpoints;
-        if endpoints.have_proved() {
-            let good = endpoints.good();
-            if let Err(error) = self.memory.keep_endpoints(&good) {
+    /// Saves newly verified addresses for the next start.
+    fn save_endpoints(&mut self) {
+        let endpoints = &mut self.reconciler.endpoints;
+        if endpoints.take_newly_verified() {
+            let good = endpoints.verified();
+            if let Err(error) = self.persistent.save_endpoints(&good) {
                 log::warn!("{error}");
             }
         }
@@ -265,16 +270,16 @@ impl Agent {
     async fn down(mut self) -> Ending {
         log::info!("interrupted: taking everything down");
         self.notifier.send("STOPPING=1");
-        if let Err(error) = self.converger.backends.open_others().await {
-            log::warn!("{}", chain(&error));
+        if let Err(error) = self.reconciler.backends.open_stale().await {
+            log::warn!("{}", error_chain(&error));
         }
-        let Converger {
+        let Reconciler {
             kernel,
             backends,
-            before,
+            baseline_file,
             ..
-        } = &mut self.converger;
-        let (_, failed) = take_down(kernel, backends, before).await;
+        } = &mut self.reconciler;
+        let (_, failed) = take_down(kernel, backends, baseline_file).await;
         Ending::Down(failed)
     }
 

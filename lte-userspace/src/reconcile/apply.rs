@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::backends::Backends;
-use super::observe::Observed;
 use super::plan::{self, Removal, Step};
+use super::snapshot::Snapshot;
 use crate::desired::{Backstop, Link, Object};
-use crate::kernel::qdisc::Made;
+use crate::kernel::qdisc::BackstopResult;
 use crate::kernel::{Kernel, KernelError, sysctl};
 
 /// A step that was not done.
@@ -26,11 +26,11 @@ pub struct Outcome {
     pub done: usize,
     /// Steps that failed.
     pub failed: Vec<Failure>,
-    /// Steps that were not tried since one that they rest on had failed.
+    /// Steps that were not tried because one that they need had failed.
     pub skipped: Vec<String>,
 }
 
-/// Takes all steps that do not rest on one that failed. `seen` are the interfaces that the steps were
+/// Takes all steps that do not need one that failed. `seen` are the interfaces that the steps were
 /// planned for, by name: a modem that is plugged in again meanwhile has the name of the one that was
 /// looked at, and no guard yet.
 pub(super) async fn apply(
@@ -40,25 +40,25 @@ pub(super) async fn apply(
     seen: &BTreeMap<String, u32>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut lost = Lost::default();
+    let mut failed_steps = FailedSteps::default();
     for step in steps {
         let text = step.to_string();
-        if lost.carries(step) {
+        if failed_steps.blocks(step) {
             outcome.skipped.push(text);
             continue;
         }
         let started = Instant::now();
-        let result = take(kernel, backends, step, seen).await;
+        let result = take_step(kernel, backends, step, seen).await;
         log::debug!("{text}: {} ms", started.elapsed().as_millis());
         match result {
-            Ok(Made::Yes) => {
+            Ok(BackstopResult::Created) => {
                 log::info!("{text}");
                 outcome.done += 1;
             }
-            // The next look knows, and a warning says so.
-            Ok(Made::Lacking) => {}
+            // The next snapshot has it, and a warning reports it.
+            Ok(BackstopResult::ModuleMissing) => {}
             Err(errors) => {
-                lost.note(step);
+                failed_steps.record(step);
                 outcome.failed.extend(errors.into_iter().map(|why| Failure {
                     step: text.clone(),
                     why,
@@ -70,28 +70,28 @@ pub(super) async fn apply(
 }
 
 /// Whether a step may be taken only when the guard is in place.
-pub(super) fn rests_on_the_guard(step: &Step) -> bool {
-    let lost = Lost {
+pub(super) fn requires_guard(step: &Step) -> bool {
+    let failed_steps = FailedSteps {
         guard: true,
-        ..Lost::default()
+        ..FailedSteps::default()
     };
-    lost.carries(step)
+    failed_steps.blocks(step)
 }
 
-/// What failed and has others resting on it.
+/// Failed steps that block others.
 #[derive(Debug, Default)]
-struct Lost {
+struct FailedSteps {
     guard: bool,
     tunnel: Option<String>,
     device: bool,
 }
 
-impl Lost {
-    fn note(&mut self, step: &Step) {
+impl FailedSteps {
+    fn record(&mut self, step: &Step) {
         match step {
             Step::Guard(..) => self.guard = true,
-            Step::Put(Object::Link(link)) => self.tunnel = Some(link.name.clone()),
-            Step::Put(Object::Device(device)) => {
+            Step::Set(Object::Link(link)) => self.tunnel = Some(link.name.clone()),
+            Step::Set(Object::WireguardDevice(device)) => {
                 self.device = true;
                 // Without its port the tunnel would come up on one that nobody guards.
                 self.tunnel = Some(device.interface.clone());
@@ -100,11 +100,11 @@ impl Lost {
         }
     }
 
-    /// Whether a step rests on what failed: without a guard nothing is opened, without the
-    /// WireGuard interface nothing is put on it.
-    fn carries(&self, step: &Step) -> bool {
-        let Step::Put(object) = step else {
-            // Without a guard of ours the stranger's is better than none.
+    /// Whether a step needs one that failed: without a guard nothing is opened, without the
+    /// WireGuard interface nothing is set on it.
+    fn blocks(&self, step: &Step) -> bool {
+        let Step::Set(object) = step else {
+            // While the active backend has no guard, the stale one stays.
             return self.guard && matches!(step, Step::Remove(Removal::Guard(_)));
         };
         let on_tunnel = |interface: &str| self.tunnel.as_deref() == Some(interface);
@@ -115,23 +115,23 @@ impl Lost {
             | Object::Link(_)
             | Object::Backstop(_)
             | Object::Master(_) => false,
-            Object::Device(device) => on_tunnel(&device.interface),
+            Object::WireguardDevice(device) => on_tunnel(&device.interface),
             Object::Peer(peer) => on_tunnel(&peer.interface),
             Object::Rule(_) => self.guard,
             Object::Address(address) => self.guard || on_tunnel(&address.interface),
-            Object::Admin(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
+            Object::LinkState(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
             Object::Route(route) => self.guard || on_tunnel(&route.interface),
         }
     }
 }
 
-async fn take(
+async fn take_step(
     kernel: &Kernel,
     backends: &Backends,
     step: &Step,
     seen: &BTreeMap<String, u32>,
-) -> Result<Made, Vec<String>> {
-    let made = |()| Made::Yes;
+) -> Result<BackstopResult, Vec<String>> {
+    let made = |()| BackstopResult::Created;
     match step {
         Step::Guard(object, _) => match &**object {
             Object::Guard(guard) => backends
@@ -139,12 +139,12 @@ async fn take(
                 .await
                 .map(made)
                 .map_err(|error| vec![one_line(&error)]),
-            _ => Ok(Made::Yes),
+            _ => Ok(BackstopResult::Created),
         },
-        Step::Put(Object::Backstop(want)) => put_backstop(kernel, want, seen)
+        Step::Set(Object::Backstop(want)) => set_backstop(kernel, want, seen)
             .await
             .map_err(|error| vec![one_line(&error)]),
-        Step::Put(object) => put(kernel, object, seen)
+        Step::Set(object) => set_object(kernel, object, seen)
             .await
             .map(made)
             .map_err(|error| vec![one_line(&error)]),
@@ -155,21 +155,21 @@ async fn take(
             .map_err(|errors| errors.iter().map(one_line).collect()),
         Step::Remove(removal) => match remove(kernel, removal).await {
             Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
-            _ => Ok(Made::Yes),
+            _ => Ok(BackstopResult::Created),
         },
     }
 }
 
-async fn put_backstop(
+async fn set_backstop(
     kernel: &Kernel,
     want: &Backstop,
     seen: &BTreeMap<String, u32>,
-) -> Result<Made, KernelError> {
+) -> Result<BackstopResult, KernelError> {
     let index = index(kernel, &want.interface, seen).await?;
     kernel.add_backstop(index, want).await
 }
 
-async fn put(
+async fn set_object(
     kernel: &Kernel,
     object: &Object,
     seen: &BTreeMap<String, u32>,
@@ -182,12 +182,12 @@ async fn put(
                 && *index != kernel.index(&want.interface).await?
             {
                 let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-                let doing = format!("setting {want}: another interface has the name by now");
-                return Err(KernelError::new(doing, source));
+                let context = format!("setting {want}: another interface has the name by now");
+                return Err(KernelError::new(context, source));
             }
             sysctl::write(&want.interface, want.key, &want.value)
         }
-        Object::Backstop(want) => put_backstop(kernel, want, seen).await.map(drop),
+        Object::Backstop(want) => set_backstop(kernel, want, seen).await.map(drop),
         Object::Offload(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             kernel.set_offload(index, want).await
@@ -199,31 +199,31 @@ async fn put(
                 .set_master(index, &want.interface, master.copied())
                 .await
         }
-        Object::Link(want) => put_link(kernel, want).await,
-        Object::Device(want) => kernel.set_device(want).await,
+        Object::Link(want) => set_link(kernel, want).await,
+        Object::WireguardDevice(want) => kernel.set_device(want).await,
         Object::Peer(want) => kernel.set_peer(want).await,
         Object::Address(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             kernel.add_address(index, want).await
         }
-        Object::Admin(want) => {
+        Object::LinkState(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             kernel.set_up(index, &want.interface, want.up).await
         }
         Object::Route(want) => {
             let index = index(kernel, &want.interface, seen).await?;
             let added = kernel.add_route(index, want).await;
-            unless_there(kernel, object, added).await
+            unless_exists(kernel, object, added).await
         }
         Object::Rule(want) => {
             let added = kernel.add_rule(want).await;
-            unless_there(kernel, object, added).await
+            unless_exists(kernel, object, added).await
         }
     }
 }
 
-/// What a quick repair has put back since the steps were planned is no failure.
-async fn unless_there(
+/// What the fast path has set since the steps were planned is no failure.
+async fn unless_exists(
     kernel: &Kernel,
     object: &Object,
     added: Result<(), KernelError>,
@@ -231,8 +231,8 @@ async fn unless_there(
     const EEXIST: i32 = 17;
     match added {
         Err(error) if error.errno() == Some(EEXIST) => {
-            let now = Observed::look(kernel, None, |_| BTreeSet::new()).await?;
-            plan::is_there(object, &now).then_some(()).ok_or(error)
+            let now = Snapshot::take(kernel, None, |_| BTreeSet::new()).await?;
+            plan::is_satisfied(object, &now).then_some(()).ok_or(error)
         }
         added => added,
     }
@@ -251,7 +251,7 @@ async fn index(
 }
 
 /// Creates the interface, or mends what is there. That it is ours, the plan has seen to.
-async fn put_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
+async fn set_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
     let links = kernel.links().await?;
     match links.iter().find(|link| link.name == want.name) {
         None => kernel.create_wireguard(&want.name, want.mtu).await,
@@ -281,12 +281,12 @@ fn is_gone(error: &KernelError) -> bool {
     matches!(error.errno(), Some(2 | 3 | 19 | 99))
 }
 
-/// The most of an error that is worth a line: the verifier's are as long as a book.
-const LONGEST: usize = 800;
+/// The longest error in a log line: the verifier's have thousands of lines.
+const MAX_LINE: usize = 800;
 
 fn one_line<E: std::error::Error>(error: &E) -> String {
-    let mut text = crate::backend::chain(error);
-    if let Some((end, _)) = text.char_indices().nth(LONGEST) {
+    let mut text = crate::backend::error_chain(error);
+    if let Some((end, _)) = text.char_indices().nth(MAX_LINE) {
         log::debug!("{text}");
         text.truncate(end);
         text.push('…');

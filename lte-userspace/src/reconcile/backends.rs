@@ -1,13 +1,13 @@
-//! The active backend, and those that may have kept the guard before: their calls block, and are made apart.
+//! The active backend and stale ones. Their calls block, and are made on a thread of their own.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::plan::GuardState;
-use crate::apart::Apart;
 use crate::backend::{
-    Backend, BackendError, Difference, Guard, Kind, Permit, Watch, chain, select,
+    Backend, BackendError, BackendKind, Difference, Guard, Permit, Watch, error_chain, select,
 };
+use crate::blocking::Blocking;
 
 /// How long a call may take. nft has a shorter deadline of its own, for each time it is run; the verifier
 /// takes seconds on a slow machine, for each program.
@@ -15,32 +15,32 @@ pub(super) const DEADLINE: Duration = Duration::from_mins(1);
 
 type All = Vec<Box<dyn Backend>>;
 
-/// The backend that keeps the guard, then all others once they have been looked for.
+/// The active backend, then the stale ones while they are open.
 #[derive(Debug, Clone)]
 pub struct Backends {
-    all: Apart<All>,
+    all: Blocking<All>,
 }
 
 impl Backends {
-    /// The first is the one that keeps the guard.
+    /// The first is the active one.
     pub fn new(all: Vec<Box<dyn Backend>>) -> Self {
         Self {
-            all: Apart::new(all),
+            all: Blocking::new(all),
         }
     }
 
-    /// Whether one is at work.
+    /// Whether a call is running.
     pub(super) fn are_busy(&self) -> bool {
         self.all.is_busy()
     }
 
     async fn call<T: Send + 'static>(
         &self,
-        doing: &str,
+        context: &str,
         work: impl FnOnce(&mut All) -> T + Send + 'static,
     ) -> Result<T, BackendError> {
         let answer = self.all.call(DEADLINE, work).await;
-        answer.map_err(|late| BackendError::failed(doing, late))
+        answer.map_err(|late| BackendError::failed(context, late))
     }
 
     /// What differs from a guard, and what others have left.
@@ -72,7 +72,7 @@ impl Backends {
     }
 
     /// Takes away everything of a backend's.
-    pub(super) async fn remove(&self, kind: Kind) -> Result<(), Vec<BackendError>> {
+    pub(super) async fn remove(&self, kind: BackendKind) -> Result<(), Vec<BackendError>> {
         self.call("removing the guard", move |all| {
             all.iter_mut()
                 .filter(|backend| backend.kind() == kind)
@@ -91,8 +91,8 @@ impl Backends {
         .await
     }
 
-    /// Opens those that do not keep the guard, to see what they have left of earlier runs.
-    pub(super) async fn open_others(&self) -> Result<(), BackendError> {
+    /// Opens the backends other than the active one, to see what they have left of earlier runs.
+    pub(super) async fn open_stale(&self) -> Result<(), BackendError> {
         self.call("looking for other guards", |all| {
             all.truncate(1);
             let active = all.first().map(|active| active.kind());
@@ -102,13 +102,13 @@ impl Backends {
     }
 
     /// Closes them again.
-    pub(super) async fn close_others(&self) -> Result<(), BackendError> {
+    pub(super) async fn close_stale(&self) -> Result<(), BackendError> {
         self.call("closing other guards", |all| all.truncate(1))
             .await
     }
 
     /// Hands the active backend the remotes that stale backends remember: the peer may speak first.
-    pub(super) async fn inherit(&self) -> Result<(), BackendError> {
+    pub(super) async fn import_remotes(&self) -> Result<(), BackendError> {
         self.call("asking other guards", |all| {
             let Some(active) = all.first_mut() else {
                 return;
@@ -117,30 +117,32 @@ impl Backends {
             for mut other in select::others(Some(active.kind())) {
                 match other.remotes() {
                     Ok(found) => remotes.extend(found),
-                    Err(error) => log::debug!("{}", chain(&error)),
+                    Err(error) => log::debug!("{}", error_chain(&error)),
                 }
             }
-            active.inherit(remotes);
+            active.import_remotes(remotes);
         })
         .await
     }
 
-    /// Why the active backend cannot keep the guard after all, where it is not at work.
-    pub(super) async fn unfit(&self) -> Option<String> {
+    /// Why the active backend cannot load its guard, unless a call is running.
+    pub(super) async fn load_failure(&self) -> Option<String> {
         if self.are_busy() {
             return None;
         }
-        let unfit = self.call("asking it", |all| all.first()?.unfit()).await;
-        unfit.ok().flatten()
+        let load_failure = self
+            .call("asking it", |all| all.first()?.load_failure())
+            .await;
+        load_failure.ok().flatten()
     }
 
-    /// A way to hear of changes to the guard.
+    /// A source of events about the guard.
     pub(super) async fn watch(&self) -> Option<Watch> {
         let watch = self.call("asking it", |all| all.first()?.watch()).await;
         watch.ok().flatten()
     }
 
-    /// Lets one conversation pass for a time.
+    /// Permits one flow for a time.
     pub(super) async fn permit(&self, permit: Permit, time: Duration) -> Result<(), BackendError> {
         self.call("opening the way", move |all| match all.first_mut() {
             Some(active) => active.permit(&permit, time),
@@ -150,9 +152,9 @@ impl Backends {
     }
 
     /// Ends a permit before its time.
-    pub(super) async fn withdraw(&self, permit: Permit) -> Result<(), BackendError> {
+    pub(super) async fn revoke(&self, permit: Permit) -> Result<(), BackendError> {
         self.call("closing the way", move |all| match all.first_mut() {
-            Some(active) => active.withdraw(&permit),
+            Some(active) => active.revoke(&permit),
             None => Ok(()),
         })
         .await?
@@ -160,7 +162,7 @@ impl Backends {
 }
 
 /// A backend, and whether it has something here.
-pub(super) type Presence = (Kind, Result<bool, BackendError>);
+pub(super) type Presence = (BackendKind, Result<bool, BackendError>);
 
 /// The same as [`Backends::state`], in the calling thread.
 pub(super) fn state(
@@ -176,7 +178,7 @@ pub(super) fn state(
     }
     for other in others {
         if other.present()? {
-            state.other_guards.push(other.kind());
+            state.stale_guards.push(other.kind());
         }
     }
     Ok(state)

@@ -1,56 +1,55 @@
-//! What endpoint names mean: which of their addresses is used, and which is worth keeping.
+//! Addresses of endpoint names: which one is used, and which one is saved.
 //!
-//! A name server's word is not all: a provider that wants its customer's attention gives every name an
-//! address of its own, in the very hour that the tunnel is for. So an address at which the peer is heard is
-//! not left for an answer, one that fails makes room for the next, and only what has proved good is kept for
-//! a start without name servers.
+//! An answer of a name server can be wrong: a captive portal gives every name its own address. So an address
+//! at which the peer was heard is not given up for an answer, one that fails is replaced by the next, and
+//! only verified addresses are saved for a start without name servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::hearing::{Hearing, Moment};
-use super::patience::SESSION;
+use super::handshake_backoff::SESSION;
+use super::handshakes::{BootTime, Handshakes};
 use crate::config::{Endpoint, Peer};
 
 /// The names' addresses.
 #[derive(Debug, Default)]
 pub(super) struct Endpoints {
     current: BTreeMap<Endpoint, SocketAddr>,
-    names: BTreeMap<Endpoint, Name>,
-    proved: bool,
+    names: BTreeMap<Endpoint, NameState>,
+    newly_verified: bool,
 }
 
-/// For how long an address is tried before it can be left: WireGuard greets a peer every five seconds.
+/// How long an address is tried before it can be replaced: WireGuard sends a handshake every five seconds.
 const TRIAL: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-struct Name {
+struct NameState {
     /// What was heard later was heard at the current address.
-    since: Moment,
+    since: BootTime,
     /// When the agent began to use it.
-    tried: Moment,
-    /// Whether the peer was heard there at the last look.
+    trial_began: BootTime,
+    /// Whether the peer was heard there at the last update.
     heard: bool,
     /// Where it was last heard.
-    good: Option<SocketAddr>,
-    /// Whether the owner has had the config read again, and the next answer is to be believed.
-    believes: bool,
+    verified: Option<SocketAddr>,
+    /// Whether the config was reloaded, and the next answer is taken without a trial.
+    trusts_next_answer: bool,
 }
 
 impl Endpoints {
     /// Takes an address from an earlier run, where nothing is known yet. The datapath may be up with it.
-    pub(super) fn recall(&mut self, endpoint: &Endpoint, address: SocketAddr, now: Moment) {
+    pub(super) fn restore(&mut self, endpoint: &Endpoint, address: SocketAddr, now: BootTime) {
         if self.current.contains_key(endpoint) {
             return;
         }
         self.current.insert(endpoint.clone(), address);
-        let name = Name {
-            since: Moment::default(),
-            tried: now,
+        let name = NameState {
+            since: BootTime::default(),
+            trial_began: now,
             heard: false,
-            good: Some(address),
-            believes: false,
+            verified: Some(address),
+            trusts_next_answer: false,
         };
         self.names.insert(endpoint.clone(), name);
     }
@@ -60,11 +59,11 @@ impl Endpoints {
         &self.current
     }
 
-    /// Those that have proved good, by the names as the config writes them.
-    pub(super) fn good(&self) -> BTreeMap<String, SocketAddr> {
+    /// Verified addresses, by the names as the config writes them.
+    pub(super) fn verified(&self) -> BTreeMap<String, SocketAddr> {
         let names = self.names.iter();
         names
-            .filter_map(|(endpoint, name)| Some((endpoint.to_string(), name.good?)))
+            .filter_map(|(endpoint, name)| Some((endpoint.to_string(), name.verified?)))
             .collect()
     }
 
@@ -77,27 +76,27 @@ impl Endpoints {
             .collect()
     }
 
-    /// Whether another address would be of use: there is none yet, or it was tried long enough in vain.
-    pub(super) fn wants_another(&self, endpoint: &Endpoint, now: Moment) -> bool {
+    /// Whether another address is needed: there is none yet, or its trial has failed.
+    pub(super) fn wants_another(&self, endpoint: &Endpoint, now: BootTime) -> bool {
         self.names
             .get(endpoint)
-            .is_none_or(|name| !name.heard && name.was_tried(now))
+            .is_none_or(|name| !name.heard && name.trial_is_over(now))
     }
 
-    /// The next answers are what the owner wants.
-    pub(super) fn believe(&mut self) {
+    /// Takes the next answers without a trial.
+    pub(super) fn trust_next_answer(&mut self) {
         for name in self.names.values_mut() {
-            name.believes = true;
+            name.trusts_next_answer = true;
         }
     }
 
-    /// Whether an address has proved good since this was last asked, that was not known to be.
-    pub(super) fn have_proved(&mut self) -> bool {
-        std::mem::take(&mut self.proved)
+    /// Whether an address was verified since the last call that was not before.
+    pub(super) fn take_newly_verified(&mut self) -> bool {
+        std::mem::take(&mut self.newly_verified)
     }
 
-    /// Looks whether the peers are heard at their addresses.
-    pub(super) fn look(&mut self, peers: &[Peer], hearing: &Hearing, now: Moment) {
+    /// Updates whether the peers are heard at their addresses.
+    pub(super) fn update(&mut self, peers: &[Peer], handshakes: &Handshakes, now: BootTime) {
         for name in self.names.values_mut() {
             name.heard = false;
         }
@@ -110,51 +109,53 @@ impl Endpoints {
             };
             let key = &peer.public_key;
             let age = SESSION + peer.persistent_keepalive;
-            name.heard |= hearing.last(key).is_some_and(|last| last > name.since)
-                && hearing.within(key, age, now);
-            if name.heard && name.good != Some(*address) {
-                name.good = Some(*address);
-                self.proved = true;
+            name.heard |= handshakes
+                .last_heard(key)
+                .is_some_and(|last| last > name.since)
+                && handshakes.heard_within(key, age, now);
+            if name.heard && name.verified != Some(*address) {
+                name.verified = Some(*address);
+                self.newly_verified = true;
             }
         }
     }
 
     /// Takes an answer, of at least one address. Returns the address to be used from now on, where it is
     /// another.
-    pub(super) fn hear(
+    pub(super) fn on_answer(
         &mut self,
         endpoint: &Endpoint,
         answers: &[SocketAddr],
-        now: Moment,
+        now: BootTime,
     ) -> Option<SocketAddr> {
         let first = *answers.first()?;
         let known = self.current.get(endpoint).copied();
-        let name = self.names.entry(endpoint.clone()).or_insert(Name {
+        let name = self.names.entry(endpoint.clone()).or_insert(NameState {
             since: now,
-            tried: now,
+            trial_began: now,
             heard: false,
-            good: None,
-            believes: false,
+            verified: None,
+            trusts_next_answer: false,
         });
         let next = match known {
             None => first,
             Some(known) => name.choose(known, answers, first, now),
         };
-        name.believes = false;
+        name.trusts_next_answer = false;
         if known == Some(next) {
             return None;
         }
         name.since = now;
-        name.tried = now;
+        name.trial_began = now;
         name.heard = false;
         self.current.insert(endpoint.clone(), next);
         Some(next)
     }
 }
 
-impl Name {
-    fn was_tried(&self, now: Moment) -> bool {
-        now.since(self.tried) >= TRIAL
+impl NameState {
+    fn trial_is_over(&self, now: BootTime) -> bool {
+        now.since(self.trial_began) >= TRIAL
     }
 
     fn choose(
@@ -162,9 +163,9 @@ impl Name {
         known: SocketAddr,
         answers: &[SocketAddr],
         first: SocketAddr,
-        now: Moment,
+        now: BootTime,
     ) -> SocketAddr {
-        if self.believes {
+        if self.trusts_next_answer {
             // Servers with several addresses are listed in changing order.
             return if answers.contains(&known) {
                 known
@@ -172,11 +173,11 @@ impl Name {
                 first
             };
         }
-        if self.heard || !self.was_tried(now) {
+        if self.heard || !self.trial_is_over(now) {
             return known;
         }
         let mut all = answers.to_vec();
-        all.extend(self.good.filter(|good| !answers.contains(good)));
+        all.extend(self.verified.filter(|verified| !answers.contains(verified)));
         let at = all.iter().position(|address| *address == known);
         at.map_or(first, |at| all[(at + 1) % all.len()])
     }

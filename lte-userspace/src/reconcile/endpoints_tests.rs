@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::config::PublicKey;
-use crate::kernel::wireguard::{Found, FoundPeer};
+use crate::kernel::wireguard::{ObservedDevice, ObservedPeer};
 
 const A: &str = "192.0.2.1:51820";
 const B: &str = "192.0.2.2:51820";
@@ -22,23 +22,23 @@ fn name() -> Endpoint {
 /// The agent's days, in seconds.
 struct Days {
     endpoints: Endpoints,
-    hearing: Hearing,
-    now: Moment,
+    handshakes: Handshakes,
+    now: BootTime,
 }
 
 impl Days {
     fn new() -> Self {
         Self {
             endpoints: Endpoints::default(),
-            hearing: Hearing::default(),
-            now: Moment(Duration::from_hours(1000)),
+            handshakes: Handshakes::default(),
+            now: BootTime(Duration::from_hours(1000)),
         }
     }
 
     fn answer(&mut self, answers: &[&str]) -> String {
         let answers: Vec<SocketAddr> = answers.iter().map(|text| address(text)).collect();
         self.now.0 += Duration::from_mins(1);
-        self.endpoints.hear(&name(), &answers, self.now);
+        self.endpoints.on_answer(&name(), &answers, self.now);
         self.endpoints.current()[&name()].to_string()
     }
 
@@ -52,7 +52,7 @@ impl Days {
             allowed_ips: Vec::new(),
             persistent_keepalive: Duration::from_secs(80),
         };
-        let found = FoundPeer {
+        let found = ObservedPeer {
             endpoint: None,
             allowed_ips: Vec::new(),
             keepalive: Duration::ZERO,
@@ -60,24 +60,24 @@ impl Days {
             received: 0,
             sent: 0,
         };
-        let device = Found {
+        let device = ObservedDevice {
             peers: [(key, found)].into(),
-            ..Found::default()
+            ..ObservedDevice::default()
         };
         // As an agent that has just begun: by the clock.
-        self.hearing = Hearing::default();
-        self.hearing.look(&device, self.now, self.clock());
-        self.endpoints.look(&[peer], &self.hearing, self.now);
-        self.endpoints.have_proved()
+        self.handshakes = Handshakes::default();
+        self.handshakes.update(&device, self.now, self.clock());
+        self.endpoints.update(&[peer], &self.handshakes, self.now);
+        self.endpoints.take_newly_verified()
     }
 
     fn clock(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_hours(500_000) + self.now.0
     }
 
-    fn good(&self) -> Option<String> {
-        let good = self.endpoints.good();
-        good.values().next().map(ToString::to_string)
+    fn verified(&self) -> Option<String> {
+        let verified = self.endpoints.verified();
+        verified.values().next().map(ToString::to_string)
     }
 }
 
@@ -85,35 +85,35 @@ impl Days {
 fn an_address_is_kept_when_it_has_proved_good() {
     let mut days = Days::new();
     assert_eq!(days.answer(&[A]), A);
-    assert_eq!(days.good(), None);
+    assert_eq!(days.verified(), None);
     assert!(!days.handshake(3600), "that was elsewhere");
     assert!(days.handshake(1));
-    assert_eq!(days.good().as_deref(), Some(A));
+    assert_eq!(days.verified().as_deref(), Some(A));
     assert!(!days.handshake(1), "it is known");
 }
 
 #[test]
 fn an_address_that_works_is_not_left_for_an_answer() {
     let mut days = Days::new();
-    days.endpoints.recall(&name(), address(A), days.now);
+    days.endpoints.restore(&name(), address(A), days.now);
     days.handshake(10);
     assert_eq!(days.answer(&[PORTAL]), A);
     assert_eq!(days.answer(&[PORTAL]), A);
-    assert_eq!(days.good().as_deref(), Some(A));
+    assert_eq!(days.verified().as_deref(), Some(A));
     assert!(days.endpoints.silent().is_empty());
 }
 
 #[test]
 fn one_that_fails_makes_room_and_comes_back() {
     let mut days = Days::new();
-    days.endpoints.recall(&name(), address(A), days.now);
+    days.endpoints.restore(&name(), address(A), days.now);
     days.handshake(10_000);
     assert!(days.endpoints.silent().contains(&name()));
     assert_eq!(days.answer(&[PORTAL]), PORTAL);
     assert_eq!(days.answer(&[PORTAL]), A, "the last good one has its turn");
     days.handshake(1);
     assert_eq!(days.answer(&[PORTAL]), A);
-    assert_eq!(days.good().as_deref(), Some(A));
+    assert_eq!(days.verified().as_deref(), Some(A));
 }
 
 #[test]
@@ -130,14 +130,14 @@ fn of_several_each_has_its_turn() {
 fn an_address_of_an_earlier_run_is_tried_first() {
     let mut days = Days::new();
     let answer = [address(A)];
-    days.endpoints.recall(&name(), address(B), days.now);
+    days.endpoints.restore(&name(), address(B), days.now);
     days.now.0 += Duration::from_secs(14);
     assert!(!days.endpoints.wants_another(&name(), days.now));
-    assert_eq!(days.endpoints.hear(&name(), &answer, days.now), None);
+    assert_eq!(days.endpoints.on_answer(&name(), &answer, days.now), None);
     days.now.0 += Duration::from_secs(1);
     assert!(days.endpoints.wants_another(&name(), days.now));
     assert_eq!(
-        days.endpoints.hear(&name(), &answer, days.now),
+        days.endpoints.on_answer(&name(), &answer, days.now),
         Some(answer[0])
     );
 }
@@ -147,13 +147,13 @@ fn who_has_the_config_read_again_is_believed() {
     let mut days = Days::new();
     assert_eq!(days.answer(&[A]), A);
     days.handshake(1);
-    days.endpoints.believe();
+    days.endpoints.trust_next_answer();
     assert_eq!(days.answer(&[B]), B);
     assert_eq!(
-        days.good().as_deref(),
+        days.verified().as_deref(),
         Some(A),
         "not heard at the other yet"
     );
     days.handshake(1);
-    assert_eq!(days.good().as_deref(), Some(B));
+    assert_eq!(days.verified().as_deref(), Some(B));
 }

@@ -1,5 +1,5 @@
-//! What the kernel reports: changes of links, addresses, routes, rules and TC, and of the guard
-//! where its backend has a way to hear of them.
+//! Events of the kernel: changes of links, addresses, routes, rules and TC, and of the guard
+//! if its backend has a source of events.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::identity::modem;
 use crate::backend::Watch;
 use crate::config::{Cidr, Config, ModemIdentity};
-use crate::kernel::link::Found;
+use crate::kernel::link::ObservedLink;
 use crate::kernel::route::destination;
 use crate::kernel::{KernelError, PROTOCOL};
 
@@ -36,14 +36,14 @@ const GROUPS: [MulticastGroup; 8] = [
 ];
 
 /// After an event, how long to wait for more of the same burst, and how long at most.
-const BURST: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
+const DEBOUNCE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(25));
 
 type Received =
     futures_channel::mpsc::UnboundedReceiver<(NetlinkMessage<Message>, rtnetlink::sys::SocketAddr)>;
 
-/// What was heard.
+/// An event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum NetlinkEvent {
     /// A change that may concern us.
     Change,
     /// The modem is there, or is another than it was: its interface index.
@@ -52,67 +52,73 @@ pub(super) enum Heard {
     End,
 }
 
-/// The changes that may concern us. They are read as they come, whatever the agent is at, and a storm of
-/// them is kept as one.
+/// The relevant changes. They are read as they come, also while the agent is busy, and many are kept as
+/// one.
 #[derive(Debug)]
 pub(super) struct Events {
-    news: Arc<News>,
+    queue: Arc<EventQueue>,
     reader: JoinHandle<()>,
     guard: Option<AsyncFd<Watch>>,
 }
 
-/// What was read and not heard yet.
+/// Events that were read and not handled yet.
 #[derive(Debug, Default)]
-struct News {
-    unheard: Mutex<Unheard>,
+struct EventQueue {
+    pending_events: Mutex<PendingEvents>,
     some: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Unheard {
+struct PendingEvents {
     modem: Option<u32>,
     change: bool,
     end: bool,
 }
 
-impl News {
-    fn tell(&self, heard: Heard) {
-        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
-        match heard {
-            Heard::Change => unheard.change = true,
-            Heard::Modem(index) => unheard.modem = Some(index),
-            Heard::End => unheard.end = true,
+impl EventQueue {
+    fn push(&self, event: NetlinkEvent) {
+        let mut pending_events = self
+            .pending_events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match event {
+            NetlinkEvent::Change => pending_events.change = true,
+            NetlinkEvent::Modem(index) => pending_events.modem = Some(index),
+            NetlinkEvent::End => pending_events.end = true,
         }
         self.some.notify_one();
     }
 
-    fn take(&self) -> Option<Heard> {
-        let mut unheard = self.unheard.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = unheard.modem.take() {
-            return Some(Heard::Modem(index));
+    fn take(&self) -> Option<NetlinkEvent> {
+        let mut pending_events = self
+            .pending_events
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = pending_events.modem.take() {
+            return Some(NetlinkEvent::Modem(index));
         }
-        if std::mem::take(&mut unheard.change) {
-            return Some(Heard::Change);
+        if std::mem::take(&mut pending_events.change) {
+            return Some(NetlinkEvent::Change);
         }
-        unheard.end.then_some(Heard::End)
+        pending_events.end.then_some(NetlinkEvent::End)
     }
 
-    async fn next(&self) -> Heard {
+    async fn next(&self) -> NetlinkEvent {
         loop {
             match self.take() {
-                Some(heard) => return heard,
+                Some(event) => return event,
                 None => self.some.notified().await,
             }
         }
     }
 }
 
-/// Which routes can concern us.
+/// Which routes are relevant.
 #[derive(Debug)]
-struct OfConcern {
+struct RouteFilter {
     /// Those of our table.
     table: u32,
-    /// Those to networks behind the tunnel: somebody else's stands in the way of ours.
+    /// Those to networks behind the tunnel: a third party's conflicts with ours.
     networks: Vec<Cidr>,
 }
 
@@ -129,7 +135,7 @@ impl Events {
                 .inspect_err(|error| log::debug!("listening for changes of the guard: {error}"))
                 .ok()
         });
-        let routes = OfConcern {
+        let routes = RouteFilter {
             table: config.routing.table,
             networks: config
                 .tunnel
@@ -138,36 +144,36 @@ impl Events {
                 .flat_map(|peer| peer.allowed_ips.clone())
                 .collect(),
         };
-        let news = Arc::new(News::default());
+        let queue = Arc::new(EventQueue::default());
         let reader = read(
             received,
             routes,
             config.modem.identity.clone(),
-            Arc::clone(&news),
+            Arc::clone(&queue),
         );
         Ok(Self {
-            news,
+            queue,
             reader: tokio::spawn(reader),
             guard,
         })
     }
 
-    /// Waits for the next change that may concern us. A full buffer counts as one: what was lost
-    /// in it is found by looking at everything again.
-    pub(super) async fn next(&mut self) -> Heard {
+    /// Waits for the next relevant change. A full buffer counts as one: what was lost
+    /// in it is found by comparing everything.
+    pub(super) async fn next(&mut self) -> NetlinkEvent {
         tokio::select! {
-            heard = self.news.next() => heard,
-            () = of_the_guard(&mut self.guard) => Heard::Change,
+            event = self.queue.next() => event,
+            () = guard_changed(&mut self.guard) => NetlinkEvent::Change,
         }
     }
 
     /// Waits until a burst of events is over, or has gone on for long enough.
-    pub(super) async fn settle(&mut self) {
-        let end = Instant::now() + BURST.1;
+    pub(super) async fn debounce(&mut self) {
+        let end = Instant::now() + DEBOUNCE.1;
         loop {
-            let quiet = (Instant::now() + BURST.0).min(end);
+            let quiet = (Instant::now() + DEBOUNCE.0).min(end);
             match timeout_at(quiet, self.next()).await {
-                Ok(Heard::Change | Heard::Modem(_)) if Instant::now() < end => {}
+                Ok(NetlinkEvent::Change | NetlinkEvent::Modem(_)) if Instant::now() < end => {}
                 _ => return,
             }
         }
@@ -180,45 +186,52 @@ impl Drop for Events {
     }
 }
 
-async fn read(mut received: Received, routes: OfConcern, identity: ModemIdentity, news: Arc<News>) {
+async fn read(
+    mut received: Received,
+    routes: RouteFilter,
+    identity: ModemIdentity,
+    queue: Arc<EventQueue>,
+) {
     while let Some((message, _)) = received.next().await {
         match message.payload {
-            NetlinkPayload::Overrun(_) => news.tell(Heard::Change),
+            NetlinkPayload::Overrun(_) => queue.push(NetlinkEvent::Change),
             NetlinkPayload::InnerMessage(Message::NewLink(link)) => {
-                let link = Found::from_message(link);
+                let link = ObservedLink::from_message(link);
                 let index = link.index;
-                news.tell(match modem(&[link], &identity) {
-                    Some(_) => Heard::Modem(index),
-                    None => Heard::Change,
+                queue.push(match modem(&[link], &identity) {
+                    Some(_) => NetlinkEvent::Modem(index),
+                    None => NetlinkEvent::Change,
                 });
             }
-            NetlinkPayload::InnerMessage(message) if concerns(&message, &routes) => {
-                news.tell(Heard::Change);
+            NetlinkPayload::InnerMessage(message) if is_relevant(&message, &routes) => {
+                queue.push(NetlinkEvent::Change);
             }
             _ => {}
         }
     }
-    news.tell(Heard::End);
+    queue.push(NetlinkEvent::End);
 }
 
-async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {
+async fn guard_changed(guard: &mut Option<AsyncFd<Watch>>) {
     loop {
         let Some(watch) = guard else {
             return pending().await;
         };
-        let told = match watch.readable_mut().await {
+        let readable = match watch.readable_mut().await {
             Ok(mut ready) => {
-                let told = ready.get_inner_mut().read();
+                let readable = ready.get_inner_mut().read();
                 ready.clear_ready();
-                told
+                readable
             }
             Err(error) => Err(error),
         };
-        match told {
+        match readable {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => {
-                log::warn!("changes of the guard are no longer heard of at once: {error}");
+                log::warn!(
+                    "no more events of the guard, its changes are found by polling: {error}"
+                );
                 *guard = None;
             }
         }
@@ -227,15 +240,15 @@ async fn of_the_guard(guard: &mut Option<AsyncFd<Watch>>) {
 
 /// Whether a change can be to something of ours, or to the uplinks, or get before our rules. A
 /// router's tables change all day for reasons of their own.
-fn concerns(message: &Message, routes: &OfConcern) -> bool {
+fn is_relevant(message: &Message, routes: &RouteFilter) -> bool {
     match message {
-        Message::NewRoute(route) | Message::DelRoute(route) => route_concerns(route, routes),
+        Message::NewRoute(route) | Message::DelRoute(route) => is_relevant_route(route, routes),
         Message::NewNeighbour(_) | Message::DelNeighbour(_) => false,
         _ => true,
     }
 }
 
-fn route_concerns(route: &RouteMessage, of: &OfConcern) -> bool {
+fn is_relevant_route(route: &RouteMessage, of: &RouteFilter) -> bool {
     let table = of.table;
     let own_table =
         route.attributes.iter().any(
@@ -253,16 +266,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_storm_is_kept_as_one_and_the_modem_comes_first() {
-        let news = News::default();
+        let queue = EventQueue::default();
         for _ in 0..1000 {
-            news.tell(Heard::Change);
+            queue.push(NetlinkEvent::Change);
         }
-        news.tell(Heard::Modem(7));
-        assert_eq!(news.next().await, Heard::Modem(7));
-        assert_eq!(news.next().await, Heard::Change);
-        assert_eq!(news.take(), None);
-        news.tell(Heard::End);
-        assert_eq!(news.next().await, Heard::End);
-        assert_eq!(news.next().await, Heard::End, "it stays ended");
+        queue.push(NetlinkEvent::Modem(7));
+        assert_eq!(queue.next().await, NetlinkEvent::Modem(7));
+        assert_eq!(queue.next().await, NetlinkEvent::Change);
+        assert_eq!(queue.take(), None);
+        queue.push(NetlinkEvent::End);
+        assert_eq!(queue.next().await, NetlinkEvent::End);
+        assert_eq!(queue.next().await, NetlinkEvent::End, "it stays ended");
     }
 }

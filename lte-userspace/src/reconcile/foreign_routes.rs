@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteMessage, RouteType};
 
-use super::observe::Observed;
+use super::snapshot::Snapshot;
 use crate::config::{Cidr, Config};
-use crate::desired::Family;
+use crate::desired::IpFamily;
 use crate::kernel::route;
 
 /// Who has to be reached by our table.
@@ -27,15 +27,15 @@ pub(super) struct Way<'a> {
 
 impl Way<'_> {
     /// What the owner has to know, one line each.
-    pub(super) fn warnings(&self, observed: &Observed) -> BTreeSet<String> {
-        let names: BTreeMap<u32, String> = observed
+    pub(super) fn warnings(&self, snapshot: &Snapshot) -> BTreeSet<String> {
+        let names: BTreeMap<u32, String> = snapshot
             .links
             .iter()
             .map(|link| (link.index, link.name.clone()))
             .collect();
-        let routes = observed.routes.in_ours.iter();
+        let routes = snapshot.routes.in_ours.iter();
         routes
-            .filter(|route| self.is_taken_by(route, observed))
+            .filter(|route| self.is_taken_by(route, snapshot))
             .map(|route| {
                 format!(
                     "somebody has put the route `{}` into table {}: it leads the tunnel's packets, or the strict check of what comes in, away from the modem, and the tunnel may have no way until it is gone; whoever adds it should use another table (ip route show table {1} shows it)",
@@ -47,14 +47,14 @@ impl Way<'_> {
     }
 
     /// Whether a route leads whom we have to reach elsewhere.
-    fn is_taken_by(&self, route: &RouteMessage, observed: &Observed) -> bool {
+    fn is_taken_by(&self, route: &RouteMessage, snapshot: &Snapshot) -> bool {
         let interfaces = route::interfaces(route);
         let by_the_modem = route.header.kind == RouteType::Unicast
             && !interfaces.is_empty()
             && interfaces.iter().all(|index| *index == self.modem);
         let family = match route.header.address_family {
-            AddressFamily::Inet => Family::V4,
-            AddressFamily::Inet6 => Family::V6,
+            AddressFamily::Inet => IpFamily::V4,
+            AddressFamily::Inet6 => IpFamily::V6,
             _ => return false,
         };
         if route::table(route) != self.table || by_the_modem {
@@ -62,7 +62,7 @@ impl Way<'_> {
         }
         let to = route::destination(route).unwrap_or(family.everything());
         let before_ours = |address: IpAddr| {
-            to.contains(address) && wins(route, to, address, observed, self.table)
+            to.contains(address) && wins(route, to, address, snapshot, self.table)
         };
         let peer = match self.peers {
             Some(peers) => peers.iter().any(|peer| before_ours(*peer)),
@@ -74,8 +74,8 @@ impl Way<'_> {
 
 /// Whether a route to a network is preferred to ours, for an address in it: it is longer, or as long and
 /// of a lower metric.
-fn wins(theirs: &RouteMessage, to: Cidr, address: IpAddr, observed: &Observed, table: u32) -> bool {
-    let ours = observed.routes.ours.iter().filter_map(|found| {
+fn wins(theirs: &RouteMessage, to: Cidr, address: IpAddr, snapshot: &Snapshot, table: u32) -> bool {
+    let ours = snapshot.routes.ours.iter().filter_map(|found| {
         let route = found.route.as_ref()?;
         let is_one = route.table == table && route.destination.contains(address);
         is_one.then(|| (route.destination.prefix_len, route::metric(&found.message)))
@@ -91,11 +91,11 @@ pub(super) fn of_config(
     config: &Config,
     modem: u32,
     peers: Option<&[IpAddr]>,
-    observed: &Observed,
+    snapshot: &Snapshot,
 ) -> BTreeSet<String> {
     let gateways: Vec<IpAddr> = config
         .modem
-        .places()
+        .interface_addrs()
         .filter_map(|place| place.gateway)
         .collect();
     let way = Way {
@@ -104,12 +104,12 @@ pub(super) fn of_config(
         peers,
         gateways: &gateways,
     };
-    way.warnings(observed)
+    way.warnings(snapshot)
 }
 
 /// Our table, where rules of ours say which it is.
-pub fn our_table(observed: &Observed) -> Option<u32> {
-    let mut ours = observed
+pub fn our_table(snapshot: &Snapshot) -> Option<u32> {
+    let mut ours = snapshot
         .rules
         .iter()
         .filter_map(|found| found.rule.as_ref());
@@ -117,11 +117,11 @@ pub fn our_table(observed: &Observed) -> Option<u32> {
 }
 
 /// The same without the config, from what is there of ours.
-pub fn in_our_table(observed: &Observed) -> BTreeSet<String> {
-    let Some(table) = our_table(observed) else {
+pub fn in_our_table(snapshot: &Snapshot) -> BTreeSet<String> {
+    let Some(table) = our_table(snapshot) else {
         return BTreeSet::new();
     };
-    let in_table: Vec<_> = observed
+    let in_table: Vec<_> = snapshot
         .routes
         .ours
         .iter()
@@ -130,8 +130,8 @@ pub fn in_our_table(observed: &Observed) -> BTreeSet<String> {
         .collect();
     let modem = in_table
         .first()
-        .and_then(|route| observed.link(&route.interface));
-    let (Some(modem), Some(device)) = (modem, &observed.device) else {
+        .and_then(|route| snapshot.link(&route.interface));
+    let (Some(modem), Some(device)) = (modem, &snapshot.device) else {
         return BTreeSet::new();
     };
     let peers: Option<Vec<IpAddr>> = device
@@ -146,7 +146,7 @@ pub fn in_our_table(observed: &Observed) -> BTreeSet<String> {
         peers: peers.as_deref(),
         gateways: &gateways,
     };
-    way.warnings(observed)
+    way.warnings(snapshot)
 }
 
 #[cfg(test)]

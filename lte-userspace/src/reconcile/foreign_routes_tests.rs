@@ -45,8 +45,8 @@ fn with(mut message: RouteMessage, attribute: RouteAttribute) -> RouteMessage {
     message
 }
 
-fn link(index: u32, name: &str) -> link::Found {
-    link::Found {
+fn link(index: u32, name: &str) -> link::ObservedLink {
+    link::ObservedLink {
         index,
         name: name.to_owned(),
         mac: None,
@@ -55,7 +55,7 @@ fn link(index: u32, name: &str) -> link::Found {
         wireguard: false,
         lower: None,
         master: None,
-        way_out: true,
+        can_send_ip: true,
         header: Some(LinkHeader::Ethernet),
         up: true,
         mtu: 1500,
@@ -66,8 +66,8 @@ fn link(index: u32, name: &str) -> link::Found {
 }
 
 /// Ours in place, and these of others.
-fn seen(elsewhere: Vec<RouteMessage>) -> Observed {
-    let ours = |to: &str, gateway: Option<&str>| route::Found {
+fn seen(elsewhere: Vec<RouteMessage>) -> Snapshot {
+    let ours = |to: &str, gateway: Option<&str>| route::ObservedRoute {
         route: Some(Route {
             destination: to.parse().unwrap(),
             gateway: gateway.map(address),
@@ -80,17 +80,17 @@ fn seen(elsewhere: Vec<RouteMessage>) -> Observed {
             to => route(to, MODEM),
         },
     };
-    let mut observed = Observed {
+    let mut snapshot = Snapshot {
         links: vec![link(WAN, "wan"), link(MODEM, "modem")],
-        ..Observed::default()
+        ..Snapshot::default()
     };
-    observed.routes.ours = vec![
+    snapshot.routes.ours = vec![
         ours("192.168.0.0/24", None),
         ours("0.0.0.0/0", Some("192.168.0.1")),
         ours("::/0", Some("fe80::1")),
     ];
-    observed.routes.in_ours = elsewhere;
-    observed
+    snapshot.routes.in_ours = elsewhere;
+    snapshot
 }
 
 fn told(elsewhere: Vec<RouteMessage>) -> Vec<String> {
@@ -172,9 +172,9 @@ fn an_unknown_peer_may_be_anywhere() {
 /// `status` knows no config.
 #[test]
 fn without_the_config_it_is_told_by_what_is_there() {
-    let mut observed = seen(vec![route("192.0.2.10/32", WAN)]);
-    assert!(in_our_table(&observed).is_empty(), "nothing of ours is up");
-    let peer = wireguard::FoundPeer {
+    let mut snapshot = seen(vec![route("192.0.2.10/32", WAN)]);
+    assert!(in_our_table(&snapshot).is_empty(), "nothing of ours is up");
+    let peer = wireguard::ObservedPeer {
         endpoint: Some("192.0.2.10:51820".parse().unwrap()),
         allowed_ips: Vec::new(),
         keepalive: std::time::Duration::ZERO,
@@ -182,15 +182,15 @@ fn without_the_config_it_is_told_by_what_is_there() {
         received: 0,
         sent: 0,
     };
-    observed.device = Some(wireguard::Found {
+    snapshot.device = Some(wireguard::ObservedDevice {
         public_key: None,
         listen_port: 51821,
         fwmark: 0,
         peers: [(crate::config::PublicKey([2; 32]), peer)].into(),
     });
-    observed.rules = vec![rule::Found {
+    snapshot.rules = vec![rule::ObservedRule {
         rule: Some(Rule {
-            family: Family::V4,
+            family: IpFamily::V4,
             priority: 10,
             local: true,
             source: None,
@@ -200,9 +200,9 @@ fn without_the_config_it_is_told_by_what_is_there() {
         }),
         message: rtnetlink::packet_route::rule::RuleMessage::default(),
     }];
-    let told = in_our_table(&observed);
+    let told = in_our_table(&snapshot);
     let first = told.first().unwrap();
     assert!(first.contains("`192.0.2.10/32 dev wan`"), "{first}");
-    observed.routes.in_ours.clear();
-    assert!(in_our_table(&observed).is_empty());
+    snapshot.routes.in_ours.clear();
+    assert!(in_our_table(&snapshot).is_empty());
 }

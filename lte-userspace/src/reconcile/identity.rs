@@ -1,11 +1,11 @@
 //! Which interface is the modem.
 
 use crate::config::ModemIdentity;
-use crate::kernel::link::Found;
+use crate::kernel::link::ObservedLink;
 
 /// Kinds that take their hardware address from an interface below them, or from a port of theirs: one
 /// on the modem has the modem's.
-const COPY_AN_ADDRESS: [&str; 16] = [
+const COPIES_MAC: [&str; 16] = [
     "bridge",
     "bond",
     "team",
@@ -25,27 +25,27 @@ const COPY_AN_ADDRESS: [&str; 16] = [
 ];
 
 /// The modem among the interfaces.
-pub fn modem<'a>(links: &'a [Found], identity: &ModemIdentity) -> Option<&'a Found> {
+pub fn modem<'a>(links: &'a [ObservedLink], identity: &ModemIdentity) -> Option<&'a ObservedLink> {
     match identity {
         ModemIdentity::Interface(name) => links.iter().find(|link| link.name == *name),
         ModemIdentity::Mac(mac) => {
-            let mut own = links.iter().filter(|link| !copies_an_address(link));
+            let mut own = links.iter().filter(|link| !copies_mac(link));
             own.clone()
                 .find(|link| link.permanent_mac.as_deref() == Some(mac))
-                .or_else(|| own.find(|link| is_set_to(link, mac)))
+                .or_else(|| own.find(|link| has_assigned_mac(link, mac)))
         }
     }
 }
 
-pub(super) fn copies_an_address(link: &Found) -> bool {
+pub(super) fn copies_mac(link: &ObservedLink) -> bool {
     link.kind
         .as_deref()
-        .is_some_and(|kind| COPY_AN_ADDRESS.contains(&kind))
+        .is_some_and(|kind| COPIES_MAC.contains(&kind))
 }
 
 /// Whether an interface has been given an address, by its owner or by a driver that names none as built in.
 /// A bond gives one port's address to all the others.
-fn is_set_to(link: &Found, mac: &[u8]) -> bool {
+fn has_assigned_mac(link: &ObservedLink, mac: &[u8]) -> bool {
     let from_a_master = link.master.is_some() && link.permanent_mac.is_some();
     link.mac.as_deref() == Some(mac) && !from_a_master
 }
@@ -61,16 +61,16 @@ mod tests {
     const MAC: [u8; 6] = [0x34, 0x4b, 0x50, 0, 0, 0];
     const OTHER: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
-    fn link(index: u32, kind: Option<InfoKind>, more: Vec<Attribute>) -> Found {
+    fn link(index: u32, kind: Option<InfoKind>, more: Vec<Attribute>) -> ObservedLink {
         let mut message = LinkMessage::default();
         message.header.index = index;
         let kind = kind.map(|kind| Attribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
         message.attributes.extend(kind);
         message.attributes.extend(more);
-        Found::from_message(message)
+        ObservedLink::from_message(message)
     }
 
-    fn found(links: &[Found]) -> Option<u32> {
+    fn found(links: &[ObservedLink]) -> Option<u32> {
         modem(links, &ModemIdentity::Mac(MAC)).map(|link| link.index)
     }
 

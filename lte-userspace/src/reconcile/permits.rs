@@ -1,41 +1,45 @@
-//! What the agent permits itself on the modem: a question for an endpoint's address, in the hour
-//! when there is no other way to ask it.
+//! Permits for the agent's own DNS queries over the modem, when an endpoint's name cannot be resolved
+//! otherwise.
 
-use super::converge::Converger;
-use super::hearing::Moment;
-use super::patience::SESSION;
-use super::resolve::{LONGEST_QUESTION, Request};
-use crate::backend::{Permit, chain};
+use super::handshake_backoff::SESSION;
+use super::handshakes::BootTime;
+use super::reconciler::Reconciler;
+use super::resolve::{MAX_QUERY_DURATION, PermitRequest};
+use crate::backend::{Permit, error_chain};
 use crate::config::Config;
 
-/// Opens the way for a question, unless the tunnel does without the answer.
-pub(super) async fn grant(converger: &mut Converger, config: &Config, request: Request) {
-    let now = Moment::now();
-    converger.hear_peers(config).await;
-    let may = converger.endpoints.wants_another(&request.endpoint, now)
-        && !in_use(converger, config, &request)
-        && open(converger, config, &request).await;
-    // A look-up that is no longer there has no use for it, and the permit ends by itself.
+/// Grants a permit for a query, unless the tunnel does not need the answer.
+pub(super) async fn grant(reconciler: &mut Reconciler, config: &Config, request: PermitRequest) {
+    let now = BootTime::now();
+    reconciler.read_handshakes(config).await;
+    let may = reconciler.endpoints.wants_another(&request.endpoint, now)
+        && !in_use(reconciler, config, &request)
+        && open(reconciler, config, &request).await;
+    // If the look-up has ended meanwhile, the permit ends at its deadline.
     request.granted.send(may).ok();
 }
 
-/// Whether the peer of that name was heard of lately: its address is good, then, and the question
-/// is not worth its bytes.
-fn in_use(converger: &Converger, config: &Config, request: &Request) -> bool {
-    let now = Moment::now();
+/// Whether the peer of that name was heard within a session: its address works, and the query is not
+/// worth its bytes.
+fn in_use(reconciler: &Reconciler, config: &Config, request: &PermitRequest) -> bool {
+    let now = BootTime::now();
     let peers = config.tunnel.peers.iter();
     peers
         .filter(|peer| peer.endpoint == request.endpoint)
-        .any(|peer| converger.hearing.within(&peer.public_key, SESSION, now))
+        .any(|peer| {
+            reconciler
+                .handshakes
+                .heard_within(&peer.public_key, SESSION, now)
+        })
 }
 
-async fn open(converger: &mut Converger, config: &Config, request: &Request) -> bool {
-    let backends = converger.backends.clone();
-    let opening = backends.permit(request.permit, LONGEST_QUESTION);
-    match converger.meanwhile(config, opening).await {
+async fn open(reconciler: &mut Reconciler, config: &Config, request: &PermitRequest) -> bool {
+    let backends = reconciler.backends.clone();
+    let opening = backends.permit(request.permit, MAX_QUERY_DURATION);
+    match reconciler.with_fast_path(config, opening).await {
         Ok(()) => {
             log::info!(
-                "asking for {} over the modem: {}",
+                "looking up {} over the modem: {}",
                 request.endpoint,
                 request.permit
             );
@@ -43,24 +47,24 @@ async fn open(converger: &mut Converger, config: &Config, request: &Request) -> 
         }
         Err(error) => {
             log::warn!(
-                "asking for {} over the modem: {}",
+                "looking up {} over the modem: {}",
                 request.endpoint,
-                chain(&error)
+                error_chain(&error)
             );
             false
         }
     }
 }
 
-/// Closes the way again.
-pub(super) async fn withdraw(converger: &mut Converger, config: &Config, permit: Permit) {
-    let backends = converger.backends.clone();
-    let closing = backends.withdraw(permit);
-    if let Err(error) = converger.meanwhile(config, closing).await {
+/// Revokes a permit.
+pub(super) async fn revoke(reconciler: &mut Reconciler, config: &Config, permit: Permit) {
+    let backends = reconciler.backends.clone();
+    let closing = backends.revoke(permit);
+    if let Err(error) = reconciler.with_fast_path(config, closing).await {
         log::warn!(
             "{}; it ends by itself in {} s",
-            chain(&error),
-            LONGEST_QUESTION.as_secs()
+            error_chain(&error),
+            MAX_QUERY_DURATION.as_secs()
         );
     }
 }

@@ -1,36 +1,36 @@
-//! The difference between what is to be and what is: a list of steps, empty when all is in place.
+//! The plan: the steps from the snapshot to the desired state; empty when there is no drift.
 
 use std::fmt;
 
 use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 
-use super::observe::Observed;
 use super::redirects;
-use crate::backend::{Difference, Kind};
+use super::snapshot::Snapshot;
+use crate::backend::{BackendKind, Difference};
 use crate::config::{Cidr, PublicKey};
-use crate::desired::{Admin, Master, Object, Offload, OffloadKey, Sysctl, SysctlKey};
-use crate::kernel::qdisc::Root;
+use crate::desired::{LinkState, Master, Object, Offload, OffloadKey, Sysctl, SysctlKey};
+use crate::kernel::qdisc::RootQdisc;
 use crate::kernel::{MAIN_TABLE, route, rule};
-use crate::state::Record;
+use crate::state::Baseline;
 
-/// What a backend said of its guard.
+/// What the backends reported of their guards.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GuardState {
     /// What differs from the guard that is wanted.
     pub differences: Vec<Difference>,
     /// Backends other than the wanted one that have left something here.
-    pub other_guards: Vec<Kind>,
+    pub stale_guards: Vec<BackendKind>,
 }
 
 /// One step.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Make it so.
-    Put(Object),
-    /// Bring the guard in line, because of these differences.
+    /// Set an object.
+    Set(Object),
+    /// Set the guard, because of these differences.
     Guard(Box<Object>, Vec<Difference>),
-    /// Take it away.
+    /// Remove something of ours.
     Remove(Removal),
 }
 
@@ -44,7 +44,7 @@ pub enum Removal {
         /// Interface name.
         name: String,
     },
-    /// the backstop below the guard.
+    /// The backstop.
     Backstop {
         /// Interface index.
         index: u32,
@@ -82,16 +82,16 @@ pub enum Removal {
         cidr: Cidr,
     },
     /// All of a backend's.
-    Guard(Kind),
+    Guard(BackendKind),
 }
 
-/// How many differences of a guard are worth a place in a line.
+/// How many differences of a guard are shown in a line.
 const SHOWN: usize = 3;
 
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Put(object) => write!(f, "set {object}"),
+            Self::Set(object) => write!(f, "set {object}"),
             Self::Guard(object, differences) => {
                 write!(f, "set {object}")?;
                 for (n, difference) in differences.iter().take(SHOWN).enumerate() {
@@ -122,7 +122,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// The way from what is to what is to be.
+/// The steps from the snapshot to the desired state.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// In the order in which they are taken.
@@ -133,12 +133,17 @@ pub struct Plan {
 
 /// Compares. `want` is in the order of coming up; what is removed goes afterwards, the other way
 /// round.
-pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &GuardState) -> Plan {
+pub(super) fn up(
+    want: &[Object],
+    have: &Snapshot,
+    baseline: &Baseline,
+    guard: &GuardState,
+) -> Plan {
     let mut plan = Plan::default();
     let tunnel = tunnel(want);
-    let in_the_way = tunnel.and_then(|name| have.in_the_way(name, record));
+    let name_conflict = tunnel.and_then(|name| have.name_conflict(name, baseline));
     for object in want {
-        if in_the_way.is_some() && tunnel.is_some_and(|name| concerns(object, name)) {
+        if name_conflict.is_some() && tunnel.is_some_and(|name| belongs_to(object, name)) {
             continue;
         }
         match object {
@@ -147,47 +152,47 @@ pub(super) fn up(want: &[Object], have: &Observed, record: &Record, guard: &Guar
                 Box::new(object.clone()),
                 guard.differences.clone(),
             )),
-            object if is_there(object, have) => {}
-            // Somebody else has it to another place, and keeps it: that is a warning's.
+            object if is_satisfied(object, have) => {}
+            // A third party has a route to it, which stays: that is a warning.
             Object::Route(want)
-                if want.table == MAIN_TABLE && have.routes.taken_by(want).is_some() => {}
-            object => plan.steps.push(Step::Put(object.clone())),
+                if want.table == MAIN_TABLE && have.routes.conflicting(want).is_some() => {}
+            object => plan.steps.push(Step::Set(object.clone())),
         }
     }
     plan.steps.extend(
-        removals(want, have, record)
+        removals(want, have, baseline)
             .into_iter()
-            .chain(guard.other_guards.iter().copied().map(Removal::Guard))
+            .chain(guard.stale_guards.iter().copied().map(Removal::Guard))
             .map(Step::Remove),
     );
-    plan.blocked.extend(in_the_way);
-    // Somebody else may set the modem up while the guard is made ready.
-    let closes = |step: &Step| matches!(step, Step::Put(Object::Backstop(want)) if have.closes_first(&want.interface));
+    plan.blocked.extend(name_conflict);
+    // A third party may set the modem up while the guard is being loaded.
+    let closes = |step: &Step| matches!(step, Step::Set(Object::Backstop(want)) if have.closes_first(&want.interface));
     if let Some(at) = plan.steps.iter().position(closes) {
         plan.steps[..=at].rotate_right(1);
     }
     plan
 }
 
-/// The way down: everything of ours goes, and what was changed is as it was found. The tunnel goes
-/// first and the guard last, so nothing ever passes unguarded.
-pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
-    let mut restored = restore(have, record, None, &[]);
-    restored.extend(redirects::keep(record));
-    let (links, others): (Vec<Removal>, Vec<Removal>) = removals(&[], have, record)
+/// The steps of going down: remove everything of ours, and restore the baseline. The tunnel is removed
+/// first and the guard last, so that nothing passes unguarded.
+pub(super) fn down(have: &Snapshot, baseline: &Baseline, guards: &[BackendKind]) -> Plan {
+    let mut restored = restore(have, baseline, None, &[]);
+    restored.extend(redirects::restore(baseline));
+    let (links, others): (Vec<Removal>, Vec<Removal>) = removals(&[], have, baseline)
         .into_iter()
         .partition(|removal| !matches!(removal, Removal::Address { .. }));
-    let (admins, sysctls): (Vec<Object>, Vec<Object>) = restored
+    let (link_states, sysctls): (Vec<Object>, Vec<Object>) = restored
         .into_iter()
-        .filter(|object| !is_there(object, have))
-        .partition(|object| matches!(object, Object::Admin(_)));
+        .filter(|object| !is_satisfied(object, have))
+        .partition(|object| matches!(object, Object::LinkState(_)));
     Plan {
         steps: links
             .into_iter()
             .map(Step::Remove)
-            .chain(admins.into_iter().map(Step::Put))
+            .chain(link_states.into_iter().map(Step::Set))
             .chain(others.into_iter().map(Step::Remove))
-            .chain(sysctls.into_iter().map(Step::Put))
+            .chain(sysctls.into_iter().map(Step::Set))
             .chain(guards.iter().copied().map(Removal::Guard).map(Step::Remove))
             .collect(),
         blocked: Vec::new(),
@@ -197,18 +202,18 @@ pub(super) fn down(have: &Observed, record: &Record, guards: &[Kind]) -> Plan {
 /// What brings recorded interfaces back to how they were found, but for what is wanted of them; that
 /// one of them, the modem, is up is wanted in any case.
 pub(super) fn restore(
-    have: &Observed,
-    record: &Record,
+    have: &Snapshot,
+    baseline: &Baseline,
     modem: Option<u32>,
     want: &[Object],
 ) -> Vec<Object> {
     let mut objects = Vec::new();
-    for (index, before) in &record.interfaces {
+    for (index, before) in &baseline.interfaces {
         let Some(link) = have.link_at(*index) else {
             continue;
         };
         if !before.up && modem != Some(*index) {
-            objects.push(Object::Admin(Admin {
+            objects.push(Object::LinkState(LinkState {
                 interface: link.name.clone(),
                 up: false,
             }));
@@ -221,7 +226,7 @@ pub(super) fn restore(
                 master: Some(master.name.clone()),
             }));
         }
-        for key in SysctlKey::OF_THE_MODEM {
+        for key in SysctlKey::MODEM {
             let wanted = want.iter().any(|object| {
                 matches!(object, Object::Sysctl(sysctl) if sysctl.interface == link.name && sysctl.key == key)
             });
@@ -268,13 +273,13 @@ fn tunnel(want: &[Object]) -> Option<&str> {
 }
 
 /// Whether an object is the WireGuard interface or on it.
-fn concerns(object: &Object, name: &str) -> bool {
+fn belongs_to(object: &Object, name: &str) -> bool {
     match object {
         Object::Link(object) => object.name == name,
-        Object::Device(object) => object.interface == name,
+        Object::WireguardDevice(object) => object.interface == name,
         Object::Peer(object) => object.interface == name,
         Object::Address(object) => object.interface == name,
-        Object::Admin(object) => object.interface == name,
+        Object::LinkState(object) => object.interface == name,
         Object::Route(object) => object.interface == name,
         Object::Sysctl(object) => object.interface == name,
         Object::Offload(object) => object.interface == name,
@@ -285,16 +290,16 @@ fn concerns(object: &Object, name: &str) -> bool {
 }
 
 /// Whether it is as it is to be.
-pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
+pub(super) fn is_satisfied(object: &Object, have: &Snapshot) -> bool {
     match object {
         Object::Guard(_) => false,
         Object::Sysctl(want) => have
             .sysctl(&want.interface, want.key)
             .is_some_and(|value| *value == want.value),
         Object::Offload(want) => have.offload(&want.interface, want.key) == Some(want.value),
-        Object::Backstop(want) => have
-            .root(&want.interface)
-            .is_some_and(|root| matches!(root, Root::Backstop(Some(found)) if found.is(want))),
+        Object::Backstop(want) => have.root(&want.interface).is_some_and(
+            |root| matches!(root, RootQdisc::Backstop(Some(found)) if found.matches(want)),
+        ),
         Object::Master(want) => have.link(&want.interface).is_some_and(|link| {
             link.master
                 == want
@@ -305,14 +310,20 @@ pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
         Object::Link(want) => have
             .link(&want.name)
             .is_some_and(|link| link.is_our_tunnel() && link.mtu == want.mtu),
-        Object::Device(want) => have.device.as_ref().is_some_and(|device| device.is(want)),
-        Object::Peer(want) => have.device.as_ref().is_some_and(|device| device.has(want)),
+        Object::WireguardDevice(want) => have
+            .device
+            .as_ref()
+            .is_some_and(|device| device.matches(want)),
+        Object::Peer(want) => have
+            .device
+            .as_ref()
+            .is_some_and(|device| device.peer_matches(want)),
         Object::Address(want) => have.link(&want.interface).is_some_and(|link| {
             have.addresses
                 .iter()
                 .any(|found| found.index == link.index && found.cidr == want.cidr)
         }),
-        Object::Admin(want) => have
+        Object::LinkState(want) => have
             .link(&want.interface)
             .is_some_and(|link| link.up == want.up),
         Object::Route(want) => have
@@ -328,12 +339,12 @@ pub(super) fn is_there(object: &Object, have: &Observed) -> bool {
 }
 
 /// What is there of ours and not wanted, in the order of going.
-fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
+fn removals(want: &[Object], have: &Snapshot, baseline: &Baseline) -> Vec<Removal> {
     let mut removals = Vec::new();
     let wanted_link = tunnel(want);
     let goes = |name: &str| Some(name) != wanted_link;
     for link in &have.links {
-        if goes(&link.name) && have.is_our_tunnel(link, record) {
+        if goes(&link.name) && have.is_our_tunnel(link, baseline) {
             removals.push(Removal::Link {
                 index: link.index,
                 name: link.name.clone(),
@@ -350,7 +361,7 @@ fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
         if !kept {
             removals.push(Removal::Rule {
                 message: Box::new(found.message.clone()),
-                text: rule::words(found),
+                text: rule::describe(found),
             });
         }
     }
@@ -368,17 +379,17 @@ fn removals(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
         if !wanted && !on_a_link_that_goes {
             removals.push(Removal::Route {
                 message: Box::new(found.message.clone()),
-                text: route::words(found),
+                text: route::describe(found),
             });
         }
     }
-    removals.extend(stale_addresses(want, have, record));
+    removals.extend(stale_addresses(want, have, baseline));
     removals
 }
 
 /// While the interface is up: then the kernel puts its usual one in its place, which an interface that
 /// is down does not get.
-fn stale_backstops(want: &[Object], have: &Observed) -> Vec<Removal> {
+fn stale_backstops(want: &[Object], have: &Snapshot) -> Vec<Removal> {
     let wanted = |name: &str| {
         want.iter()
             .any(|object| matches!(object, Object::Backstop(want) if want.interface == name))
@@ -386,7 +397,8 @@ fn stale_backstops(want: &[Object], have: &Observed) -> Vec<Removal> {
     have.links
         .iter()
         .filter(|link| {
-            matches!(have.roots.get(&link.index), Some(Root::Backstop(_))) && !wanted(&link.name)
+            matches!(have.roots.get(&link.index), Some(RootQdisc::Backstop(_)))
+                && !wanted(&link.name)
         })
         .map(|link| Removal::Backstop {
             index: link.index,
@@ -395,9 +407,9 @@ fn stale_backstops(want: &[Object], have: &Observed) -> Vec<Removal> {
         .collect()
 }
 
-fn stale_peers(want: &[Object], have: &Observed) -> Vec<Removal> {
+fn stale_peers(want: &[Object], have: &Snapshot) -> Vec<Removal> {
     let Some(interface) = want.iter().find_map(|object| match object {
-        Object::Device(device) => Some(&device.interface),
+        Object::WireguardDevice(device) => Some(&device.interface),
         _ => None,
     }) else {
         return Vec::new();
@@ -418,9 +430,9 @@ fn stale_peers(want: &[Object], have: &Observed) -> Vec<Removal> {
 }
 
 /// Addresses that we have added to interfaces and that are no longer wanted there.
-fn stale_addresses(want: &[Object], have: &Observed, record: &Record) -> Vec<Removal> {
+fn stale_addresses(want: &[Object], have: &Snapshot, baseline: &Baseline) -> Vec<Removal> {
     let mut removals = Vec::new();
-    for (index, before) in &record.interfaces {
+    for (index, before) in &baseline.interfaces {
         let Some(link) = have.link_at(*index) else {
             continue;
         };

@@ -9,11 +9,13 @@ use std::time::Duration;
 use super::*;
 use crate::backend::{Guard, LinkHeader};
 use crate::config::PrivateKey;
-use crate::desired::{Address, Backstop, Device, Family, Link, Peer, Queue, Route, Rule};
+use crate::desired::{
+    Address, Backstop, IpFamily, Link, Peer, Queue, Route, Rule, WireguardDevice,
+};
 use crate::kernel::link::ALIAS;
-use crate::kernel::qdisc::{FoundQueue, Passing};
+use crate::kernel::qdisc::{BackstopState, QueueState};
 use crate::kernel::{address, link, wireguard};
-use crate::state::InterfaceBefore;
+use crate::state::InterfaceBaseline;
 
 const MODEM: u32 = 3;
 const TUNNEL: u32 = 9;
@@ -39,7 +41,7 @@ fn want() -> Vec<Object> {
             name: "wg-lte".to_owned(),
             mtu: 1380,
         }),
-        Object::Device(Device {
+        Object::WireguardDevice(WireguardDevice {
             interface: "wg-lte".to_owned(),
             private_key: PrivateKey::new(&[0x40; 32]),
             listen_port: 51820,
@@ -56,21 +58,21 @@ fn want() -> Vec<Object> {
             mask: 0xff,
             queue: Queue::FqCodel,
         }),
-        Object::Admin(Admin {
+        Object::LinkState(LinkState {
             interface: "modem".to_owned(),
             up: true,
         }),
         Object::Route(route()),
         Object::Rule(rule()),
-        Object::Admin(Admin {
+        Object::LinkState(LinkState {
             interface: "wg-lte".to_owned(),
             up: true,
         }),
     ]
 }
 
-fn net(passes: (u32, u32), queue: FoundQueue) -> Root {
-    Root::Backstop(Some(Passing { passes, queue }))
+fn net(passes: (u32, u32), queue: QueueState) -> RootQdisc {
+    RootQdisc::Backstop(Some(BackstopState { passes, queue }))
 }
 
 fn peer() -> Peer {
@@ -95,7 +97,7 @@ fn route() -> Route {
 
 fn rule() -> Rule {
     Rule {
-        family: Family::V4,
+        family: IpFamily::V4,
         priority: 10,
         local: true,
         source: None,
@@ -105,8 +107,8 @@ fn rule() -> Rule {
     }
 }
 
-fn link(index: u32, name: &str) -> link::Found {
-    link::Found {
+fn link(index: u32, name: &str) -> link::ObservedLink {
+    link::ObservedLink {
         index,
         name: name.to_owned(),
         mac: None,
@@ -115,7 +117,7 @@ fn link(index: u32, name: &str) -> link::Found {
         wireguard: false,
         lower: None,
         master: None,
-        way_out: true,
+        can_send_ip: true,
         header: Some(LinkHeader::Ethernet),
         up: false,
         mtu: 1500,
@@ -126,22 +128,22 @@ fn link(index: u32, name: &str) -> link::Found {
 }
 
 /// The machine before anything was done.
-fn bare() -> Observed {
-    Observed {
+fn bare() -> Snapshot {
+    Snapshot {
         links: vec![link(MODEM, "modem")],
         sysctls: [((MODEM, SysctlKey::SrcValidMark), "0".to_owned())].into(),
         offloads: [((MODEM, OffloadKey::Gro), 1)].into(),
         send_redirects: Some("1".to_owned()),
-        roots: [(MODEM, Root::Default)].into(),
-        ..Observed::default()
+        roots: [(MODEM, RootQdisc::Default)].into(),
+        ..Snapshot::default()
     }
 }
 
 /// The machine with everything in place.
-fn complete() -> Observed {
+fn complete() -> Snapshot {
     let mut have = bare();
     have.links[0].up = true;
-    have.links.push(link::Found {
+    have.links.push(link::ObservedLink {
         wireguard: true,
         up: true,
         mtu: 1380,
@@ -152,20 +154,20 @@ fn complete() -> Observed {
         .insert((MODEM, SysctlKey::SrcValidMark), "1".to_owned());
     have.offloads.insert((MODEM, OffloadKey::Gro), 0);
     have.send_redirects = Some("0".to_owned());
-    have.addresses = vec![address::Found {
+    have.addresses = vec![address::ObservedAddress {
         index: MODEM,
         cidr: "192.168.0.2/24".parse().unwrap(),
     }];
-    have.routes.ours = vec![route::Found {
+    have.routes.ours = vec![route::ObservedRoute {
         route: Some(route()),
         message: RouteMessage::default(),
     }];
-    have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Ours(Queue::FqCodel)))].into();
-    have.rules = vec![rule::Found {
+    have.roots = [(MODEM, net((0x7b, 0xff), QueueState::Ours(Queue::FqCodel)))].into();
+    have.rules = vec![rule::ObservedRule {
         rule: Some(rule()),
         message: RuleMessage::default(),
     }];
-    have.device = Some(wireguard::Found {
+    have.device = Some(wireguard::ObservedDevice {
         public_key: Some(PrivateKey::new(&[0x40; 32]).public()),
         listen_port: 51820,
         fwmark: 0,
@@ -174,14 +176,14 @@ fn complete() -> Observed {
     have
 }
 
-fn found_peer() -> wireguard::FoundPeer {
+fn found_peer() -> wireguard::ObservedPeer {
     let Peer {
         endpoint,
         allowed_ips,
         keepalive,
         ..
     } = peer();
-    wireguard::FoundPeer {
+    wireguard::ObservedPeer {
         endpoint,
         allowed_ips,
         keepalive,
@@ -192,12 +194,12 @@ fn found_peer() -> wireguard::FoundPeer {
 }
 
 /// What is on record once everything is in place.
-fn record() -> Record {
-    let mut record = Record::default();
-    record.tunnel = Some("wg-lte".to_owned());
-    record.interfaces.insert(
+fn record() -> Baseline {
+    let mut baseline = Baseline::default();
+    baseline.tunnel = Some("wg-lte".to_owned());
+    baseline.interfaces.insert(
         MODEM,
-        InterfaceBefore {
+        InterfaceBaseline {
             name: "modem".to_owned(),
             up: false,
             master: None,
@@ -207,7 +209,7 @@ fn record() -> Record {
             added: vec!["192.168.0.2/24".to_owned()],
         },
     );
-    record
+    baseline
 }
 
 fn text(plan: &Plan) -> String {
@@ -225,17 +227,17 @@ fn text(plan: &Plan) -> String {
 fn missing_guard() -> GuardState {
     GuardState {
         differences: vec![Difference("no program".to_owned())],
-        other_guards: Vec::new(),
+        stale_guards: Vec::new(),
     }
 }
 
-fn up_text(have: &Observed) -> String {
+fn up_text(have: &Snapshot) -> String {
     text(&up(&want(), have, &record(), &GuardState::default()))
 }
 
 #[test]
 fn from_nothing_the_guard_comes_first_and_the_tunnel_speaks_last() {
-    let plan = up(&want(), &bare(), &Record::default(), &missing_guard());
+    let plan = up(&want(), &bare(), &Baseline::default(), &missing_guard());
     assert_eq!(
         text(&plan),
         "\
@@ -259,8 +261,8 @@ set link wg-lte up
 #[test]
 fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
     let closes = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it";
-    let first = |have: &Observed| {
-        let plan = up(&want(), have, &Record::default(), &missing_guard());
+    let first = |have: &Snapshot| {
+        let plan = up(&want(), have, &Baseline::default(), &missing_guard());
         plan.steps[0].to_string()
     };
     let mut have = bare();
@@ -277,15 +279,15 @@ fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
 fn down_leaves_the_modem_with_the_master_that_it_had() {
     let mut have = complete();
     have.links.push(link(77, "br0"));
-    let mut record = record();
-    if let Some(before) = record.interfaces.get_mut(&MODEM) {
+    let mut baseline = record();
+    if let Some(before) = baseline.interfaces.get_mut(&MODEM) {
         before.master = Some(77);
     }
     let back = "set link modem master br0\n";
-    let plan = text(&down(&have, &record, &[]));
+    let plan = text(&down(&have, &baseline, &[]));
     assert!(plan.contains(back), "{plan}");
     have.links.pop();
-    let plan = text(&down(&have, &record, &[]));
+    let plan = text(&down(&have, &baseline, &[]));
     assert!(!plan.contains("master"), "{plan}");
     let plan = up_text(&have);
     assert!(!plan.contains("master"), "{plan}");
@@ -297,7 +299,7 @@ fn where_all_is_in_place_there_is_nothing_to_do() {
 }
 
 /// What somebody does to what is in place.
-type Damage = fn(&mut Observed);
+type Damage = fn(&mut Snapshot);
 
 fn are_mended(cases: &[(Damage, &str)]) {
     for (damage, expected) in cases {
@@ -308,31 +310,31 @@ fn are_mended(cases: &[(Damage, &str)]) {
 }
 
 #[test]
-fn a_damaged_second_net_is_made_anew() {
+fn a_damaged_backstop_is_rebuilt() {
     let root = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it\n";
     are_mended(&[
         (|have| have.roots.clear(), root),
         (
-            |have| have.roots = [(MODEM, Root::Backstop(None))].into(),
+            |have| have.roots = [(MODEM, RootQdisc::Backstop(None))].into(),
             root,
         ),
         (
             |have| {
                 have.roots = [(
                     MODEM,
-                    net((0x7b, u32::MAX), FoundQueue::Ours(Queue::FqCodel)),
+                    net((0x7b, u32::MAX), QueueState::Ours(Queue::FqCodel)),
                 )]
                 .into();
             },
             root,
         ),
         (
-            |have| have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Missing))].into(),
+            |have| have.roots = [(MODEM, net((0x7b, 0xff), QueueState::Missing))].into(),
             root,
         ),
         (
             |have| {
-                have.roots = [(MODEM, net((0x7b, 0xff), FoundQueue::Ours(Queue::Fifo)))].into();
+                have.roots = [(MODEM, net((0x7b, 0xff), QueueState::Ours(Queue::Fifo)))].into();
             },
             root,
         ),
@@ -407,7 +409,7 @@ fn each_damage_is_mended_by_itself() {
             |have| {
                 let mut stale = rule();
                 stale.udp_source_port = Some(4711);
-                have.rules.push(rule::Found {
+                have.rules.push(rule::ObservedRule {
                     rule: Some(stale),
                     message: RuleMessage::default(),
                 });
@@ -474,7 +476,7 @@ remove rule 1230: iif lo ipproto udp sport 51820 lookup 123
 fn an_interface_of_somebody_elses_is_left_alone() {
     let mut have = complete();
     have.links[1].alias = None;
-    let plan = up(&want(), &have, &Record::default(), &GuardState::default());
+    let plan = up(&want(), &have, &Baseline::default(), &GuardState::default());
     assert_eq!(
         text(&plan),
         "blocked: interface wg-lte is there and is not this agent's: remove it (ip link del wg-lte) or choose another tunnel.interface\n"
@@ -491,10 +493,10 @@ fn an_interface_of_somebody_elses_is_left_alone() {
 
 #[test]
 fn down_goes_the_other_way_round_and_the_guard_goes_last() {
-    let mut record = record();
+    let mut baseline = record();
     // The agent was killed before it had given them back.
-    record.send_redirects = Some("1".to_owned());
-    let plan = down(&complete(), &record, &[Kind::Ebpf]);
+    baseline.send_redirects = Some("1".to_owned());
+    let plan = down(&complete(), &baseline, &[BackendKind::Ebpf]);
     assert_eq!(
         text(&plan),
         "\
@@ -510,19 +512,19 @@ set sysctl net.ipv4.conf.all.send_redirects = 1
 remove guard (ebpf)
 "
     );
-    assert_eq!(text(&down(&bare(), &record, &[])), "");
+    assert_eq!(text(&down(&bare(), &baseline, &[])), "");
 }
 
 #[test]
 fn down_leaves_what_was_there_before() {
-    let mut record = record();
-    let before = record.interfaces.get_mut(&MODEM).unwrap();
+    let mut baseline = record();
+    let before = baseline.interfaces.get_mut(&MODEM).unwrap();
     before.up = true;
     before.addresses = vec!["192.168.0.2/24".to_owned()];
     before.sysctls.clear();
     before.offloads.clear();
     assert_eq!(
-        text(&down(&complete(), &record, &[])),
+        text(&down(&complete(), &baseline, &[])),
         "\
 remove link wg-lte
 remove qdisc drr 7b: dev modem
@@ -535,23 +537,23 @@ remove route default via 192.168.0.1 dev modem src 192.168.0.2 table 123
 #[test]
 fn a_guard_that_another_backend_left_goes_at_the_end() {
     let guard = GuardState {
-        other_guards: vec![Kind::Nft],
+        stale_guards: vec![BackendKind::Nft],
         ..missing_guard()
     };
-    let plan = up(&want(), &bare(), &Record::default(), &guard);
+    let plan = up(&want(), &bare(), &Baseline::default(), &guard);
     assert!(text(&plan).ends_with("set link wg-lte up\nremove guard (nft)\n"));
 }
 
 /// A config that no longer speaks of IPv6 leaves none of its traces on the modem.
 #[test]
 fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
-    let mut record = record();
-    let modem = record.interfaces.get_mut(&MODEM).unwrap();
+    let mut baseline = record();
+    let modem = baseline.interfaces.get_mut(&MODEM).unwrap();
     modem
         .sysctls
         .insert("ipv6/disable_ipv6".to_owned(), "1".to_owned());
     let restored = |modem| {
-        let objects = restore(&complete(), &record, modem, &want());
+        let objects = restore(&complete(), &baseline, modem, &want());
         objects.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let traces = "sysctl net.ipv6.conf.modem.disable_ipv6 = 1";

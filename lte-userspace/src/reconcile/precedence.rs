@@ -1,14 +1,14 @@
-//! Other people's rules that stand before ours. The first rule that matches and leads anywhere
-//! decides, over the tunnel's packets as over the strict check of what comes in.
+//! Rules of third parties that precede ours. The first rule that matches and has a route decides, for the
+//! tunnel's packets and for the strict reverse-path check.
 
 use std::net::{IpAddr, SocketAddr};
 
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleFlags, RuleMessage};
 use rtnetlink::packet_route::{AddressFamily, IpProtocol};
 
-use super::observe::Observed;
+use super::snapshot::Snapshot;
 use crate::config::{Cidr, Config};
-use crate::desired::{Family, RULES};
+use crate::desired::{IpFamily, RULE_COUNT};
 use crate::kernel::{LOCAL_TABLE, rule};
 
 /// What routing is asked about for the tunnel's sake: its own packets, before and after they have the
@@ -21,37 +21,37 @@ pub(crate) struct Traffic {
     pub(crate) modem: Vec<Cidr>,
     /// The tunnel's port on this side, host byte order.
     pub(crate) listen_port: u16,
-    /// The far ends; `None`: not all of them are known.
+    /// The remotes; `None`: not all of them are known.
     pub(crate) peers: Option<Vec<SocketAddr>>,
     /// The mark, host byte order.
     pub(crate) mark: u32,
     /// Its bits.
     pub(crate) mask: u32,
-    /// Our table: whoever leads there does no harm.
+    /// Our table: a rule that leads there is harmless.
     pub(crate) table: u32,
 }
 
-/// Where our rules are to stand.
+/// The place of our rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct RulePlacement {
     /// The priority of the first.
     pub first: u32,
-    /// The rule for whose sake that is not what the config says, as `ip rule` prints it.
+    /// The rule that ours are moved before, if they are not where the config says, as `ip rule` prints it.
     pub moved_for: Option<String>,
-    /// Rules that stand before ours all the same, as `ip rule` prints them.
-    pub in_front: Vec<String>,
+    /// Rules that precede ours nevertheless, as `ip rule` prints them.
+    pub before_ours: Vec<String>,
 }
 
-impl Standing {
+impl RulePlacement {
     /// What the owner has to know, one line each.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.in_front.iter().map(|text| warning(text))
+        self.before_ours.iter().map(|text| warning(text))
     }
 }
 
 fn warning(text: &str) -> String {
     format!(
-        "the rule `{text}` is asked before the agent's and catches the tunnel's packets, or the check of what comes in: the tunnel may have no way; whoever adds it should give it a priority after the agent's (ip rule shows them)"
+        "the rule `{text}` precedes the agent's and matches the tunnel's packets, or the reverse-path check of incoming ones: the tunnel may have no route; give that rule a priority after the agent's (ip rule shows them)"
     )
 }
 
@@ -59,7 +59,11 @@ impl Traffic {
     /// Of a config, with what is known of the peers' addresses.
     pub(super) fn new(config: &Config, listen_port: u16, peers: Vec<Option<SocketAddr>>) -> Self {
         Self {
-            modem: config.modem.places().map(|place| place.address).collect(),
+            modem: config
+                .modem
+                .interface_addrs()
+                .map(|address| address.address)
+                .collect(),
             listen_port,
             peers: peers.into_iter().collect(),
             mark: config.routing.mark,
@@ -70,10 +74,10 @@ impl Traffic {
 
     /// Where our rules have to stand to be asked before all that would catch this: where the config
     /// says, or as far before that as it takes and the local table's rule lets them.
-    pub(super) fn standing(&self, configured: u32, others: &[RuleMessage]) -> Standing {
+    pub(super) fn placement(&self, configured: u32, others: &[RuleMessage]) -> RulePlacement {
         let floor = others
             .iter()
-            .filter(|rule| self.concerns(rule) && leads_to_local(rule))
+            .filter(|rule| self.has_family_of(rule) && leads_to_local(rule))
             .map(|rule| rule::priority(rule) + 1)
             .max()
             .unwrap_or(1);
@@ -81,32 +85,32 @@ impl Traffic {
         let preferred = configured.max(floor);
         let lowest = catching()
             .map(|rule| (rule::priority(rule), rule))
-            .filter(|(priority, _)| *priority >= floor + RULES)
+            .filter(|(priority, _)| *priority >= floor + RULE_COUNT)
             .min_by_key(|(priority, _)| *priority)
-            .filter(|(priority, _)| *priority < preferred + RULES);
-        let first = lowest.map_or(preferred, |(priority, _)| priority - RULES);
-        Standing {
+            .filter(|(priority, _)| *priority < preferred + RULE_COUNT);
+        let first = lowest.map_or(preferred, |(priority, _)| priority - RULE_COUNT);
+        RulePlacement {
             first,
             moved_for: lowest.map(|(_, message)| rule::print(message)),
-            in_front: catching()
-                .filter(|rule| rule::priority(rule) < first + RULES)
+            before_ours: catching()
+                .filter(|rule| rule::priority(rule) < first + RULE_COUNT)
                 .map(rule::print)
                 .collect(),
         }
     }
 
-    fn places(&self, family: AddressFamily) -> impl Iterator<Item = &Cidr> {
-        self.modem.iter().filter(move |place| {
+    fn modem_addresses(&self, family: AddressFamily) -> impl Iterator<Item = &Cidr> {
+        self.modem.iter().filter(move |address| {
             family
-                == match Family::of(place.address) {
-                    Family::V4 => AddressFamily::Inet,
-                    Family::V6 => AddressFamily::Inet6,
+                == match IpFamily::of(address.address) {
+                    IpFamily::V4 => AddressFamily::Inet,
+                    IpFamily::V6 => AddressFamily::Inet6,
                 }
         })
     }
 
-    fn concerns(&self, rule: &RuleMessage) -> bool {
-        self.places(rule.header.family).next().is_some()
+    fn has_family_of(&self, rule: &RuleMessage) -> bool {
+        self.modem_addresses(rule.header.family).next().is_some()
     }
 
     /// Whether a rule can match and lead elsewhere; where that is not certain, it can.
@@ -117,7 +121,7 @@ impl Traffic {
             RuleAction::ToTable => table == self.table || table == LOCAL_TABLE,
             _ => false,
         };
-        if harmless || !self.concerns(rule) {
+        if harmless || !self.has_family_of(rule) {
             return false;
         }
         rule.header.flags.contains(RuleFlags::Invert)
@@ -147,7 +151,7 @@ impl Traffic {
                 .as_ref()
                 .is_none_or(|peers| peers.iter().any(test))
         };
-        let places = || self.places(rule.header.family);
+        let modem_addresses = || self.modem_addresses(rule.header.family);
         match attribute {
             RuleAttribute::Iifname(name) => name == "lo",
             RuleAttribute::Oifname(_) | RuleAttribute::L3MDev(true) => false,
@@ -164,12 +168,12 @@ impl Traffic {
             RuleAttribute::Source(from) => {
                 let from = Cidr::new(*from, rule.header.src_len);
                 from.contains(unspecified(from.address))
-                    || places().any(|place| from.contains(place.address))
+                    || modem_addresses().any(|address| from.contains(address.address))
             }
             RuleAttribute::Destination(to) => {
                 let to = Cidr::new(*to, rule.header.dst_len);
                 peer(&|peer| to.contains(peer.ip()))
-                    || places().any(|place| to.covers(place) || place.covers(&to))
+                    || modem_addresses().any(|address| to.covers(address) || address.covers(&to))
             }
             _ => true,
         }
@@ -201,14 +205,14 @@ fn leads_to_local(rule: &RuleMessage) -> bool {
 }
 
 /// Rules that stand before ours as these are now, one line each; told without the config.
-pub fn in_front_of_ours(observed: &Observed) -> Vec<String> {
-    let ours: Vec<_> = observed
+pub fn rules_before_ours(snapshot: &Snapshot) -> Vec<String> {
+    let ours: Vec<_> = snapshot
         .rules
         .iter()
         .filter_map(|found| found.rule.as_ref())
         .collect();
     let (Some(device), Some(first)) = (
-        &observed.device,
+        &snapshot.device,
         ours.iter().map(|rule| rule.priority).min(),
     ) else {
         return Vec::new();
@@ -222,11 +226,13 @@ pub fn in_front_of_ours(observed: &Observed) -> Vec<String> {
         mask: mark.1,
         table: ours.first().map_or(0, |rule| rule.table),
     };
-    let in_front = observed
+    let before_ours = snapshot
         .other_rules
         .iter()
-        .filter(|rule| rule::priority(rule) < first + RULES && traffic.is_caught_by(rule));
-    in_front.map(|rule| warning(&rule::print(rule))).collect()
+        .filter(|rule| rule::priority(rule) < first + RULE_COUNT && traffic.is_caught_by(rule));
+    before_ours
+        .map(|rule| warning(&rule::print(rule)))
+        .collect()
 }
 
 #[cfg(test)]

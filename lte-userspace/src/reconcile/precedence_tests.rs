@@ -38,16 +38,16 @@ fn rule(priority: u32, table: u32, selectors: &[RuleAttribute]) -> RuleMessage {
 }
 
 /// The kernel's own, as far as they concern, and these.
-fn with(others: &[RuleMessage]) -> Standing {
+fn with(others: &[RuleMessage]) -> RulePlacement {
     let mut all = vec![rule(0, 255, &[])];
     all.extend_from_slice(others);
     all.push(rule(32766, 254, &[]));
-    traffic().standing(10, &all)
+    traffic().placement(10, &all)
 }
 
 fn first(others: &[RuleMessage]) -> (u32, usize) {
-    let standing = with(others);
-    (standing.first, standing.in_front.len())
+    let placement = with(others);
+    (placement.first, placement.before_ours.len())
 }
 
 #[test]
@@ -57,22 +57,22 @@ fn ours_are_where_the_config_says_unless_somebody_is_in_front() {
     assert_eq!(first(&[rule(12, 254, &[])]), (9, 0), "among ours");
     assert_eq!(first(&[rule(10, 254, &[])]), (7, 0));
     assert_eq!(first(&[rule(9, 254, &[]), rule(5, 254, &[])]), (2, 0));
-    let standing = with(&[rule(4, 254, &[])]);
-    assert_eq!(standing.first, 1);
+    let placement = with(&[rule(4, 254, &[])]);
+    assert_eq!(placement.first, 1);
     assert_eq!(
-        standing.moved_for.as_deref(),
+        placement.moved_for.as_deref(),
         Some("4: from all lookup main")
     );
 }
 
 #[test]
 fn what_cannot_be_overtaken_is_told() {
-    let standing = with(&[rule(3, 254, &[])]);
-    assert_eq!(standing.first, 10);
-    assert_eq!(standing.in_front, ["3: from all lookup main"]);
-    let standing = with(&[rule(0, 254, &[]), rule(7, 254, &[])]);
-    assert_eq!(standing.first, 4, "before the one that can be overtaken");
-    assert_eq!(standing.in_front, ["0: from all lookup main"]);
+    let placement = with(&[rule(3, 254, &[])]);
+    assert_eq!(placement.first, 10);
+    assert_eq!(placement.before_ours, ["3: from all lookup main"]);
+    let placement = with(&[rule(0, 254, &[]), rule(7, 254, &[])]);
+    assert_eq!(placement.first, 4, "before the one that can be overtaken");
+    assert_eq!(placement.before_ours, ["0: from all lookup main"]);
 }
 
 /// Some move the local table's rule: what stood before it would send our incoming packets out again.
@@ -80,11 +80,11 @@ fn what_cannot_be_overtaken_is_told() {
 fn ours_stay_behind_the_local_table() {
     let traffic = traffic();
     let others = [rule(100, 255, &[]), rule(150, 254, &[])];
-    let standing = traffic.standing(10, &others);
-    assert_eq!((standing.first, standing.in_front.len()), (101, 0));
+    let placement = traffic.placement(10, &others);
+    assert_eq!((placement.first, placement.before_ours.len()), (101, 0));
     let others = [rule(100, 255, &[]), rule(102, 254, &[])];
-    let standing = traffic.standing(10, &others);
-    assert_eq!((standing.first, standing.in_front.len()), (101, 1));
+    let placement = traffic.placement(10, &others);
+    assert_eq!((placement.first, placement.before_ours.len()), (101, 1));
 }
 
 #[test]
@@ -153,10 +153,10 @@ fn an_unknown_peer_may_be_anywhere() {
         ..traffic()
     };
     let to = RuleAttribute::Destination("198.51.100.0".parse().unwrap());
-    let standing = traffic.standing(10, &[rule(0, 255, &[]), rule(5, 254, &[to])]);
-    assert_eq!(standing.first, 2);
+    let placement = traffic.placement(10, &[rule(0, 255, &[]), rule(5, 254, &[to])]);
+    assert_eq!(placement.first, 2);
     assert_eq!(
-        standing.moved_for.as_deref(),
+        placement.moved_for.as_deref(),
         Some("5: from all to 198.51.100.0/24 lookup main")
     );
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::agent::Agent;
 use super::port;
-use crate::apart;
-use crate::backend::Kind;
+use crate::backend::BackendKind;
 use crate::backend::select::{self, Purpose, Selected};
+use crate::blocking;
 use crate::config::{BackendChoice, Config};
 
 /// How long it may take to find out what this machine can run.
@@ -18,9 +18,9 @@ impl Agent {
         self.notifier.send("RELOADING=1");
         let result = self.try_reload().await;
         match &result {
-            Ok(()) => log::info!("the config was read again"),
+            Ok(()) => log::info!("configuration reloaded"),
             Err(error) => {
-                log::error!("the new config is refused, the old one stays: {error:#}");
+                log::error!("new configuration refused, the old one stays in use: {error:#}");
             }
         }
         self.notifier.send("READY=1");
@@ -32,19 +32,19 @@ impl Agent {
         let selected = selected(self.backend.unwrap_or(config.backend)).await?;
         let kind = selected.backend.kind();
         match config.tunnel.listen_port {
-            Some(port) => self.converger.listen_port = port,
+            Some(port) => self.reconciler.listen_port = port,
             // The one that the tunnel has goes on.
-            None => port::keep(&self.memory, self.converger.listen_port)?,
+            None => port::save(&self.persistent, self.reconciler.listen_port)?,
         }
         // What another one keeps until now goes when this one's guard is in place.
-        if self.converger.kind() != kind {
-            self.converger.exchange(selected.backend);
+        if self.reconciler.kind() != kind {
+            self.reconciler.replace_backend(selected.backend);
         }
-        self.converger.look_for_other_guards = true;
-        self.converger.renew_patience();
+        self.reconciler.check_stale_guards = true;
+        self.reconciler.reset_backoff();
         self.config = config;
-        self.recall();
-        self.converger.endpoints.believe();
+        self.load_endpoints();
+        self.reconciler.endpoints.trust_next_answer();
         Ok(())
     }
 
@@ -52,21 +52,21 @@ impl Agent {
     /// has.
     pub(super) async fn fall_back(&mut self) -> bool {
         let choice = self.backend.unwrap_or(self.config.backend);
-        if choice != BackendChoice::Auto || self.converger.kind() == Kind::Nft {
+        if choice != BackendChoice::Auto || self.reconciler.kind() == BackendKind::Nft {
             return false;
         }
-        let Some(why) = self.converger.backends.unfit().await else {
+        let Some(why) = self.reconciler.backends.load_failure().await else {
             return false;
         };
         match selected(BackendChoice::Nft).await {
             Ok(selected) => {
                 log::info!("backend nft, since ebpf cannot run here: {why}");
                 // What eBPF keeps until now goes when the other guard is in place.
-                self.converger.exchange(selected.backend);
+                self.reconciler.replace_backend(selected.backend);
                 true
             }
             Err(error) => {
-                log::warn!("nor can backend nft keep the guard: {error}");
+                log::warn!("backend nft cannot run either: {error}");
                 false
             }
         }
@@ -75,5 +75,5 @@ impl Agent {
 
 async fn selected(choice: BackendChoice) -> anyhow::Result<Selected> {
     let select = move || select::select(choice, Purpose::Guard);
-    Ok(apart::once(DEADLINE, select).await??)
+    Ok(blocking::call_once(DEADLINE, select).await??)
 }

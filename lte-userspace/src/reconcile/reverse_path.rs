@@ -1,9 +1,9 @@
 //! The modem's reverse-path filter, where somebody has loosened it.
 
-use super::observe::Observed;
 use super::plan::sysctl_name;
+use super::snapshot::Snapshot;
 use crate::desired::{Object, Sysctl, SysctlKey};
-use crate::state::Record;
+use crate::state::Baseline;
 
 /// How strict a filter is: the larger of the interface's setting and that of `all` counts
 /// (`IN_DEV_MAXCONF`), 1 is strict, 2 loose, 0 none.
@@ -18,11 +18,11 @@ fn strictness(own: &str, all: &str) -> Option<u8> {
 
 /// What the modem's own setting is to be: as it was found, where it has become looser since, else as it
 /// is. One that is stricter, or was loose to begin with, is the owner's choice.
-pub(super) fn keep(have: &Observed, record: &Record, modem: u32) -> Option<Object> {
+pub(super) fn restore(have: &Snapshot, baseline: &Baseline, modem: u32) -> Option<Object> {
     let link = have.link_at(modem)?;
     let all = have.rp_filter_of_all.as_deref()?;
     let now = have.sysctl(&link.name, SysctlKey::RpFilter)?;
-    let before = record
+    let before = baseline
         .interfaces
         .get(&modem)
         .and_then(|before| before.sysctls.get(&sysctl_name(SysctlKey::RpFilter)))

@@ -1,7 +1,7 @@
-//! What is stacked on the modem: a VLAN, a macvlan, an ipvlan. It would be a way to the SIM past the tunnel.
-//! Whose it is, and what for, nobody knows here: it is said, and stays.
+//! Interfaces stacked on the modem: a VLAN, a macvlan, an ipvlan. Each would bypass the tunnel. They belong
+//! to third parties: they are reported, and stay.
 
-use crate::kernel::link::Found;
+use crate::kernel::link::ObservedLink;
 
 /// Kinds that put their packets into packets of this machine's: these are judged as any other.
 const TUNNELS: [&str; 14] = [
@@ -22,21 +22,21 @@ const TUNNELS: [&str; 14] = [
 ];
 
 /// One line for each that stands on the interface of an index.
-pub fn stacked_on(links: &[Found], modem: u32) -> Vec<String> {
+pub fn stacked_on(links: &[ObservedLink], modem: u32) -> Vec<String> {
     let Some(modem) = links.iter().find(|link| link.index == modem) else {
         return Vec::new();
     };
-    let upper = |link: &&Found| {
+    let upper = |link: &&ObservedLink| {
         let tunnel = link
             .kind
             .as_deref()
             .is_some_and(|kind| TUNNELS.contains(&kind));
         link.lower == Some(modem.index) && !tunnel
     };
-    let line = |link: &Found| {
+    let line = |link: &ObservedLink| {
         let kind = link.kind.as_deref().unwrap_or("of no known kind");
         format!(
-            "{0} ({kind}) is stacked on the modem {1}: nothing passes it, and its owner may wait for something that does; take it away (ip link del {0}), or put it on another interface",
+            "{0} ({kind}) is stacked on the modem {1}: nothing passes it; remove it (ip link del {0}), or put it on another interface",
             link.name, modem.name
         )
     };
@@ -49,7 +49,7 @@ mod tests {
 
     use super::*;
 
-    fn link(index: u32, kind: Option<InfoKind>, lower: u32) -> Found {
+    fn link(index: u32, kind: Option<InfoKind>, lower: u32) -> ObservedLink {
         let mut message = LinkMessage::default();
         message.header.index = index;
         let infos = kind.map(|kind| LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]));
@@ -58,11 +58,11 @@ mod tests {
             .attributes
             .push(LinkAttribute::IfName(format!("if{index}")));
         message.attributes.push(LinkAttribute::Link(lower));
-        Found::from_message(message)
+        ObservedLink::from_message(message)
     }
 
     #[test]
-    fn what_opens_a_way_is_said_and_what_does_not_is_not() {
+    fn what_bypasses_the_tunnel_is_reported_and_nothing_else() {
         let links = [
             link(3, None, 0),
             link(4, Some(InfoKind::MacVlan), 3),

@@ -2,14 +2,14 @@
 
 use super::apply::{Failure, apply};
 use super::backends::{self, Backends, Presence};
-use super::observe::Observed;
 use super::plan;
-use crate::apart;
-use crate::backend::{BackendError, Kind, select};
+use super::snapshot::Snapshot;
+use crate::backend::{BackendError, BackendKind, select};
+use crate::blocking;
 use crate::kernel::Kernel;
-use crate::state::{Before, Record};
+use crate::state::{Baseline, BaselineFile};
 
-/// How often what is left is tried again.
+/// How often failed steps are tried again.
 const PASSES: usize = 3;
 
 /// Removes everything of ours and puts back what was changed, as far as it goes. Returns how many
@@ -17,21 +17,21 @@ const PASSES: usize = 3;
 pub async fn take_down(
     kernel: &Kernel,
     backends: &Backends,
-    before: &mut Before,
+    baseline_file: &mut BaselineFile,
 ) -> (usize, Vec<Failure>) {
     let mut done = 0;
     let mut failed = Vec::new();
     for _ in 0..PASSES {
-        let record = &before.record;
-        let look = Observed::look(kernel, None, |_| {
-            record.interfaces.keys().copied().collect()
+        let baseline = &baseline_file.baseline;
+        let look = Snapshot::take(kernel, None, |_| {
+            baseline.interfaces.keys().copied().collect()
         });
-        let observed = match look.await {
-            Ok(mut observed) => match observed
-                .look_at_offloads(kernel, record.with_offloads())
+        let snapshot = match look.await {
+            Ok(mut snapshot) => match snapshot
+                .read_offloads(kernel, baseline.with_offloads())
                 .await
             {
-                Ok(()) => observed,
+                Ok(()) => snapshot,
                 Err(error) => {
                     failed.push(failure("looking at the offloads", &error));
                     return (done, failed);
@@ -44,7 +44,7 @@ pub async fn take_down(
         };
         let guards = match backends.present().await {
             Ok(presences) => {
-                failed = unreachable(&before.record, &presences).await;
+                failed = unopenable(&baseline_file.baseline, &presences).await;
                 guards(presences, &mut failed)
             }
             Err(error) => {
@@ -52,16 +52,16 @@ pub async fn take_down(
                 Vec::new()
             }
         };
-        let plan = plan::down(&observed, &before.record, &guards);
+        let plan = plan::down(&snapshot, &baseline_file.baseline, &guards);
         if plan.steps.is_empty() {
             break;
         }
-        let outcome = apply(kernel, backends, &plan.steps, &observed.indexes()).await;
+        let outcome = apply(kernel, backends, &plan.steps, &snapshot.indexes()).await;
         done += outcome.done;
         failed.extend(outcome.failed);
     }
     if failed.is_empty()
-        && let Err(error) = before.forget()
+        && let Err(error) = baseline_file.forget()
     {
         failed.push(failure("forgetting how things were found", &error));
     }
@@ -69,14 +69,14 @@ pub async fn take_down(
 }
 
 /// Guards that were put in place and that no backend can be opened to remove.
-async fn unreachable(record: &Record, presences: &[Presence]) -> Vec<Failure> {
+async fn unopenable(baseline: &Baseline, presences: &[Presence]) -> Vec<Failure> {
     let mut failed = Vec::new();
-    for kind in record.guards.iter().copied() {
+    for kind in baseline.guards.iter().copied() {
         if presences.iter().any(|(open, _)| *open == kind) {
             continue;
         }
-        let open = move || select::open(kind, select::Purpose::Look).err();
-        let error = match apart::once(backends::DEADLINE, open).await {
+        let open = move || select::open(kind, select::Purpose::Inspect).err();
+        let error = match blocking::call_once(backends::DEADLINE, open).await {
             Ok(error) => error,
             Err(late) => Some(BackendError::failed("opening it", late)),
         };
@@ -89,7 +89,7 @@ async fn unreachable(record: &Record, presences: &[Presence]) -> Vec<Failure> {
 const LOOKING: &str = "looking for the guard";
 
 /// The backends that have something here.
-fn guards(presences: Vec<Presence>, failed: &mut Vec<Failure>) -> Vec<Kind> {
+fn guards(presences: Vec<Presence>, failed: &mut Vec<Failure>) -> Vec<BackendKind> {
     let mut guards = Vec::new();
     for (kind, present) in presences {
         match present {
@@ -104,6 +104,6 @@ fn guards(presences: Vec<Presence>, failed: &mut Vec<Failure>) -> Vec<Kind> {
 fn failure(step: &str, error: &dyn std::error::Error) -> Failure {
     Failure {
         step: step.to_owned(),
-        why: crate::backend::chain(error),
+        why: crate::backend::error_chain(error),
     }
 }

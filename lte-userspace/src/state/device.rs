@@ -6,17 +6,17 @@ use crate::kernel::hardware::Hardware;
 
 /// The devices that have been the modem of a config.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Devices {
+pub struct ModemDevices {
     /// How the config told the modem: of another one's nothing is known.
     pub identity: String,
     /// The devices, the last one at the end.
-    pub known: Vec<Device>,
+    pub known: Vec<ModemDevice>,
 }
 
-impl Devices {
+impl ModemDevices {
     /// The same as after a boot, when interfaces have other indexes.
     #[must_use]
-    pub fn of_an_earlier_boot(&self) -> Self {
+    pub fn without_indexes(&self) -> Self {
         let mut devices = self.clone();
         for device in &mut devices.known {
             device.index = None;
@@ -27,7 +27,7 @@ impl Devices {
 
 /// A device that has been the modem.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Device {
+pub struct ModemDevice {
     /// The index of its interface; `None`: of an earlier boot.
     pub index: Option<u32>,
     /// The interface's name while it was the modem.

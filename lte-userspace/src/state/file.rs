@@ -2,8 +2,8 @@
 //!
 //! A file is replaced as a whole: written beside, synced, renamed, and its directory synced, so that at any
 //! moment there is the old content or the new one. The content before is kept beside, as a second name of the old
-//! file: where a file system has lost the newer one after all, or somebody has emptied it, that is read. What
-//! cannot be read is never silently nothing: it is said, and kept for whoever wants to look.
+//! file: where a file system has lost the newer one after all, or somebody has emptied it, that is read. A file
+//! with invalid content is reported and kept.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -22,11 +22,11 @@ fn beside(path: &Path, more: &str) -> PathBuf {
     name.into()
 }
 
-fn fresh(path: &Path) -> PathBuf {
+fn new_path(path: &Path) -> PathBuf {
     beside(path, ".new")
 }
 
-fn before(path: &Path) -> PathBuf {
+fn old_path(path: &Path) -> PathBuf {
     beside(path, ".old")
 }
 
@@ -37,7 +37,7 @@ pub(super) fn replace(path: &Path, content: &str) -> Result<(), StateError> {
 
 /// The steps of a replacement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum At {
+enum Stage {
     Created,
     Written,
     Synced,
@@ -45,58 +45,58 @@ enum At {
     Renamed,
 }
 
-/// Replaces a file's content; `passed` hears of each step that is done, and may have it end there.
+/// Replaces a file's content; `on_stage` hears of each step that is done, and may have it end there.
 fn replace_by(
     path: &Path,
     content: &str,
-    passed: &mut dyn FnMut(At) -> io::Result<()>,
+    on_stage: &mut dyn FnMut(Stage) -> io::Result<()>,
 ) -> Result<(), StateError> {
-    let new = fresh(path);
+    let new = new_path(path);
     // What a power cut has left, or somebody has planted.
     remove(&new)?;
-    let write = |passed: &mut dyn FnMut(At) -> io::Result<()>| {
+    let write = |on_stage: &mut dyn FnMut(Stage) -> io::Result<()>| {
         let mut file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
             .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
             .open(&new)?;
-        passed(At::Created)?;
+        on_stage(Stage::Created)?;
         file.write_all(content.as_bytes())?;
-        passed(At::Written)?;
+        on_stage(Stage::Written)?;
         file.sync_all()?;
-        passed(At::Synced)
+        on_stage(Stage::Synced)
     };
-    write(passed).map_err(StateError::new("writing", &new))?;
-    let old = before(path);
+    write(on_stage).map_err(StateError::new("writing", &new))?;
+    let old = old_path(path);
     // One that is whole stays, where what would take its place is not.
     if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
         remove(&old)?;
         // Without a second name it is replaced all the same: some file systems have none.
         drop(fs::hard_link(path, &old));
     }
-    let rename = |passed: &mut dyn FnMut(At) -> io::Result<()>| {
-        passed(At::Kept)?;
+    let rename = |on_stage: &mut dyn FnMut(Stage) -> io::Result<()>| {
+        on_stage(Stage::Kept)?;
         fs::rename(&new, path)?;
-        passed(At::Renamed)?;
+        on_stage(Stage::Renamed)?;
         match path.parent() {
             Some(directory) => File::open(directory)?.sync_all(),
             None => Ok(()),
         }
     };
-    rename(passed).map_err(StateError::new("replacing", path))
+    rename(on_stage).map_err(StateError::new("replacing", path))
 }
 
 /// A file's content, as `parse` understands it, else the content before it; `None` where there is neither.
 /// What cannot be read or understood is said.
 pub(super) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let mut lost = false;
-    for path in [path.to_owned(), before(path)] {
-        match one(&path, &parse) {
+    for path in [path.to_owned(), old_path(path)] {
+        match read_one(&path, &parse) {
             Ok(None) => {}
             Ok(content) => {
                 if lost {
-                    log::warn!("{} is used in its place", path.display());
+                    log::warn!("using {} instead", path.display());
                 }
                 return content;
             }
@@ -110,8 +110,8 @@ pub(super) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<
 }
 
 /// Sets a file aside that cannot be read or understood, before it is replaced.
-pub(super) fn set_aside<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
-    let Err(why) = one(path, &parse) else {
+pub(super) fn quarantine<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
+    let Err(why) = read_one(path, &parse) else {
         return;
     };
     let bad = beside(path, ".bad");
@@ -121,22 +121,22 @@ pub(super) fn set_aside<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
     }
 }
 
-fn one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
+fn read_one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
     let text = match text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
     };
     if text.is_empty() {
-        return Err("it is empty".to_owned());
+        return Err("the file is empty".to_owned());
     }
     parse(&text)
         .map(Some)
-        .ok_or_else(|| "it cannot be understood".to_owned())
+        .ok_or_else(|| "invalid content".to_owned())
 }
 
 /// More than any of these files ever has, bytes.
-const MOST: u64 = 1 << 20;
+const MAX_LEN: u64 = 1 << 20;
 
 /// A file's text. What is planted in its place does not hold the agent up: a pipe that nobody writes to, a
 /// device without an end, a link.
@@ -150,14 +150,14 @@ fn text(path: &Path) -> io::Result<String> {
     if !found.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    if found.len() > MOST {
+    if found.len() > MAX_LEN {
         return Err(io::Error::other(format!(
-            "it has {} bytes: no file of the agent's has more than {MOST}",
+            "it has {} bytes: no file of the agent's has more than {MAX_LEN}",
             found.len()
         )));
     }
     let mut text = String::new();
-    file.take(MOST).read_to_string(&mut text)?;
+    file.take(MAX_LEN).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -172,9 +172,9 @@ fn remove(path: &Path) -> Result<(), StateError> {
 }
 
 /// Removes a file with all that is kept beside it.
-pub(super) fn forget(path: &Path) -> Result<(), StateError> {
+pub(super) fn remove_all(path: &Path) -> Result<(), StateError> {
     // The older one first, or it would stand for the newer.
-    for file in [before(path), fresh(path), path.to_owned()] {
+    for file in [old_path(path), new_path(path), path.to_owned()] {
         remove(&file)?;
     }
     Ok(())

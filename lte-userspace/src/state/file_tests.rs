@@ -30,7 +30,13 @@ fn parse(text: &str) -> Option<u32> {
     text.strip_suffix('.')?.parse().ok()
 }
 
-const STEPS: [At; 5] = [At::Created, At::Written, At::Synced, At::Kept, At::Renamed];
+const STEPS: [Stage; 5] = [
+    Stage::Created,
+    Stage::Written,
+    Stage::Synced,
+    Stage::Kept,
+    Stage::Renamed,
+];
 
 /// What a file of which not all was synced may be after a power cut.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +64,9 @@ impl Left {
     }
 }
 
-fn cut(path: &Path, content: &str, at: At) {
-    let ended = replace_by(path, content, &mut |passed| {
-        if passed == at {
+fn cut(path: &Path, content: &str, at: Stage) {
+    let ended = replace_by(path, content, &mut |on_stage| {
+        if on_stage == at {
             return Err(io::Error::other("the power is cut"));
         }
         Ok(())
@@ -78,8 +84,8 @@ fn whatever_moment_the_power_is_cut_at_the_old_content_is_there_or_the_new() {
             replace(&path, "2.").unwrap();
             cut(&path, "3.", at);
             // What is not synced yet lies beside, under a name that nobody reads.
-            left.make(&fresh(&path));
-            let wanted = if at == At::Renamed { 3 } else { 2 };
+            left.make(&new_path(&path));
+            let wanted = if at == Stage::Renamed { 3 } else { 2 };
             assert_eq!(read(&path, parse), Some(wanted), "{at:?}, {left:?}");
             replace(&path, "4.").unwrap();
             assert_eq!(read(&path, parse), Some(4), "{at:?}, {left:?}");
@@ -96,7 +102,7 @@ fn a_file_system_that_lost_the_newest_has_the_one_before() {
         replace(&path, "2.").unwrap();
         left.make(&path);
         assert_eq!(read(&path, parse), Some(1), "{left:?}");
-        set_aside(&path, parse);
+        quarantine(&path, parse);
         assert_eq!(read(&path, parse), Some(1), "{left:?}");
         let aside = beside(&path, ".bad").exists();
         assert_eq!(aside, !matches!(left, Left::Gone), "{left:?}");
@@ -112,7 +118,7 @@ fn a_link_that_somebody_has_planted_is_not_followed() {
     let place = Place::new("link");
     let (path, elsewhere) = (place.file(), place.0.join("elsewhere"));
     fs::write(&elsewhere, "theirs").unwrap();
-    std::os::unix::fs::symlink(&elsewhere, fresh(&path)).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, new_path(&path)).unwrap();
     replace(&path, "1.").unwrap();
     assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "theirs");
     assert_eq!(read(&path, parse), Some(1));
@@ -124,10 +130,10 @@ fn what_is_forgotten_does_not_come_back() {
     let path = place.file();
     replace(&path, "1.").unwrap();
     replace(&path, "2.").unwrap();
-    forget(&path).unwrap();
+    remove_all(&path).unwrap();
     assert_eq!(read(&path, parse), None);
     assert_eq!(fs::read_dir(&place.0).unwrap().count(), 0);
-    forget(&path).unwrap();
+    remove_all(&path).unwrap();
 }
 
 #[test]

@@ -16,7 +16,7 @@ use rustix::process::{
     Flock, FlockType, Pid, PidfdFlags, Signal, fcntl_getlk, geteuid, pidfd_open, pidfd_send_signal,
 };
 
-use super::{StateError, earlier};
+use super::{StateError, legacy_lock};
 
 /// The lock, held as long as this lives; the kernel lets go of it when the process ends.
 #[derive(Debug)]
@@ -54,12 +54,12 @@ impl Lock {
     /// Takes the lock.
     pub fn take(run: &Path) -> Result<Self, LockError> {
         // One that runs is seen before its file is looked at: another namespace's user may own that.
-        if let Some(holder) = earlier::agent(run) {
+        if let Some(holder) = legacy_lock::holder(run) {
             return Err(LockError::Held(holder));
         }
         let path = file(run);
         let file = open(&path, OFlags::CREATE | OFlags::RDWR)?;
-        own(&file, &path)?;
+        check_owner(&file, &path)?;
         loop {
             match fcntl_lock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Self { _file: file }),
@@ -67,7 +67,7 @@ impl Lock {
                 Err(error) => return Err(StateError::new("locking", &path)(error.into()).into()),
             }
             // Whoever has let go of it meanwhile is nobody.
-            if let Some(holder) = of(&file, &path)? {
+            if let Some(holder) = query_holder(&file, &path)? {
                 return Err(LockError::Held(holder));
             }
         }
@@ -76,12 +76,12 @@ impl Lock {
     /// Who holds the lock. No lock is taken to find it out, so that nobody is held up by the question.
     /// Not to be asked by the one who holds it.
     pub fn holder(run: &Path) -> Result<Option<Holder>, LockError> {
-        if let Some(holder) = earlier::agent(run) {
+        if let Some(holder) = legacy_lock::holder(run) {
             return Ok(Some(holder));
         }
         let path = file(run);
         match open(&path, OFlags::RDONLY) {
-            Ok(file) => Ok(of(&file, &path)?),
+            Ok(file) => Ok(query_holder(&file, &path)?),
             Err(LockError::State(error)) if error.source.kind() == io::ErrorKind::NotFound => {
                 Ok(None)
             }
@@ -97,8 +97,8 @@ impl Holder {
     /// opened by its number, and only then the kernel is asked once more whether it is that number's.
     pub fn interrupt(self, run: &Path) -> Result<bool, LockError> {
         let failed = |error: Errno| {
-            let doing = "interrupting the agent that holds";
-            LockError::from(StateError::new(doing, &file(run))(error.into()))
+            let context = "interrupting the agent that holds";
+            LockError::from(StateError::new(context, &file(run))(error.into()))
         };
         let Some(pid) = self.pid else {
             return Err(failed(Errno::SRCH));
@@ -154,7 +154,7 @@ fn open(path: &Path, flags: OFlags) -> Result<File, LockError> {
 }
 
 /// Sees to it that nobody else can open the file.
-fn own(file: &File, path: &Path) -> Result<(), LockError> {
+fn check_owner(file: &File, path: &Path) -> Result<(), LockError> {
     let metadata = file
         .metadata()
         .map_err(StateError::new("looking at", path))?;
@@ -176,7 +176,7 @@ fn own(file: &File, path: &Path) -> Result<(), LockError> {
 }
 
 /// Who would keep a lock from being taken.
-fn of(file: &File, path: &Path) -> Result<Option<Holder>, StateError> {
+fn query_holder(file: &File, path: &Path) -> Result<Option<Holder>, StateError> {
     let found = fcntl_getlk(file, &Flock::from(FlockType::WriteLock))
         .map_err(|error| StateError::new("asking who holds", path)(error.into()))?;
     Ok(found.map(|found| Holder { pid: found.pid }))

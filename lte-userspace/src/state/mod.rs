@@ -6,17 +6,17 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-mod before;
+mod baseline;
 mod device;
-mod earlier;
 mod file;
+mod legacy_lock;
 mod lock;
-mod memory;
+mod persistent;
 
-pub use before::{Before, InterfaceBefore, Record};
-pub use device::{Device, Devices};
+pub use baseline::{Baseline, BaselineFile, InterfaceBaseline};
+pub use device::{ModemDevice, ModemDevices};
 pub use lock::{Holder, Lock, LockError};
-pub use memory::{Memory, free_port};
+pub use persistent::{PersistentState, free_port};
 
 /// The agent's two directories.
 #[derive(Debug, Clone)]
@@ -29,10 +29,10 @@ pub struct Dirs {
 
 /// A file or directory of ours that could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{doing} {}: {source}", path.display())]
+#[error("{context} {}: {source}", path.display())]
 pub struct StateError {
     /// What was being done.
-    pub doing: &'static str,
+    pub context: &'static str,
     /// To what.
     pub path: PathBuf,
     /// What the system says.
@@ -40,10 +40,10 @@ pub struct StateError {
 }
 
 impl StateError {
-    fn new(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    fn new(context: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self {
-            doing,
+            context,
             path,
             source,
         }

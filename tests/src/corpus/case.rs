@@ -4,7 +4,7 @@ use std::fmt;
 
 use lte_common::policy::{Class, Hook};
 
-use super::memory::Known;
+use super::guard_state::Known;
 use super::packet::{Device, Packet};
 use super::sender::Sender;
 use super::site::{Admin, MARK, MASK, Site};
@@ -74,7 +74,7 @@ pub struct Case {
 
 /// What a packet is made of.
 #[derive(Debug, Clone)]
-enum Matter {
+enum Content {
     Packet(Box<Packet>),
     Frame(Vec<u8>),
 }
@@ -90,10 +90,10 @@ pub struct Draft {
     forwarded: bool,
     sender: Sender,
     mark: u32,
-    matter: Matter,
+    content: Content,
 }
 
-fn draft(hook: Hook, name: &str, matter: Matter) -> Draft {
+fn draft(hook: Hook, name: &str, content: Content) -> Draft {
     Draft {
         name: name.to_owned(),
         hook,
@@ -102,28 +102,28 @@ fn draft(hook: Hook, name: &str, matter: Matter) -> Draft {
         forwarded: false,
         sender: Sender::TUNNEL,
         mark: 0,
-        matter,
+        content,
     }
 }
 
 /// A packet that leaves by the modem.
 pub fn modem_out(name: &str, packet: Packet) -> Draft {
-    draft(Hook::ModemOut, name, Matter::Packet(Box::new(packet)))
+    draft(Hook::ModemOut, name, Content::Packet(Box::new(packet)))
 }
 
 /// A packet that enters by the modem.
 pub fn modem_in(name: &str, packet: Packet) -> Draft {
-    draft(Hook::ModemIn, name, Matter::Packet(Box::new(packet)))
+    draft(Hook::ModemIn, name, Content::Packet(Box::new(packet)))
 }
 
 /// A packet that leaves by an uplink.
 pub fn uplink_out(name: &str, packet: Packet) -> Draft {
-    draft(Hook::UplinkOut, name, Matter::Packet(Box::new(packet)))
+    draft(Hook::UplinkOut, name, Content::Packet(Box::new(packet)))
 }
 
 /// A frame that is not made of an IP packet.
 pub fn frame(hook: Hook, name: &str, bytes: Vec<u8>) -> Draft {
-    draft(hook, name, Matter::Frame(bytes))
+    draft(hook, name, Content::Frame(bytes))
 }
 
 impl Draft {
@@ -213,9 +213,9 @@ impl Draft {
     }
 
     fn bytes(&self) -> Vec<u8> {
-        match &self.matter {
-            Matter::Packet(packet) => packet.frame(self.site.device),
-            Matter::Frame(frame) => frame.clone(),
+        match &self.content {
+            Content::Packet(packet) => packet.frame(self.site.device),
+            Content::Frame(frame) => frame.clone(),
         }
     }
 
@@ -225,17 +225,17 @@ impl Draft {
             class,
             Class::DropMalformed | Class::DropHeaders | Class::DropNotIp
         );
-        match &self.matter {
-            Matter::Packet(packet) if !unread => packet.billed(),
+        match &self.content {
+            Content::Packet(packet) if !unread => packet.billed(),
             _ => (self.bytes().len() - self.site.device.header_len()) as u32,
         }
     }
 
     fn ends(self, fate: Fate, mark: u32, class: Option<Class>, bytes: Vec<u8>) -> Case {
         let counter = class.map(|class| (class, self.billed(class)));
-        let receiver = match &self.matter {
-            Matter::Packet(packet) => packet.receiver(),
-            Matter::Frame(_) => 0,
+        let receiver = match &self.content {
+            Content::Packet(packet) => packet.receiver(),
+            Content::Frame(_) => 0,
         };
         Case {
             row: "",

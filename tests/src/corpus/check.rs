@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use lte_common::headers::Joined;
 
-use super::{Case, Memory, Outcome, Seen, Subject};
+use super::{Case, GuardState, Outcome, Seen, Subject};
 
 /// How a case ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum Ending {
 /// Shows a case to a subject.
 pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
     let before = subject.now()?;
-    subject.set_memory(&Memory::of(&case.known, before))?;
+    subject.set_state(&GuardState::of(&case.known, before))?;
     let seen = Seen {
         hook: case.hook,
         site: case.site,
@@ -36,7 +36,7 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
         return Ok(Ending::NotShown);
     };
     let end = subject.now()?;
-    let mut remembered = Memory::of(&case.known, before);
+    let mut remembered = GuardState::of(&case.known, before);
     for known in &case.want.remembered {
         remembered.add(known, before, end);
     }
@@ -51,7 +51,7 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
             .collect(),
         bytes: case.want.bytes.clone(),
     };
-    let found = subject.memory()?.dated(start, end);
+    let found = subject.state()?.dated(start, end);
     let text = differences(&wanted, &outcome, &remembered, &found);
     Ok(if text.is_empty() {
         Ending::AsExpected
@@ -64,8 +64,8 @@ pub fn check(case: &Case, subject: &mut impl Subject) -> Result<Ending> {
 pub fn differences(
     wanted: &Outcome,
     outcome: &Outcome,
-    remembered: &Memory,
-    found: &Memory,
+    remembered: &GuardState,
+    found: &GuardState,
 ) -> String {
     let mut text = String::new();
     let mut line = |what: &str, wanted: String, found: String| {

@@ -10,7 +10,7 @@ use lte_userspace::backend::ebpf::ticks_per_second;
 
 use super::bpffs::Pins;
 use super::program::{Maps, Raw, moment};
-use super::{Memory, Moment, instructions};
+use super::{Clocks, GuardState, instructions};
 use crate::bpf;
 
 /// The maps of the attached programs.
@@ -37,14 +37,14 @@ impl Installed {
     }
 
     /// Now, by the clocks that the memory is dated by.
-    pub fn now(&self) -> Result<Moment> {
+    pub fn now(&self) -> Result<Clocks> {
         moment(&self.ticks, self.hz)
     }
 
     /// Replaces what is remembered, also what the CPUs keep at hand.
-    pub fn set_memory(&mut self, memory: &Memory) -> Result<()> {
+    pub fn set_state(&mut self, state: &GuardState) -> Result<()> {
         forget_recent()?;
-        self.maps.set(memory)
+        self.maps.set(state)
     }
 }
 

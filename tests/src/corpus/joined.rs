@@ -6,10 +6,10 @@ use anyhow::Result;
 use lte_common::headers::Joined;
 use lte_common::policy::{Class, Hook};
 
-use super::memory::{Known, When};
+use super::guard_state::{Known, When};
 use super::packet::{Packet, bare, udp};
 use super::site::{GATEWAY, GATEWAY6, LISTEN, MODEM, MODEM6, PEER, PEER6, Site};
-use super::{Device, Endpoint, Memory, Seen, Sender, Subject};
+use super::{Device, Endpoint, GuardState, Seen, Sender, Subject};
 
 const TCP: u8 = 6;
 
@@ -85,7 +85,7 @@ pub fn check_all(subject: &mut impl Subject) -> Result<String> {
             source_port: 0,
             receiver: 0,
         });
-        subject.set_memory(&Memory::of(&known, now))?;
+        subject.set_state(&GuardState::of(&known, now))?;
         let frame = case.packet.frame(Device::Ethernet);
         let seen = Seen {
             hook: case.hook,

@@ -18,7 +18,7 @@ pub mod instructions;
 // A table: a case is to be read as a line.
 #[rustfmt::skip]
 pub mod joined;
-pub mod memory;
+pub mod guard_state;
 pub mod model;
 pub mod packet;
 pub mod payload;
@@ -28,7 +28,7 @@ pub mod site;
 pub mod tap;
 
 pub use case::{Case, Fate, Want};
-pub use memory::{Known, Memory, Moment, Talk, When};
+pub use guard_state::{Clocks, Flow, GuardState, Known, When};
 pub use packet::{Device, Endpoint};
 pub use sender::Sender;
 pub use site::Site;
@@ -73,11 +73,11 @@ pub struct Outcome {
 /// What judges packets.
 pub trait Subject {
     /// Now, by the clocks that its memory is dated by.
-    fn now(&self) -> anyhow::Result<Moment>;
+    fn now(&self) -> anyhow::Result<Clocks>;
     /// Replaces what is remembered.
-    fn set_memory(&mut self, memory: &Memory) -> anyhow::Result<()>;
+    fn set_state(&mut self, state: &GuardState) -> anyhow::Result<()>;
     /// What is remembered.
-    fn memory(&self) -> anyhow::Result<Memory>;
+    fn state(&self) -> anyhow::Result<GuardState>;
     /// Judges a packet. `None` where this subject cannot be shown such a packet.
     fn judge(&mut self, seen: &Seen<'_>) -> anyhow::Result<Option<Outcome>>;
 }

@@ -9,19 +9,19 @@ use lte_common::policy::{
 };
 
 use super::checksum::corrected;
-use super::{Fate, Memory, Moment, Outcome, Seen, Site, Subject};
+use super::{Clocks, Fate, GuardState, Outcome, Seen, Site, Subject};
 
 /// The pure policy with its state and clocks that stand still.
 #[derive(Debug)]
 pub struct Model {
     state: HostState,
-    now: Moment,
+    now: Clocks,
     policies: BTreeMap<Site, Policy>,
 }
 
 impl Model {
     /// One that remembers nothing, at a moment.
-    pub fn at(now: Moment) -> Self {
+    pub fn at(now: Clocks) -> Self {
         let mut model = Self {
             state: HostState::default(),
             now,
@@ -32,7 +32,7 @@ impl Model {
     }
 
     /// Sets the clocks.
-    pub fn set_now(&mut self, now: Moment) {
+    pub fn set_now(&mut self, now: Clocks) {
         self.now = now;
         self.state.jiffies.set(now.ticks);
         self.state.monotonic_ns.set(now.ns);
@@ -40,24 +40,24 @@ impl Model {
 }
 
 impl Subject for Model {
-    fn now(&self) -> anyhow::Result<Moment> {
+    fn now(&self) -> anyhow::Result<Clocks> {
         Ok(self.now)
     }
 
-    fn set_memory(&mut self, memory: &Memory) -> anyhow::Result<()> {
-        let memory = memory.clone();
-        self.state.remotes.replace(memory.remotes);
-        self.state.fragments.replace(memory.fragments);
-        self.state.admin_flows.replace(memory.asked);
-        self.state.permits.replace(memory.permits);
+    fn set_state(&mut self, state: &GuardState) -> anyhow::Result<()> {
+        let state = state.clone();
+        self.state.remotes.replace(state.remotes);
+        self.state.fragments.replace(state.fragments);
+        self.state.admin_flows.replace(state.admin_flows);
+        self.state.permits.replace(state.permits);
         Ok(())
     }
 
-    fn memory(&self) -> anyhow::Result<Memory> {
-        Ok(Memory {
+    fn state(&self) -> anyhow::Result<GuardState> {
+        Ok(GuardState {
             remotes: self.state.remotes.borrow().clone(),
             fragments: self.state.fragments.borrow().clone(),
-            asked: self.state.admin_flows.borrow().clone(),
+            admin_flows: self.state.admin_flows.borrow().clone(),
             permits: self.state.permits.borrow().clone(),
         })
     }

@@ -68,9 +68,9 @@ pub enum Extension {
     Fragment(u32, u16, bool),
 }
 
-/// A piece of a datagram.
+/// A fragment of a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Piece {
+struct FragmentRange {
     ident: u32,
     from: usize,
     len: usize,
@@ -86,7 +86,7 @@ pub struct Packet {
     tags: Vec<(u16, u16)>,
     options: Vec<u8>,
     extensions: Vec<Extension>,
-    piece: Option<Piece>,
+    fragment: Option<FragmentRange>,
     transport: Transport,
     ip_length: Option<u16>,
     version: Option<u8>,
@@ -148,7 +148,7 @@ impl Packet {
             tags: Vec::new(),
             options: Vec::new(),
             extensions: Vec::new(),
-            piece: None,
+            fragment: None,
             transport,
             ip_length: None,
             version: None,
@@ -240,17 +240,17 @@ impl Packet {
         self
     }
 
-    /// The piece of the datagram from byte `from` on, `len` bytes long at most. The last piece
+    /// The fragment of the datagram from byte `from` on, `len` bytes long at most. The last fragment
     /// is the one that reaches the datagram's end.
-    pub fn piece(mut self, ident: u32, from: usize, len: usize) -> Self {
+    pub fn fragment(mut self, ident: u32, from: usize, len: usize) -> Self {
         let more = from + len < self.transport_bytes().len();
-        let piece = Piece {
+        let fragment = FragmentRange {
             ident,
             from,
             len,
             more,
         };
-        self.piece = Some(piece);
+        self.fragment = Some(fragment);
         self
     }
 
@@ -266,7 +266,7 @@ impl Packet {
         self
     }
 
-    /// Bytes behind the IP header and its extensions, all pieces together.
+    /// Bytes behind the IP header and its extensions, all fragments together.
     pub fn datagram_len(&self) -> usize {
         self.transport_bytes().len()
     }
@@ -276,17 +276,19 @@ impl Packet {
         (self.source, self.destination)
     }
 
-    /// The receiver index that a data message of WireGuard bears, or its first piece, as it lies in it;
+    /// The receiver index that a data message of WireGuard bears, or its first fragment, as it lies in it;
     /// else 0.
     pub fn receiver(&self) -> u32 {
-        let first = |piece: Piece| piece.from == 0 && piece.len >= 16;
+        let first = |fragment: FragmentRange| fragment.from == 0 && fragment.len >= 16;
         match &self.transport {
-            Transport::Udp { payload, .. } if self.piece.is_none_or(first) => match payload[..] {
-                [4, 0, 0, 0, a, b, c, d, ..] if payload.len() >= 32 => {
-                    u32::from_ne_bytes([a, b, c, d])
+            Transport::Udp { payload, .. } if self.fragment.is_none_or(first) => {
+                match payload[..] {
+                    [4, 0, 0, 0, a, b, c, d, ..] if payload.len() >= 32 => {
+                        u32::from_ne_bytes([a, b, c, d])
+                    }
+                    _ => 0,
                 }
-                _ => 0,
-            },
+            }
             _ => 0,
         }
     }
@@ -323,12 +325,17 @@ impl Packet {
     /// Where source and destination are of two families: the case is written wrongly.
     pub fn ip(&self) -> Vec<u8> {
         let transport = self.transport_bytes();
-        let (transport, offset, more, ident) = match self.piece {
+        let (transport, offset, more, ident) = match self.fragment {
             None => (&transport[..], 0, false, 0),
-            Some(piece) => {
-                let end = transport.len().min(piece.from + piece.len);
-                let units = (piece.from / 8) as u16;
-                (&transport[piece.from..end], units, piece.more, piece.ident)
+            Some(fragment) => {
+                let end = transport.len().min(fragment.from + fragment.len);
+                let units = (fragment.from / 8) as u16;
+                (
+                    &transport[fragment.from..end],
+                    units,
+                    fragment.more,
+                    fragment.ident,
+                )
             }
         };
         match (self.source, self.destination) {
@@ -338,7 +345,7 @@ impl Packet {
             }
             (IpAddr::V6(source), IpAddr::V6(destination)) => {
                 let mut extensions = self.extensions.clone();
-                if self.piece.is_some() {
+                if self.fragment.is_some() {
                     extensions.push(Extension::Fragment(ident, offset, more));
                 }
                 self.ipv6(source, destination, &extensions, transport)

@@ -19,11 +19,11 @@ use lte_userspace::backend::ebpf::{LoadedProgram, load_for_test, ticks_per_secon
 use nix::time::{ClockId, clock_gettime};
 
 use super::bpffs::Pins;
+use super::guard_state::SECOND;
 use super::held::Held;
-use super::memory::SECOND;
 use super::model::Slice;
 use super::tap::Taps;
-use super::{Device, Fate, Memory, Moment, Outcome, Seen, Site, Subject, instructions};
+use super::{Clocks, Device, Fate, GuardState, Outcome, Seen, Site, Subject, instructions};
 
 /// Bytes of the kernel's `struct __sk_buff` up to where newer kernels have more.
 const CONTEXT_LEN: usize = 192;
@@ -58,7 +58,7 @@ type Table<K, V> = HashMap<MapData, Raw<K>, Raw<V>>;
 pub(super) struct Maps {
     remotes: Table<RemoteKey, Remote>,
     fragments: Table<FragmentKey, FragmentValue>,
-    asked: Table<FlowKey, u64>,
+    admin_flows: Table<FlowKey, u64>,
     permits: Table<FlowKey, u64>,
     counters: PerCpuArray<MapData, Raw<Counter>>,
 }
@@ -69,7 +69,7 @@ pub struct Programs {
     loaded: BTreeMap<Site, LoadedProgram>,
     maps: Maps,
     held: Held,
-    books: Books,
+    books: CounterMap,
     taps: Option<Taps>,
     ticks: SchedClassifier,
     hz: u64,
@@ -79,7 +79,7 @@ pub struct Programs {
 }
 
 /// What the counters were when they were last read: packets, bytes.
-type Books = BTreeMap<u32, (u64, u64)>;
+type CounterMap = BTreeMap<u32, (u64, u64)>;
 
 impl fmt::Debug for Programs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,7 +98,7 @@ impl Programs {
         let maps = Maps::open(pins.path())?;
         let mut programs = Self {
             loaded: [(Site::ETHERNET, first)].into(),
-            books: maps.read_books()?,
+            books: maps.read_counters()?,
             maps,
             held: Held::in_a_namespace_of_its_own()?,
             taps: None,
@@ -187,7 +187,7 @@ impl Programs {
 
     /// The counters that have moved since they were last read.
     pub fn moved(&mut self) -> Result<Vec<(Hook, Class, u64, u64)>> {
-        let now = self.maps.read_books()?;
+        let now = self.maps.read_counters()?;
         let mut moved = Vec::new();
         for hook in Hook::ALL {
             for class in Class::ALL {
@@ -250,7 +250,7 @@ impl Programs {
             none => none.insert(Taps::new(self.pins.path())?),
         };
         let (maps, books) = (&self.maps, &self.books);
-        let counted = || Ok(maps.read_books()? != *books);
+        let counted = || Ok(maps.read_counters()? != *books);
         let sent = taps.send(seen, program, PRIORITY, counted)?;
         let counters = self.moved()?;
         Ok(Outcome { counters, ..sent })
@@ -274,23 +274,23 @@ fn program_of(loaded: &mut LoadedProgram, hook: Hook) -> Result<&mut SchedClassi
 }
 
 impl Subject for Programs {
-    fn now(&self) -> Result<Moment> {
+    fn now(&self) -> Result<Clocks> {
         moment(&self.ticks, self.hz)
     }
 
-    fn set_memory(&mut self, memory: &Memory) -> Result<()> {
+    fn set_state(&mut self, state: &GuardState) -> Result<()> {
         for loaded in self.loaded.values_mut() {
-            loaded.forget()?;
+            loaded.clear_recent()?;
         }
-        self.maps.set(memory)
+        self.maps.set(state)
     }
 
-    fn memory(&self) -> Result<Memory> {
+    fn state(&self) -> Result<GuardState> {
         let maps = &self.maps;
-        Ok(Memory {
+        Ok(GuardState {
             remotes: entries(&maps.remotes)?,
             fragments: entries(&maps.fragments)?,
-            asked: entries(&maps.asked)?,
+            admin_flows: entries(&maps.admin_flows)?,
             permits: entries(&maps.permits)?,
         })
     }
@@ -309,7 +309,7 @@ impl Subject for Programs {
 }
 
 /// Now, by both clocks.
-pub(super) fn moment(ticks: &SchedClassifier, hz: u64) -> Result<Moment> {
+pub(super) fn moment(ticks: &SchedClassifier, hz: u64) -> Result<Clocks> {
     let mut context = [0; CONTEXT_LEN];
     ticks.test_run(TestRunOptions {
         data_in: Some(&[0; 60]),
@@ -321,7 +321,7 @@ pub(super) fn moment(ticks: &SchedClassifier, hz: u64) -> Result<Moment> {
         word(&context, CONTEXT_PRIORITY),
     );
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
-    Ok(Moment {
+    Ok(Clocks {
         ticks: u64::from(high) << 32 | u64::from(low),
         hz,
         ns: now.tv_sec().cast_unsigned() * SECOND + now.tv_nsec().cast_unsigned(),
@@ -382,18 +382,18 @@ impl Maps {
         Ok(Self {
             remotes: Table::try_from(Map::LruHashMap(open(names::REMOTES)?))?,
             fragments: Table::try_from(Map::LruHashMap(open(names::FRAGMENTS)?))?,
-            asked: Table::try_from(Map::LruHashMap(open(names::ADMIN_FLOWS)?))?,
+            admin_flows: Table::try_from(Map::LruHashMap(open(names::ADMIN_FLOWS)?))?,
             permits: Table::try_from(Map::HashMap(open(names::PERMITS)?))?,
             counters: PerCpuArray::try_from(Map::PerCpuArray(open(names::COUNTERS)?))?,
         })
     }
 
     /// Replaces what is remembered.
-    pub(super) fn set(&mut self, memory: &Memory) -> Result<()> {
-        replace(&mut self.remotes, &memory.remotes)?;
-        replace(&mut self.fragments, &memory.fragments)?;
-        replace(&mut self.asked, &memory.asked)?;
-        replace(&mut self.permits, &memory.permits)
+    pub(super) fn set(&mut self, state: &GuardState) -> Result<()> {
+        replace(&mut self.remotes, &state.remotes)?;
+        replace(&mut self.fragments, &state.fragments)?;
+        replace(&mut self.admin_flows, &state.admin_flows)?;
+        replace(&mut self.permits, &state.permits)
     }
 
     fn read_counter(&self, index: u32) -> Result<(u64, u64)> {
@@ -402,8 +402,8 @@ impl Maps {
         Ok((sum(|c| c.packets), sum(|c| c.bytes)))
     }
 
-    fn read_books(&self) -> Result<Books> {
-        let mut books = Books::new();
+    fn read_counters(&self) -> Result<CounterMap> {
+        let mut books = CounterMap::new();
         for hook in Hook::ALL {
             for class in Class::ALL {
                 let index = class.index(hook);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use lte_common::layout::Policy;
 use lte_common::policy::Hook;
-use lte_userspace::backend::ebpf::{Options, policy_for};
-use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem, Network};
+use lte_userspace::backend::ebpf::{LoadOptions, policy_for};
+use lte_userspace::backend::{FamilyAddr, Guard, LinkHeader, Modem, Network};
 
 use super::packet::{Device, Endpoint};
 
@@ -39,7 +39,7 @@ pub const WAN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
 /// The tunnel's far end.
 pub const PEER: Endpoint = (IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 41414);
 /// An address of the internet that the tunnel has never sent to.
-pub const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66));
+pub const UNKNOWN_SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66));
 /// A host of the house.
 pub const LAN_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 50));
 
@@ -55,7 +55,8 @@ pub const PEER6: Endpoint = (
     41414,
 );
 /// An IPv6 address of the internet that the tunnel has never sent to.
-pub const STRANGER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66));
+pub const UNKNOWN_SENDER6: IpAddr =
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66));
 /// A host of the house, over IPv6.
 pub const LAN_HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x50));
 /// The modem device's link-local address.
@@ -140,12 +141,12 @@ impl Site {
                 index,
                 name: "modem".into(),
                 header: header(modem),
-                v4: self.ipv4.then_some(Inet {
+                v4: self.ipv4.then_some(FamilyAddr {
                     address: MODEM_V4,
                     gateway: (modem == Device::Ethernet).then_some(GATEWAY_V4),
                     admin: self.admin_at(GATEWAY_V4, 32, 24),
                 }),
-                v6: self.ipv6.then_some(Inet {
+                v6: self.ipv6.then_some(FamilyAddr {
                     address: MODEM_V6,
                     gateway: (modem == Device::Ethernet).then_some(GATEWAY_V6),
                     admin: self.admin_at(GATEWAY_V6, 128, 64),
@@ -175,7 +176,7 @@ impl Site {
     /// What the programs on the device are told. The modem is interface 1: a program under
     /// `BPF_PROG_TEST_RUN` sends nothing.
     pub fn policy(self) -> Policy {
-        policy_for(&self.guard(1), header(self.device), Options::default())
+        policy_for(&self.guard(1), header(self.device), LoadOptions::default())
     }
 }
 

@@ -78,7 +78,7 @@ fn taken(config: &Config) {
         first_rule: 10,
         listen_port: config.tunnel.listen_port.unwrap_or(40000),
         resolved: BTreeMap::new(),
-        resting: BTreeSet::new(),
+        backed_off: BTreeSet::new(),
     };
     let objects = desired(config, &facts);
     assert!(

@@ -11,7 +11,7 @@ use crate::corpus::model::{Model, Slice};
 use crate::corpus::payload::RECEIVER;
 use crate::corpus::site::{LISTEN, MASK, PEER, PEER6};
 use crate::corpus::{
-    Case, Fate, Known, Memory, Moment, Outcome, Seen, Sender, Site, Subject, When, cases,
+    Case, Clocks, Fate, GuardState, Known, Outcome, Seen, Sender, Site, Subject, When, cases,
 };
 
 static CASES: LazyLock<Vec<Case>> = LazyLock::new(cases::all);
@@ -21,7 +21,7 @@ thread_local! {
 }
 
 /// Late enough that a day ago is a time.
-const NOW: Moment = Moment {
+const NOW: Clocks = Clocks {
     ticks: 100_000_000,
     hz: 1000,
     ns: 100_000_000_000_000,
@@ -72,7 +72,7 @@ pub fn headers(data: &[u8]) {
     };
     quick_ways_agree(&frame).unwrap_or_else(|error| panic!("{seen:?}: {error}"));
     let outcome = MODEL.with_borrow_mut(|model| {
-        model.set_memory(&Memory::of(&known, NOW))?;
+        model.set_state(&GuardState::of(&known, NOW))?;
         model.judge(&seen)
     });
     match outcome {

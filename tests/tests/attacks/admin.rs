@@ -11,7 +11,7 @@ use lte_tests::netns::Netns;
 use lte_tests::packet::Kind;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, bind, connect, sendto,
@@ -94,7 +94,7 @@ fn has_options(frame: &Frame) -> bool {
 /// Both have left.
 fn wait_for(tally: &Tally, wanted: impl Fn(&Frame) -> bool) -> Result<()> {
     let mut kinds = Vec::new();
-    let both = wait::until(PATIENCE, "a connection and an echo by the modem", || {
+    let both = wait::until(TIMEOUT, "a connection and an echo by the modem", || {
         let left = tally.left()?;
         kinds.extend(left.iter().filter(|f| wanted(f)).map(|f| f.packet().kind));
         let both = [Kind::Tcp, Kind::Icmp(8)]

@@ -8,7 +8,7 @@ use lte_tests::backend::Backend;
 use lte_tests::frame_socket::FrameSocket;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::answered;
@@ -43,7 +43,7 @@ fn probes_are_answered_for_the_modem_alone(scene: &Scene, tally: &Tally) -> Resu
     }
     // The last question of each is the modem's: by then the others were decided over.
     let mut frames = Vec::new();
-    wait::until(PATIENCE, "two answers for the modem's address", || {
+    wait::until(TIMEOUT, "two answers for the modem's address", || {
         frames.extend(tally.left()?);
         let answers = frames.iter().filter_map(Frame::arp);
         let of_modem = answers.filter(|arp| arp.answer && arp.sender == MODEM);
@@ -92,7 +92,7 @@ fn questions_are_asked_as_the_modem_alone(
     let mut frames = Vec::new();
     if backend == Backend::Ebpf {
         // Programs see a packet when its neighbour is known; nftables drop it before.
-        wait::until(PATIENCE, "a question for the neighbour", || {
+        wait::until(TIMEOUT, "a question for the neighbour", || {
             frames.extend(tally.left()?);
             Ok((asked(&frames) >= 1).then_some(()))
         })?;

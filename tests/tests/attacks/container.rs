@@ -10,7 +10,7 @@ use lte_tests::netns::Netns;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_wan};
 use lte_tests::topology::Options;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 use crate::tally::Tally;
 use crate::{QUICK, answered};
@@ -48,7 +48,7 @@ pub(crate) fn goes_by_the_uplink(backend: Backend) -> Result<()> {
         another_wireguard::set_up(&scene.lab, &container, port)?;
         let pinger = Pinger::start(&container, OTHER_PEER, QUICK)?;
         pinger
-            .wait_for_answer(PATIENCE)
+            .wait_for_answer(TIMEOUT)
             .with_context(|| format!("the container's from port {port}"))?;
         pinger.wait_for_more(10)?;
         let pings = pinger.stop()?;

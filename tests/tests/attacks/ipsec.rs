@@ -11,7 +11,7 @@ use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_wan};
 use lte_tests::topology::Options;
 use lte_tests::traffic;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 use crate::QUICK;
 use crate::tally::Tally;
@@ -55,7 +55,7 @@ pub(crate) fn policy_for_the_server(backend: Backend) -> Result<()> {
     traffic::send_udp(router, 40000, &to, &[b"hello".to_vec()])?;
     scene
         .at_isp
-        .wait_for(PATIENCE, "the house's in ESP", |seen| {
+        .wait_for(TIMEOUT, "the house's in ESP", |seen| {
             from_wan(seen) && in_esp(seen)
         })?;
     agent.interrupt()

@@ -23,7 +23,7 @@ use lte_tests::for_each_backend;
 use lte_tests::netns::Netns;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::Scene;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 for_each_backend!(
     arp_is_of_the_modems_address_alone,
@@ -78,7 +78,7 @@ fn a_route_to_the_server_in_the_agents_table(backend: Backend) -> Result<()> {
 /// The tunnel carries. What was sent before is decided over by then, and on the carrier's link where it left.
 fn answered(scene: &Scene) -> Result<()> {
     let pinger = Pinger::start(&scene.lab.router, TUNNEL_PEER, QUICK)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop().map(drop)
 }
 

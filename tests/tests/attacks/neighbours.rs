@@ -11,13 +11,13 @@ use lte_tests::addresses::{
 use lte_tests::backend::Backend;
 use lte_tests::capture::Capture;
 use lte_tests::corpus::packet::{Packet, icmp, udp};
+use lte_tests::outside_host::send_packet;
 use lte_tests::packet::Kind;
 use lte_tests::ping;
 use lte_tests::scene::Scene;
-use lte_tests::stranger::send_packet;
 use lte_tests::topology::Options;
 use lte_tests::traffic;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 
 use crate::answered;
 use crate::tally::{Frame, Tally};
@@ -70,7 +70,7 @@ pub(crate) fn solicitations_for_others(backend: Backend) -> Result<()> {
         send_packet(carrier, "modem0", MODEM_MAC_BYTES, question)?;
     }
     let mut frames = Vec::new();
-    wait::until(PATIENCE, "the modem's answer", || {
+    wait::until(TIMEOUT, "the modem's answer", || {
         frames.extend(tally.left()?);
         Ok(answered_hosts(&frames)
             .contains(&asking(0xb1))

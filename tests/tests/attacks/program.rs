@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use lte_tests::addresses::{ELSEWHERE, MODEM, PEER, PEER_PORT, UPLINK};
 use lte_tests::backend::Backend;
+use lte_tests::outside_host::mac;
 use lte_tests::scene::Scene;
-use lte_tests::stranger::mac;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 
 use crate::tally::{Frame, Tally};
 use crate::ways::WAYS;
@@ -98,7 +98,7 @@ pub(crate) fn gets_nothing_out(backend: Backend) -> Result<()> {
     if !has_udp_lite() {
         missing.retain(|name| *name != "UDP-Lite");
     }
-    let all = wait::until(PATIENCE, "each of them in an open house", || {
+    let all = wait::until(TIMEOUT, "each of them in an open house", || {
         for frame in tally.left()? {
             let of = of_way(&frame);
             missing.retain(|name| Some(*name) != of);

@@ -10,10 +10,10 @@ use lte_tests::addresses::{
 use lte_tests::backend::Backend;
 use lte_tests::capture::{Capture, Seen};
 use lte_tests::corpus::packet::{Packet, icmp, udp};
+use lte_tests::outside_host::send_packet;
 use lte_tests::scene::Scene;
-use lte_tests::stranger::send_packet;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{drops, sysctl, traffic};
 use nix::sys::signal::Signal;
 
@@ -62,7 +62,7 @@ pub(crate) fn lead_nowhere_else(backend: Backend) -> Result<()> {
     let at_home = Capture::start(&scene.lab.lan)?;
     say(&scene, &routed_on())?;
     at_home
-        .wait_for(PATIENCE, "what was routed on, in an open house", is_reply)
+        .wait_for(TIMEOUT, "what was routed on, in an open house", is_reply)
         .map(drop)
 }
 
@@ -151,7 +151,7 @@ fn nobody_says_that_nobody_listens(scene: &Scene) -> Result<()> {
     };
     let payloads = [traffic::shaped_as_data(), traffic::shaped_as_initiation()];
     say(scene, &payloads.map(reply))?;
-    wait::until(PATIENCE, "the replies to be let in", || {
+    wait::until(TIMEOUT, "the replies to be let in", || {
         Ok((drops::udp_no_ports(router)? >= before + 2).then_some(()))
     })
 }

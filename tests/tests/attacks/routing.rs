@@ -6,7 +6,7 @@ use lte_tests::backend::Backend;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 
 use crate::{QUICK, answered};
 
@@ -52,7 +52,7 @@ pub(crate) fn rules_before_the_agents(backend: Backend) -> Result<()> {
 /// The agent's rules are the first that lead anywhere, and the tunnel goes on.
 fn overtaken(scene: &Scene) -> Result<()> {
     let router = &scene.lab.router;
-    wait::until(PATIENCE, "the agent's rules to be first", || {
+    wait::until(TIMEOUT, "the agent's rules to be first", || {
         let shown = router.tool("ip", &["rule", "show"])?;
         let mut lines = shown.lines().filter(|line| !line.contains("lookup local"));
         let first = [(); 3].map(|()| lines.next().is_some_and(|l| l.contains("lookup 123")));
@@ -78,7 +78,7 @@ pub(crate) fn a_route_in_the_agents_table(backend: Backend) -> Result<()> {
         "route add {PEER}/32 via {UPLINK_GATEWAY} dev wan table 123\n"
     ))?;
     let text = format!("the route `{PEER}/32 via {UPLINK_GATEWAY} dev wan`");
-    agent.wait_said(&text)?;
+    agent.wait_logged(&text)?;
     for command in ["doctor", "status"] {
         let said = installation.run(Some(backend), &[command])?;
         ensure!(said.stdout.contains(&text), "{command}: {said:?}");

@@ -12,7 +12,7 @@ use lte_tests::installation::Installation;
 use lte_tests::process;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 
 const ROOT: &str = "qdisc drr 7b: root";
@@ -43,7 +43,7 @@ fn tc(scene: &Scene, line: &str) -> Result<()> {
 }
 
 fn wait_for(scene: &Scene, wanted: &[&str]) -> Result<()> {
-    wait::until(PATIENCE, &format!("{wanted:?} on the modem"), || {
+    wait::until(TIMEOUT, &format!("{wanted:?} on the modem"), || {
         let shown = shown(scene)?;
         Ok(wanted
             .iter()
@@ -53,12 +53,9 @@ fn wait_for(scene: &Scene, wanted: &[&str]) -> Result<()> {
 }
 
 fn nothing_to_do(installation: &Installation) -> Result<()> {
-    wait::until(PATIENCE, "nothing to be left to do", || {
+    wait::until(TIMEOUT, "nothing to be left to do", || {
         let planned = installation.run(Some(BACKEND), &["plan"])?;
-        Ok(planned
-            .stdout
-            .contains("nothing is to be done")
-            .then_some(()))
+        Ok(planned.stdout.contains("nothing to do").then_some(()))
     })
 }
 
@@ -68,7 +65,7 @@ fn nothing_to_do(installation: &Installation) -> Result<()> {
 fn a_kernel_that_lacks_a_module_is_asked_again() -> Result<()> {
     let hidden = HiddenModule::new("sch_drr")?;
     let (scene, installation, agent) = up()?;
-    let said = agent.wait_said(NO_NET)?;
+    let said = agent.wait_logged(NO_NET)?;
     ensure!(said.contains("lacks sch_drr:"), "{said}");
     nothing_to_do(&installation)?;
     scene.tunnel_is_sound()?;
@@ -94,7 +91,7 @@ fn without_fq_codel_there_is_a_short_queue() -> Result<()> {
     }
     let hidden = HiddenModule::new("sch_fq_codel")?;
     let (scene, installation, agent) = up()?;
-    let said = agent.wait_said("waits in one queue")?;
+    let said = agent.wait_logged("wait in one short queue")?;
     ensure!(said.contains("lacks sch_fq_codel:"), "{said}");
     let found = shown(&scene)?;
     ensure!(found.contains(ROOT), "{found}");
@@ -105,7 +102,7 @@ fn without_fq_codel_there_is_a_short_queue() -> Result<()> {
     nothing_to_do(&installation)?;
 
     let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     drop(hidden);
     agent.signal(Signal::SIGHUP)?;
     wait_for(&scene, &[ROOT, QUEUE])?;
@@ -127,7 +124,7 @@ fn a_long_queue_is_replaced_and_somebodys_own_stays() -> Result<()> {
         "qdisc del dev modem parent 7b:1\n",
     ] {
         let pinger = scene.ping_tunnel()?;
-        pinger.wait_for_answer(PATIENCE)?;
+        pinger.wait_for_answer(TIMEOUT)?;
         tc(&scene, line)?;
         wait_for(&scene, &[ROOT, QUEUE])?;
         let report = pinger.stop()?;

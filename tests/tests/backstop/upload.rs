@@ -14,7 +14,7 @@ use lte_tests::addresses::TUNNEL_PEER;
 use lte_tests::figure::figure;
 use lte_tests::ping::{PACE, Pinger, Report};
 use lte_tests::scene::Scene;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 
 use crate::{QUEUE, ROOT, shown, tc, up, wait_for};
 
@@ -66,13 +66,13 @@ fn upload(socket: &UdpSocket, done: &AtomicBool) -> Result<()> {
 
 /// Pings, once the queue is so full that it drops.
 fn watch(scene: &Scene) -> Result<Report> {
-    wait::until(PATIENCE, "the queue to be full", || {
+    wait::until(TIMEOUT, "the queue to be full", || {
         Ok((dropped(scene)? > 0).then_some(()))
     })?;
     let pinger = Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?;
     pinger.wait_for_more(PINGS)?;
     // The queue may hold them for seconds.
-    let slow = wait::until(PATIENCE, "the first pings' answers", || {
+    let slow = wait::until(TIMEOUT, "the first pings' answers", || {
         let report = pinger.so_far();
         let first = &report.probes[..PINGS.min(report.sent())];
         let late = first.iter().filter(|probe| {

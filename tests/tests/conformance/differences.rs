@@ -7,7 +7,7 @@ use lte_tests::backend::Backend::{self, Nft};
 use lte_tests::corpus::Case;
 
 use crate::rig::through_the_stack;
-use crate::verdict::Kind::{self, Books, LetsPass};
+use crate::verdict::Kind::{self, Counters, LetsPass};
 use crate::{rows, rows_of_senders};
 
 /// Why a verdict differs.
@@ -30,8 +30,8 @@ pub(crate) enum Why {
     ModemHook,
     NotForwarded,
     NothingToUndo,
-    PiecesIn,
-    PiecesOut,
+    FragmentsIn,
+    FragmentsOut,
     Quote,
     Shape,
     SocketPiece,
@@ -63,11 +63,11 @@ impl Why {
             Self::ModemHook => "steered, and then dropped at the modem",
             Self::NotForwarded => "multicast of a link",
             Self::NothingToUndo => "a reply to what was steered",
-            Self::PiecesIn => "pieces coming in",
-            Self::PiecesOut => "pieces made before the IP stack cuts",
+            Self::FragmentsIn => "fragments coming in",
+            Self::FragmentsOut => "fragments made before the IP stack cuts",
             Self::Quote => "what an ICMP error quotes",
             Self::Shape => "shape",
-            Self::SocketPiece => "a later piece that belongs to a socket",
+            Self::SocketPiece => "a later fragment that belongs to a socket",
             Self::TagOff => "a VLAN tag on what enters",
             Self::Tags => "VLAN tags on an uplink",
             Self::Tun => "a TUN device",
@@ -80,7 +80,7 @@ pub(crate) fn explained(side: Backend, case: &Case, sees_what_leaves: bool) -> O
     let is_local = case.hook == ModemOut && !case.forwarded;
     if side == Nft && !sees_what_leaves && is_local && through_the_stack(case).is_none() {
         let passes = case.want.fate == lte_tests::corpus::Fate::Passed;
-        return Some((if passes { Books } else { LetsPass }, Why::BeforeEgress));
+        return Some((if passes { Counters } else { LetsPass }, Why::BeforeEgress));
     }
     let of_case = |row: &&Row| {
         row.side == side && row.hook == case.hook && row.names.contains(&case.name.as_str())

@@ -33,7 +33,7 @@ const TUNNEL_OUT: Part = (
         "out: look-alikes, by who sends them",
     ],
 );
-const PIECES_OUT: Part = (Hook::ModemOut, &["out: fragments"]);
+const FRAGMENTS_OUT: Part = (Hook::ModemOut, &["out: fragments"]);
 const OTHERS_OUT: Part = (
     Hook::ModemOut,
     &[
@@ -45,7 +45,7 @@ const OTHERS_OUT: Part = (
 );
 const BROKEN_OUT: Part = (Hook::ModemOut, &["broken packets"]);
 const REPLIES_IN: Part = (Hook::ModemIn, &["in: reply"]);
-const PIECES_IN: Part = (
+const FRAGMENTS_IN: Part = (
     Hook::ModemIn,
     &["in: fragments", "both: permits", "both: neighbours"],
 );
@@ -82,11 +82,11 @@ macro_rules! parts {
 
 parts!(
     tunnel_out = TUNNEL_OUT,
-    pieces_out = PIECES_OUT,
+    fragments_out = FRAGMENTS_OUT,
     others_out = OTHERS_OUT,
     broken_out = BROKEN_OUT,
     replies_in = REPLIES_IN,
-    pieces_and_permits_in = PIECES_IN,
+    fragments_and_permits_in = FRAGMENTS_IN,
     errors_in = ERRORS_IN,
     others_in = OTHERS_IN,
     broken_in = BROKEN_IN,

@@ -19,9 +19,9 @@ use lte_tests::corpus::bpffs::Pins;
 use lte_tests::corpus::site::{GATEWAY, MODEM, MODEM6, WAN, WAN6};
 use lte_tests::corpus::{Case, Device, Fate, Site, instructions, tap};
 use lte_tests::netns::Netns;
-use lte_tests::stand_in::StandIn;
 use lte_tests::sysctl;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::tunnel_device::TunnelDevice;
+use lte_tests::wait::{self, TIMEOUT};
 use nix::errno::Errno;
 use nix::net::if_::if_nametoindex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -37,7 +37,7 @@ use crate::verdict::comparable;
 const STAMP: usize = 4;
 /// How long a frame may take that is not there at once, ms.
 const GRACE_MS: u16 = 3;
-/// Whatever keeps pieces for a second has given them up after so long, by the same processor's clock.
+/// Whatever keeps fragments for a second has given them up after so long, by the same processor's clock.
 const GIVEN_UP: Duration = Duration::from_millis(1500);
 
 /// The kernel's own chatter is dropped, and what passes the modem's guard is noted, with its mark,
@@ -66,7 +66,7 @@ table inet seen {
 pub(crate) struct Rig {
     pub(crate) netns: Netns,
     pub(crate) site: Site,
-    tunnel: StandIn,
+    tunnel: TunnelDevice,
     held: Mutex<Held>,
     modem: Option<Port>,
     wan: Port,
@@ -105,7 +105,7 @@ impl Rig {
                 ("ipv6/conf/all/forwarding", "1"),
                 ("ipv6/conf/default/accept_dad", "0"),
                 ("ipv6/conf/default/addr_gen_mode", "1"),
-                // A piece that waits for its datagram would meet the next case's. Never 0: the kernel
+                // A fragment that waits for its datagram would meet the next case's. Never 0: the kernel
                 // starts a queue's timer before it has the queue in its table (`inet_frag_create`). One
                 // that is over in between is freed and then put there, and whoever takes the namespace
                 // down frees it again, or spins on what was its lock.
@@ -120,7 +120,7 @@ impl Rig {
         };
         let modem = site.modem.map(|device| Port::new(&netns, "modem", device));
         let rig = Self {
-            tunnel: StandIn::create(&netns, "wg-lte")?,
+            tunnel: TunnelDevice::create(&netns, "wg-lte")?,
             held: Mutex::default(),
             modem: modem.transpose()?,
             wan: Port::new(&netns, "wan", uplink)?,
@@ -192,10 +192,10 @@ impl Rig {
         self.drain()
     }
 
-    /// Waits until no piece waits for its datagram any more: it would meet the next case's. `since`: when
-    /// a piece of IPv6 was sent, of which conntrack tells nobody whether it has it yet.
-    pub(crate) fn pieces_are_given_up(&self, since: Option<Instant>) -> Result<()> {
-        wait::until(PATIENCE, "pieces to be given up", || {
+    /// Waits until no fragment waits for its datagram any more: it would meet the next case's. `since`: when
+    /// a fragment of IPv6 was sent, of which conntrack tells nobody whether it has it yet.
+    pub(crate) fn fragments_are_given_up(&self, since: Option<Instant>) -> Result<()> {
+        wait::until(TIMEOUT, "fragments to be given up", || {
             let pending = self.netns.run(|| {
                 let four = fs::read_to_string("/proc/thread-self/net/sockstat")?;
                 let six = fs::read_to_string("/proc/thread-self/net/sockstat6")?;
@@ -209,8 +209,8 @@ impl Rig {
         Ok(())
     }
 
-    /// A piece is about to be sent.
-    pub(crate) fn keep_pieces_briefly(&self) -> Result<()> {
+    /// A fragment is about to be sent.
+    pub(crate) fn keep_fragments_briefly(&self) -> Result<()> {
         let key = "netfilter/nf_conntrack_frag6_timeout";
         // There where conntrack is.
         if sysctl::get(&self.netns, key).is_ok() {
@@ -510,7 +510,7 @@ pub(crate) fn through_the_stack(case: &Case) -> Option<(&[u8], IpAddr)> {
     }
 }
 
-/// How many datagrams wait for pieces: `FRAG: inuse 1 memory 688`.
+/// How many datagrams wait for fragments: `FRAG: inuse 1 memory 688`.
 fn pending(text: &str, family: &str) -> Result<usize> {
     let line = text.lines().find(|line| line.starts_with(family));
     let count = line.and_then(|line| line.split_whitespace().nth(2));

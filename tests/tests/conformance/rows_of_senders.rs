@@ -7,8 +7,8 @@ use crate::differences::{Row, Why};
 use crate::verdict::Kind::{LetsPass, NotShown};
 
 const PIECES_OF_A_SOCKET: &[&str] = &[
-    "later piece of a program's datagram with the identification of the tunnel's",
-    "later piece of data that carries a program's datagram",
+    "later fragment of a program's datagram with the identification of the tunnel's",
+    "later fragment of data that carries a program's datagram",
 ];
 
 /// All of them.

@@ -46,7 +46,7 @@ impl Held {
     }
 }
 
-/// A piece of an IPv4 datagram behind its first.
+/// A fragment of an IPv4 datagram behind its first.
 pub(crate) fn is_later_piece(case: &Case) -> bool {
     through_the_stack(case)
         .is_some_and(|(ip, to)| to.is_ipv4() && u16::from_be_bytes([ip[6], ip[7]]) & 0x1fff != 0)

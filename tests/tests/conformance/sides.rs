@@ -11,10 +11,10 @@ use lte_tests::corpus::installed::Installed;
 use lte_tests::corpus::packet::{icmp, tcp, udp};
 use lte_tests::corpus::payload::data;
 use lte_tests::corpus::site::{LISTEN, MODEM, MODEM6};
-use lte_tests::corpus::{Case, Device, Fate, Known, Memory, Site, Talk, When};
+use lte_tests::corpus::{Case, Device, Fate, Flow, GuardState, Known, Site, When};
 use lte_userspace::backend::ebpf::Ebpf;
 use lte_userspace::backend::nft::Nft;
-use lte_userspace::backend::{Backend, Counter, Guard, LinkHeader, Permit, Protocol, Uplink};
+use lte_userspace::backend::{Backend, Guard, LinkHeader, NamedCounter, Permit, Protocol, Uplink};
 
 use crate::nf_tables::{INET, NETDEV, NfTables};
 use crate::observer::Observer;
@@ -75,8 +75,8 @@ impl Side {
             tables: NfTables::new(&rig.netns)?,
             dirty: false,
             marking: false,
-            pieces: None,
-            books: None,
+            fragments: None,
+            counters: None,
             rig,
             hook,
         };
@@ -88,9 +88,9 @@ impl Side {
             };
             cases.iter().map(judge).collect()
         });
-        stage.books_agree()?;
+        stage.check_counters()?;
         // The namespace goes without any.
-        stage.give_pieces_up()?;
+        stage.give_fragments_up()?;
         let Stage { rig, side, .. } = stage;
         rig.netns.run(|| match side.backend().remove() {
             Ok(()) => Ok(()),
@@ -126,44 +126,44 @@ struct Stage<'a> {
     dirty: bool,
     /// A rule marks what is forwarded.
     marking: bool,
-    /// The case before was of a piece: whether of IPv6, and when it was sent.
-    pieces: Option<(bool, Instant)>,
+    /// The case before was of a fragment: whether of IPv6, and when it was sent.
+    fragments: Option<(bool, Instant)>,
     /// What the books said last.
-    books: Option<Books>,
+    counters: Option<Counters>,
     rig: Rig,
     hook: Hook,
     installed: Option<Installed>,
 }
 
-type Books = BTreeMap<String, (u64, u64)>;
+type Counters = BTreeMap<String, (u64, u64)>;
 
 impl Stage<'_> {
     /// None is left of the case before.
-    fn give_pieces_up(&mut self) -> Result<()> {
-        match self.pieces.take() {
-            Some((of_ipv6, sent)) => self.rig.pieces_are_given_up(of_ipv6.then_some(sent)),
+    fn give_fragments_up(&mut self) -> Result<()> {
+        match self.fragments.take() {
+            Some((of_ipv6, sent)) => self.rig.fragments_are_given_up(of_ipv6.then_some(sent)),
             None => Ok(()),
         }
     }
 
     fn judge(&mut self, case: &Case) -> Result<Verdict> {
         self.forget(case)?;
-        let pieces = case.row.contains("fragments") || case.name.contains("piece");
-        self.give_pieces_up()?;
-        if pieces {
-            self.rig.keep_pieces_briefly()?;
+        let fragments = case.row.contains("fragments") || case.name.contains("fragment");
+        self.give_fragments_up()?;
+        if fragments {
+            self.rig.keep_fragments_briefly()?;
         }
         self.learn(case)?;
         // Nothing has passed since the last case but what had to be learned, which is on its way
         // out.
-        let before = match self.books.take() {
-            Some(books) if case.known.is_empty() || self.hook == Hook::ModemIn => books,
-            _ => self.books()?,
+        let before = match self.counters.take() {
+            Some(counters) if case.known.is_empty() || self.hook == Hook::ModemIn => counters,
+            _ => self.counters()?,
         };
         self.rig.drain()?;
         let shown = self.rig.send(case)?;
-        if pieces {
-            self.pieces = Some((is_ipv6(case), Instant::now()));
+        if fragments {
+            self.fragments = Some((is_ipv6(case), Instant::now()));
         }
         let (fate, mark, bytes) = match self.hook {
             Hook::ModemIn => self.entered(case)?,
@@ -172,45 +172,47 @@ impl Stage<'_> {
                 None => (Fate::Dropped, 0, Vec::new()),
             },
         };
-        let after = self.books()?;
-        let books = moved(self.hook, &before, &after)?;
+        let after = self.counters()?;
+        let counters = moved(self.hook, &before, &after)?;
         self.dirty = !case.known.is_empty() || fate != Fate::Dropped;
-        self.books = Some(after);
+        self.counters = Some(after);
         Ok(Verdict {
             shown,
             fate,
             mark,
-            books,
+            counters,
             bytes,
         })
     }
 
     /// The books as the kernel has them: of nftables both tables' counters together, without the
     /// link header that the egress chain has in it.
-    fn books(&mut self) -> Result<Books> {
+    fn counters(&mut self) -> Result<Counters> {
         if self.installed.is_some() {
-            return self.told_books();
+            return self.nft_counters();
         }
         let header = self.rig.site.modem.map_or(0, Device::header_len) as u64;
-        let mut books = Books::new();
+        let mut counters = Counters::new();
         for (family, name, packets, bytes) in self.tables.counters("lte_backup")? {
             let link = match family {
                 NETDEV if name.starts_with("modem-out/") => header,
                 _ => 0,
             };
-            let book = books.entry(name).or_default();
+            let book = counters.entry(name).or_default();
             *book = (book.0 + packets, book.1 + bytes - packets * link);
         }
-        Ok(books)
+        Ok(counters)
     }
 
     /// What the backend tells is what the kernel has.
-    fn books_agree(&mut self) -> Result<()> {
-        let some = |books: Books| -> Books {
-            let moved = books.into_iter().filter(|(_, (packets, _))| *packets > 0);
+    fn check_counters(&mut self) -> Result<()> {
+        let some = |counters: Counters| -> Counters {
+            let moved = counters
+                .into_iter()
+                .filter(|(_, (packets, _))| *packets > 0);
             moved.collect()
         };
-        let (has, tells) = (some(self.books()?), some(self.told_books()?));
+        let (has, tells) = (some(self.counters()?), some(self.nft_counters()?));
         ensure!(
             has == tells,
             "the kernel has {has:?}, the backend tells {tells:?}"
@@ -218,10 +220,11 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn told_books(&mut self) -> Result<Books> {
+    fn nft_counters(&mut self) -> Result<Counters> {
         let side = &mut *self.side;
-        let counters: Vec<Counter> = self.rig.netns.run(|| Ok(side.backend().counters()?))?;
-        let book = |counter: Counter| (counter.name, (counter.packets, counter.bytes));
+        let counters: Vec<NamedCounter> =
+            self.rig.netns.run(|| Ok(side.backend().counters()?))?;
+        let book = |counter: NamedCounter| (counter.name, (counter.packets, counter.bytes));
         Ok(counters.into_iter().map(book).collect())
     }
 
@@ -274,7 +277,7 @@ impl Stage<'_> {
     fn learn(&mut self, case: &Case) -> Result<()> {
         if let Some(installed) = &mut self.installed {
             let now = installed.now()?;
-            return installed.set_memory(&Memory::of(&case.known, now));
+            return installed.set_state(&GuardState::of(&case.known, now));
         }
         for known in &case.known {
             match *known {
@@ -292,21 +295,21 @@ impl Stage<'_> {
                         self.rig.send_as_the_tunnel(&packet.ip())?;
                     }
                 }
-                Known::Asked(talk, _) => self.ask(talk)?,
-                Known::Permit(talk, left) => self.permit(talk, left)?,
-                // conntrack keeps the pieces themselves.
+                Known::AdminFlow(flow, _) => self.request_admin_page(flow)?,
+                Known::Permit(flow, left) => self.permit(flow, left)?,
+                // conntrack keeps the fragments themselves.
                 Known::Fragment { .. } => {}
             }
         }
         Ok(())
     }
 
-    fn ask(&self, talk: Talk) -> Result<()> {
-        let remote = talk.remote.context("asked of nobody")?;
+    fn request_admin_page(&self, flow: Flow) -> Result<()> {
+        let remote = flow.remote.context("asked of nobody")?;
         let source = if remote.is_ipv4() { MODEM } else { MODEM6 };
-        let [high, low] = talk.local_port.to_be_bytes();
-        let packet = match talk.protocol {
-            6 => tcp((source, talk.local_port), (remote, talk.remote_port), 2),
+        let [high, low] = flow.local_port.to_be_bytes();
+        let packet = match flow.protocol {
+            6 => tcp((source, flow.local_port), (remote, flow.remote_port), 2),
             1 => icmp(source, remote, (8, 0), [high, low, 0, 1], [0; 8]),
             58 => icmp(source, remote, (128, 0), [high, low, 0, 1], [0; 8]),
             other => bail!("nobody asks by protocol {other}"),
@@ -314,25 +317,25 @@ impl Stage<'_> {
         self.rig.send_local(&packet.ip(), remote)
     }
 
-    fn permit(&mut self, talk: Talk, left: Result<u64, u64>) -> Result<()> {
+    fn permit(&mut self, flow: Flow, left: Result<u64, u64>) -> Result<()> {
         let permit = Permit {
-            protocol: match talk.protocol {
+            protocol: match flow.protocol {
                 1 => Protocol::Icmp,
                 6 => Protocol::Tcp,
                 17 => Protocol::Udp,
                 58 => Protocol::IcmpV6,
                 other => bail!("no permit is for protocol {other}"),
             },
-            local_port: talk.local_port,
-            remote: talk.remote,
-            remote_port: talk.remote_port,
+            local_port: flow.local_port,
+            remote: flow.remote,
+            remote_port: flow.remote_port,
         };
         let side = &mut *self.side;
         self.rig.netns.run(|| {
             let backend = side.backend();
             backend.permit(&permit, Duration::from_secs(left.unwrap_or(60)))?;
             if left.is_err() {
-                backend.withdraw(&permit)?;
+                backend.revoke(&permit)?;
             }
             Ok(())
         })
@@ -360,7 +363,7 @@ fn is_ipv6(case: &Case) -> bool {
 }
 
 /// The books of a hook that moved. A steered packet is met by the modem's hook too.
-fn moved(hook: Hook, before: &Books, after: &Books) -> Result<Vec<(Class, u64, u64)>> {
+fn moved(hook: Hook, before: &Counters, after: &Counters) -> Result<Vec<(Class, u64, u64)>> {
     let mut moved = Vec::new();
     for (name, (packets, bytes)) in after {
         let (was, were) = before.get(name).copied().unwrap_or_default();

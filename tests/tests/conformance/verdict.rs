@@ -15,7 +15,7 @@ pub(crate) struct Verdict {
     /// Its mark where it was seen to pass; 0 where it was dropped.
     pub(crate) mark: u32,
     /// The books of the case's hook that moved: class, packets, bytes.
-    pub(crate) books: Vec<(Class, u64, u64)>,
+    pub(crate) counters: Vec<(Class, u64, u64)>,
     /// What is comparable of its bytes: see [`comparable`].
     pub(crate) bytes: Vec<u8>,
 }
@@ -30,7 +30,7 @@ pub(crate) enum Kind {
     /// It leaves, but by another device.
     Elsewhere,
     /// It goes where it should, under another mark, in another book, or with other addresses.
-    Books,
+    Counters,
     /// The kernel does not take such a packet.
     NotShown,
 }
@@ -48,7 +48,7 @@ impl Verdict {
             shown: true,
             fate: want.fate,
             mark: want.mark,
-            books: counter
+            counters: counter
                 .map(|(class, bytes)| (*class, 1, u64::from(*bytes)))
                 .collect(),
             bytes: comparable(case, want.bytes.get(link..).unwrap_or_default()),
@@ -64,7 +64,7 @@ impl Verdict {
             }
             (Fate::Passed | Fate::Steered, Fate::Dropped) => Kind::Refuses,
             _ if self.fate != want.fate => Kind::Elsewhere,
-            _ => Kind::Books,
+            _ => Kind::Counters,
         })
     }
 
@@ -82,7 +82,7 @@ impl Verdict {
             format!("{:#x}", self.mark),
             format!("{:#x}", want.mark),
         );
-        compare("books", self.books(), want.books());
+        compare("books", self.counters(), want.counters());
         compare(
             "bytes",
             format!("{:02x?}", self.bytes),
@@ -91,17 +91,21 @@ impl Verdict {
         words.join("; ")
     }
 
-    fn books(&self) -> String {
+    fn counters(&self) -> String {
         let one = |(class, packets, bytes): &(Class, u64, u64)| {
             format!("{} {packets}/{bytes}", class.name())
         };
-        self.books.iter().map(one).collect::<Vec<_>>().join(" ")
+        self.counters.iter().map(one).collect::<Vec<_>>().join(" ")
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let classes: Vec<_> = self.books.iter().map(|(class, ..)| class.name()).collect();
+        let classes: Vec<_> = self
+            .counters
+            .iter()
+            .map(|(class, ..)| class.name())
+            .collect();
         if !self.shown {
             return f.pad("not shown");
         }
@@ -117,7 +121,7 @@ pub(crate) fn comparable(case: &Case, ip: &[u8]) -> Vec<u8> {
         Some(4) if ip.len() >= 20 => {
             let length = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
             ip.truncate(length.max(20));
-            if asked_ident(case) == 0 {
+            if request_ident(case) == 0 {
                 ip[4..6].fill(0);
             }
             ip[10..12].fill(0);
@@ -137,7 +141,7 @@ pub(crate) fn comparable(case: &Case, ip: &[u8]) -> Vec<u8> {
     ip
 }
 
-fn asked_ident(case: &Case) -> u16 {
+fn request_ident(case: &Case) -> u16 {
     let ip = case
         .frame
         .get(case.site.device.header_len()..)

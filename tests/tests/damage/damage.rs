@@ -5,27 +5,27 @@ use std::time::Duration;
 use anyhow::Result;
 use lte_tests::sysctl;
 
-use crate::eyes::Aspect;
-use crate::house::House;
+use crate::fixture::Fixture;
+use crate::probe::Aspect;
 
 /// One damage.
 #[derive(Debug, Clone)]
 pub(crate) struct Damage {
     /// For figures and messages.
     pub(crate) name: &'static str,
-    /// How it is done.
-    pub(crate) harm: Harm,
+    /// The fault that is injected.
+    pub(crate) fault: Fault,
     /// Where it shows, and where it is seen that all is back.
     pub(crate) shows: &'static [Aspect],
-    /// Which net it cuts.
-    pub(crate) cuts: Cuts,
+    /// Which protection it defeats.
+    pub(crate) defeats: Defeats,
     /// Within which time it is to be back.
-    pub(crate) notice: Notice,
+    pub(crate) detection: Detection,
 }
 
-/// By what means.
+/// A fault to inject.
 #[derive(Debug, Clone)]
-pub(crate) enum Harm {
+pub(crate) enum Fault {
     /// Lines of `ip`.
     Ip(&'static str),
     /// Lines of `tc`.
@@ -37,36 +37,36 @@ pub(crate) enum Harm {
     /// A file under `/proc/sys/net`.
     Sysctl(&'static str, &'static str),
     /// Several of these, or what takes looking things up.
-    Do(fn(&House) -> Result<()>),
+    Do(fn(&Fixture) -> Result<()>),
 }
 
-/// What is not there until it is repaired.
+/// The protection that is missing until the repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cuts {
-    /// The way of the tunnel's packets to the modem: the guard alone holds them.
-    Way,
-    /// The guard: the net below it alone holds what is foreign.
+pub(crate) enum Defeats {
+    /// The routing of outer packets to the modem: the guard alone steers them.
+    Routing,
+    /// The guard: the backstop alone drops other packets.
     Guard,
     /// Neither.
     Neither,
 }
 
-/// How the agent comes to know.
+/// How the agent detects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Notice {
-    /// The kernel tells.
-    Told,
-    /// Nobody tells: it has to look.
-    Looks,
+pub(crate) enum Detection {
+    /// By an event of the kernel.
+    Event,
+    /// By the poll: the kernel sends no event.
+    Poll,
 }
 
-impl Notice {
+impl Detection {
     /// Generous, for processors that are emulated and shared; the figures say what it takes. What
     /// is found only by the agent's slow timer of a minute is too late for both.
     pub(crate) const fn limit(self) -> Duration {
         match self {
-            Self::Told => Duration::from_secs(30),
-            Self::Looks => Duration::from_secs(20),
+            Self::Event => Duration::from_secs(30),
+            Self::Poll => Duration::from_secs(20),
         }
     }
 }
@@ -74,44 +74,44 @@ impl Notice {
 impl Damage {
     pub(crate) const fn new(
         name: &'static str,
-        cuts: Cuts,
-        notice: Notice,
+        defeats: Defeats,
+        detection: Detection,
         shows: &'static [Aspect],
-        harm: Harm,
+        fault: Fault,
     ) -> Self {
         Self {
             name,
-            harm,
+            fault,
             shows,
-            cuts,
-            notice,
+            defeats,
+            detection,
         }
     }
 
     /// Whether it can be repaired only after the last of several steps.
     pub(crate) fn takes_steps(&self) -> bool {
-        self.shows.contains(&Aspect::Modem) && matches!(self.harm, Harm::Do(_))
+        self.shows.contains(&Aspect::Modem) && matches!(self.fault, Fault::Do(_))
     }
 
     /// Does it.
-    pub(crate) fn strike(&self, house: &House) -> Result<()> {
-        let router = &house.scene.lab.router;
-        match &self.harm {
-            Harm::Ip(lines) => router.ip(lines).map(drop),
-            Harm::Tc(lines) => {
+    pub(crate) fn inject(&self, fixture: &Fixture) -> Result<()> {
+        let router = &fixture.scene.lab.router;
+        match &self.fault {
+            Fault::Ip(lines) => router.ip(lines).map(drop),
+            Fault::Tc(lines) => {
                 let batch = ["-batch", "-"];
                 router.tool_with_input("tc", &batch, lines).map(drop)
             }
-            Harm::Nft(lines) => {
+            Fault::Nft(lines) => {
                 let batch = ["-f", "-"];
                 router.tool_with_input("nft", &batch, lines).map(drop)
             }
-            Harm::Wg(words) => {
+            Fault::Wg(words) => {
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 router.tool("wg", &words).map(drop)
             }
-            Harm::Sysctl(key, value) => sysctl::set(router, &[(key, value)]),
-            Harm::Do(what) => what(house),
+            Fault::Sysctl(key, value) => sysctl::set(router, &[(key, value)]),
+            Fault::Do(what) => what(fixture),
         }
     }
 }

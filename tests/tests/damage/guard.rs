@@ -5,19 +5,19 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use lte_tests::backend::Backend;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{bpf, kernel_version};
 
-use crate::damage::{Cuts, Damage, Harm, Notice};
-use crate::each;
-use crate::eyes::Aspect;
-use crate::house::House;
+use crate::damage::{Damage, Defeats, Detection, Fault};
+use crate::fixture::Fixture;
+use crate::probe::Aspect;
+use crate::single;
 
 const GUARD: &[Aspect] = &[Aspect::Guard];
 const FAMILIES: [&str; 2] = ["inet", "netdev"];
 
-fn damage(name: &'static str, notice: Notice, harm: Harm) -> Damage {
-    Damage::new(name, Cuts::Guard, notice, GUARD, harm)
+fn damage(name: &'static str, detection: Detection, fault: Fault) -> Damage {
+    Damage::new(name, Defeats::Guard, detection, GUARD, fault)
 }
 
 /// Whether programs hang on their hooks by links, which pins hold.
@@ -35,34 +35,34 @@ pub(crate) fn damages(backend: Backend) -> Result<Vec<Damage>> {
 }
 
 fn nft() -> Vec<Damage> {
-    let told = |name, harm| damage(name, Notice::Told, harm);
+    let told = |name, fault| damage(name, Detection::Event, fault);
     vec![
         told(
             "table inet deleted",
-            Harm::Nft("delete table inet lte_backup\n"),
+            Fault::Nft("delete table inet lte_backup\n"),
         ),
         told(
             "table netdev deleted",
-            Harm::Nft("delete table netdev lte_backup\n"),
+            Fault::Nft("delete table netdev lte_backup\n"),
         ),
-        told("ruleset flushed", Harm::Do(flush_ruleset)),
+        told("ruleset flushed", Fault::Do(flush_ruleset)),
         told(
             "chain flushed",
-            Harm::Nft("flush chain inet lte_backup forward\n"),
+            Fault::Nft("flush chain inet lte_backup forward\n"),
         ),
-        told("one nft rule deleted", Harm::Do(delete_a_rule)),
+        told("one nft rule deleted", Fault::Do(delete_a_rule)),
     ]
 }
 
 /// The lab's masquerading goes, too, and is not the agent's to put back.
-fn flush_ruleset(house: &House) -> Result<()> {
-    let lab = &house.scene.lab;
+fn flush_ruleset(fixture: &Fixture) -> Result<()> {
+    let lab = &fixture.scene.lab;
     lab.router.tool("nft", &["flush", "ruleset"])?;
     lab.masquerade()
 }
 
-fn delete_a_rule(house: &House) -> Result<()> {
-    let router = &house.scene.lab.router;
+fn delete_a_rule(fixture: &Fixture) -> Result<()> {
+    let router = &fixture.scene.lab.router;
     for family in FAMILIES {
         let shown = router.tool("nft", &["-a", "list", "table", family, "lte_backup"])?;
         let mut chain = "";
@@ -90,7 +90,7 @@ fn delete_a_rule(house: &House) -> Result<()> {
 }
 
 fn filters() -> Vec<Damage> {
-    let told = |name, lines| damage(name, Notice::Told, Harm::Tc(lines));
+    let told = |name, lines| damage(name, Detection::Event, Fault::Tc(lines));
     vec![
         told(
             "filter out of the modem deleted",
@@ -110,7 +110,7 @@ fn filters() -> Vec<Damage> {
 }
 
 fn links() -> Vec<Damage> {
-    let looks = |name, what| damage(name, Notice::Looks, Harm::Do(what));
+    let looks = |name, what| damage(name, Detection::Poll, Fault::Do(what));
     vec![
         looks("link out of the modem removed", |_| {
             remove_pins("-modem-out")
@@ -148,38 +148,38 @@ fn each_pin(hook: &str, mut what: impl FnMut(&Path) -> Result<()>) -> Result<()>
 
 /// While somebody else holds a link, its program is on its hook though the pin is gone, and cannot be
 /// put there a second time: it has to be found and pinned again.
-fn held_by_another(house: &House) -> Result<()> {
+fn held_by_another(fixture: &Fixture) -> Result<()> {
     let mut held = Vec::new();
     each_pin("", |pin| {
         held.push(bpf::hold(pin)?);
         Ok(fs::remove_file(pin)?)
     })?;
-    house.all_in_place(Notice::Looks.limit())?;
+    fixture.all_in_place(Detection::Poll.limit())?;
     drop(held);
     Ok(())
 }
 
 /// Of each not one packet leaves by the modem.
 pub(crate) fn each_alone(backend: Backend) -> Result<()> {
-    let house = House::open(backend)?;
+    let fixture = Fixture::open(backend)?;
     let damages = damages(backend)?;
-    let before = house.scene.lab.snapshot()?;
-    each::in_house(&house, &damages)?;
+    let before = fixture.scene.lab.snapshot()?;
+    single::in_fixture(&fixture, &damages)?;
     if has_links(backend)? {
-        held_by_another(&house)?;
+        held_by_another(&fixture)?;
     }
-    house.nothing_leaked()?;
-    house.all_in_place(damages[0].notice.limit())?;
-    house.lead_to_the_modem("modem")?;
+    fixture.nothing_leaked()?;
+    fixture.all_in_place(damages[0].detection.limit())?;
+    fixture.route_by_modem("modem")?;
     let mut difference = String::new();
-    let same = wait::until(PATIENCE, "all to be as before", || {
+    let same = wait::until(TIMEOUT, "all to be as before", || {
         // A program that is loaded anew has another number; what it is, the eyes have seen.
         let found = before
-            .difference(&house.scene.lab.snapshot()?)
+            .difference(&fixture.scene.lab.snapshot()?)
             .only(|line| !line.starts_with("tc filter protocol all pref 1 bpf"));
         difference = found.to_string();
         Ok(found.is_empty().then_some(()))
     });
     same.with_context(|| difference)?;
-    house.close()
+    fixture.close()
 }

@@ -1,24 +1,24 @@
 //! It heals: whatever of the agent's is changed or removed by others is put back, and until it is, the
 //! datapath fails closed.
 //!
-//! There are two ways to the modem for the tunnel, rules and guard, and two nets that hold all else back,
-//! the guard and the modem's root qdisc. What holds while one of two is cut is asked here; both at the
-//! same time are not cut. All the while a default route leads the house to the modem.
+//! Two things lead outer packets to the modem, rules and guard, and two drop all others, the guard and the
+//! backstop. Here one of two is damaged, never both at the same time. A default route leads the LAN to the
+//! modem meanwhile.
 
 mod chaos;
+mod contention;
 mod damage;
-mod deaf;
-mod each;
-mod eyes;
-mod fight;
-mod first;
+mod fixture;
 mod guard;
-mod house;
-mod names;
+mod hotplug;
+mod modem_name;
 mod networkd;
-mod plugged;
+mod overrun;
+mod probe;
+mod program_order;
+mod routing;
+mod single;
 mod uplinks;
-mod way;
 mod wireguard;
 
 use anyhow::Result;
@@ -26,7 +26,7 @@ use lte_tests::backend::Backend;
 use lte_tests::for_each_backend;
 
 for_each_backend!(
-    each_alone_of_the_way,
+    each_alone_of_routing,
     each_alone_of_the_modem,
     each_alone_of_wireguard,
     each_alone_of_the_guard,
@@ -39,16 +39,16 @@ for_each_backend!(
     chaos,
 );
 
-fn each_alone_of_the_way(backend: Backend) -> Result<()> {
-    each::alone(backend, &way::damages())
+fn each_alone_of_routing(backend: Backend) -> Result<()> {
+    single::alone(backend, &routing::damages())
 }
 
 fn each_alone_of_the_modem(backend: Backend) -> Result<()> {
-    each::alone(backend, &way::of_the_modem())
+    single::alone(backend, &routing::modem_damages())
 }
 
 fn each_alone_of_wireguard(backend: Backend) -> Result<()> {
-    each::alone(backend, &wireguard::damages())
+    single::alone(backend, &wireguard::damages())
 }
 
 fn each_alone_of_the_guard(backend: Backend) -> Result<()> {
@@ -56,7 +56,7 @@ fn each_alone_of_the_guard(backend: Backend) -> Result<()> {
 }
 
 fn modem_under_another_name(backend: Backend) -> Result<()> {
-    names::modem_under_another_name(backend)
+    modem_name::modem_under_another_name(backend)
 }
 
 fn uplinks(backend: Backend) -> Result<()> {
@@ -68,7 +68,7 @@ fn beside_networkd(backend: Backend) -> Result<()> {
 }
 
 fn a_new_modem_is_closed_first(backend: Backend) -> Result<()> {
-    plugged::closed_first(backend)
+    hotplug::closed_first(backend)
 }
 
 fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
@@ -76,17 +76,17 @@ fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
 }
 
 fn full_buffer(backend: Backend) -> Result<()> {
-    deaf::full_buffer(backend)
+    overrun::full_buffer(backend)
 }
 
 #[test]
-fn fight_over_the_guard() -> Result<()> {
-    fight::over_the_guard()
+fn contention_over_the_guard() -> Result<()> {
+    contention::over_the_guard()
 }
 
 #[test]
 fn another_before_the_guard() -> Result<()> {
-    first::before_the_guard()
+    program_order::before_the_guard()
 }
 
 fn chaos(backend: Backend) -> Result<()> {

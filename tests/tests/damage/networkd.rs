@@ -8,13 +8,13 @@ use std::thread;
 use anyhow::{Context, Result};
 use lte_tests::backend::Backend;
 use lte_tests::networkd::Networkd;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
-use crate::damage::{Cuts, Damage, Harm, Notice};
-use crate::each;
-use crate::eyes::Aspect;
-use crate::house::House;
-use crate::plugged::REPLUG;
+use crate::damage::{Damage, Defeats, Detection, Fault};
+use crate::fixture::Fixture;
+use crate::hotplug::REPLUG;
+use crate::probe::Aspect;
+use crate::single;
 
 /// The agent's rules in IPv4.
 const RULES: usize = 3;
@@ -46,11 +46,11 @@ IPv6AcceptRA=no
 }
 
 pub(crate) fn beside_it(backend: Backend) -> Result<()> {
-    let house = House::open(backend)?;
+    let fixture = Fixture::open(backend)?;
     let restarted = Damage::new(
         "systemd-networkd restarted",
-        Cuts::Way,
-        Notice::Told,
+        Defeats::Routing,
+        Detection::Event,
         &[
             Aspect::Rules,
             Aspect::Routes,
@@ -58,40 +58,40 @@ pub(crate) fn beside_it(backend: Backend) -> Result<()> {
             Aspect::Tunnel,
             Aspect::Guard,
         ],
-        Harm::Do(|house| restart(house, "ipv4")),
+        Fault::Do(|fixture| restart(fixture, "ipv4")),
     );
-    each::in_house(&house, &[restarted])?;
+    single::in_fixture(&fixture, &[restarted])?;
     // Where no udev has to see a new modem first, the question would be put within a few milliseconds of
     // the plug, and whether the modem is closed by then is a matter of luck.
-    restart(&house, "no")?;
-    let lab = &house.scene.lab;
+    restart(&fixture, "no")?;
+    let lab = &fixture.scene.lab;
     for _ in 0..TIMES {
         lab.isp.ip("link set cust0 down\n")?;
-        carries(&house).context("the uplink has no carrier")?;
+        carries(&fixture).context("the uplink has no carrier")?;
         lab.isp.ip("link set cust0 up\n")?;
-        carries(&house).context("the uplink has its carrier again")?;
-        let before = house.with_networkd(|networkd| Ok(networkd.removed()))?;
+        carries(&fixture).context("the uplink has its carrier again")?;
+        let before = fixture.with_networkd(|networkd| Ok(networkd.removed()))?;
         lab.unplug_modem("modem")?;
         thread::sleep(REPLUG);
         lab.plug_modem("modem")?;
-        house.with_networkd(|networkd| networkd.wait_removed(before + RULES))?;
-        carries(&house).context("the modem was plugged in again")?;
+        fixture.with_networkd(|networkd| networkd.wait_removed(before + RULES))?;
+        carries(&fixture).context("the modem was plugged in again")?;
     }
-    house.close()
+    fixture.close()
 }
 
-fn carries(house: &House) -> Result<()> {
-    let pinger = house.scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
-    house.all_in_place(PATIENCE)?;
-    house.nothing_leaked()
+fn carries(fixture: &Fixture) -> Result<()> {
+    let pinger = fixture.scene.ping_tunnel()?;
+    pinger.wait_for_answer(TIMEOUT)?;
+    fixture.all_in_place(TIMEOUT)?;
+    fixture.nothing_leaked()
 }
 
 /// It is killed, and another one starts: there is no bus to tell it to go.
-fn restart(house: &House, dhcp: &str) -> Result<()> {
-    let router = &house.scene.lab.router;
-    house.keep_networkd(None)?;
+fn restart(fixture: &Fixture, dhcp: &str) -> Result<()> {
+    let router = &fixture.scene.lab.router;
+    fixture.keep_networkd(None)?;
     let mut networkd = Networkd::start(router, WAN, &modem(dhcp))?;
     networkd.wait_removed(RULES)?;
-    house.keep_networkd(Some(networkd))
+    fixture.keep_networkd(Some(networkd))
 }

@@ -4,11 +4,11 @@ use anyhow::Result;
 use lte_tests::addresses::TUNNEL;
 use lte_tests::backend::Backend;
 use lte_tests::keys;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
-use crate::damage::{Cuts, Damage, Harm, Notice};
-use crate::eyes::Aspect;
-use crate::house::House;
+use crate::damage::{Damage, Defeats, Detection, Fault};
+use crate::fixture::Fixture;
+use crate::probe::Aspect;
 
 /// How often the port is changed.
 const TIMES: usize = 3;
@@ -23,13 +23,13 @@ const BOTH: &[Aspect] = &[Aspect::Tunnel, Aspect::Settings];
 
 pub(crate) fn damages() -> Vec<Damage> {
     let told = |name, shows, lines| {
-        let harm = Harm::Ip(lines);
-        Damage::new(name, Cuts::Neither, Notice::Told, shows, harm)
+        let fault = Fault::Ip(lines);
+        Damage::new(name, Defeats::Neither, Detection::Event, shows, fault)
     };
-    let set = |name, cuts, words: &[&str]| {
+    let set = |name, defeats, words: &[&str]| {
         let words = ["set", TUNNEL].iter().chain(words);
-        let harm = Harm::Wg(words.map(ToString::to_string).collect());
-        Damage::new(name, cuts, Notice::Looks, SETTINGS, harm)
+        let fault = Fault::Wg(words.map(ToString::to_string).collect());
+        Damage::new(name, defeats, Detection::Poll, SETTINGS, fault)
     };
     vec![
         told("tunnel set down", TUNNEL_ITSELF, "link set wg-lte down\n"),
@@ -41,9 +41,9 @@ pub(crate) fn damages() -> Vec<Damage> {
         told("tunnel deleted", BOTH, "link del wg-lte\n"),
         another_port(),
         // The same for a packet with a mark of somebody's.
-        set("mark set", Cuts::Neither, &["fwmark", "0x99"]),
+        set("mark set", Defeats::Neither, &["fwmark", "0x99"]),
         of_a_peer("peer removed", remove_peer),
-        of_a_peer("stranger added", add_stranger),
+        of_a_peer("stranger added", add_unknown_peer),
         of_a_peer("allowed addresses changed", change_allowed),
         of_a_peer("private key changed", change_key),
     ]
@@ -52,13 +52,13 @@ pub(crate) fn damages() -> Vec<Damage> {
 /// What bears another port finds no rule: only the guard knows it, by where it goes.
 fn another_port() -> Damage {
     let words = ["set", TUNNEL, "listen-port", "50000"];
-    let harm = Harm::Wg(words.map(str::to_owned).to_vec());
+    let fault = Fault::Wg(words.map(str::to_owned).to_vec());
     Damage::new(
         "listen port changed",
-        Cuts::Way,
-        Notice::Looks,
+        Defeats::Routing,
+        Detection::Poll,
         SETTINGS,
-        harm,
+        fault,
     )
 }
 
@@ -66,47 +66,57 @@ fn another_port() -> Damage {
 /// runs, the tunnel sends from its new port and holds the old one (`wg_socket_reinit` waits for an RCU grace
 /// period): its packets look like another WireGuard interface's then, but for the session.
 pub(crate) fn another_port_by_the_uplink(backend: Backend) -> Result<()> {
-    let house = House::open(backend)?;
-    house.lead_to_the_uplink()?;
-    let pinger = house.scene.ping_tunnel()?;
+    let fixture = Fixture::open(backend)?;
+    fixture.route_by_uplink()?;
+    let pinger = fixture.scene.ping_tunnel()?;
     pinger.wait_for_more(SESSION_KNOWN)?;
     pinger.stop()?;
     for _ in 0..TIMES {
-        house.repair(&another_port())?;
-        house.all_in_place(PATIENCE)?;
+        fixture.repair(&another_port())?;
+        fixture.all_in_place(TIMEOUT)?;
     }
-    house.close()
+    fixture.close()
 }
 
-fn of_a_peer(name: &'static str, what: fn(&House) -> Result<()>) -> Damage {
-    Damage::new(name, Cuts::Neither, Notice::Looks, SETTINGS, Harm::Do(what))
+fn of_a_peer(name: &'static str, what: fn(&Fixture) -> Result<()>) -> Damage {
+    Damage::new(
+        name,
+        Defeats::Neither,
+        Detection::Poll,
+        SETTINGS,
+        Fault::Do(what),
+    )
 }
 
-fn set_peer(house: &House, key: &str, more: &[&str]) -> Result<()> {
+fn set_peer(fixture: &Fixture, key: &str, more: &[&str]) -> Result<()> {
     let words: Vec<&str> = ["set", TUNNEL, "peer", key]
         .into_iter()
         .chain(more.iter().copied())
         .collect();
-    house.scene.lab.router.tool("wg", &words).map(drop)
+    fixture.scene.lab.router.tool("wg", &words).map(drop)
 }
 
-fn remove_peer(house: &House) -> Result<()> {
-    set_peer(house, keys::SERVER.public, &["remove"])
+fn remove_peer(fixture: &Fixture) -> Result<()> {
+    set_peer(fixture, keys::SERVER.public, &["remove"])
 }
 
-fn add_stranger(house: &House) -> Result<()> {
-    let stranger = house.another_key();
-    let public = lte_tests::process::tool("wg", &["pubkey"], &stranger)?;
-    set_peer(house, public.trim(), &["allowed-ips", "10.99.0.0/16"])
+fn add_unknown_peer(fixture: &Fixture) -> Result<()> {
+    let key = fixture.another_key();
+    let public = lte_tests::process::tool("wg", &["pubkey"], &key)?;
+    set_peer(fixture, public.trim(), &["allowed-ips", "10.99.0.0/16"])
 }
 
-fn change_allowed(house: &House) -> Result<()> {
-    set_peer(house, keys::SERVER.public, &["allowed-ips", "10.99.0.0/16"])
+fn change_allowed(fixture: &Fixture) -> Result<()> {
+    set_peer(
+        fixture,
+        keys::SERVER.public,
+        &["allowed-ips", "10.99.0.0/16"],
+    )
 }
 
-fn change_key(house: &House) -> Result<()> {
-    let key = house.another_key();
+fn change_key(fixture: &Fixture) -> Result<()> {
+    let key = fixture.another_key();
     let words = ["set", TUNNEL, "private-key", "/dev/stdin"];
-    let router = &house.scene.lab.router;
+    let router = &fixture.scene.lab.router;
     router.tool_with_input("wg", &words, &key).map(drop)
 }

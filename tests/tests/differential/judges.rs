@@ -7,7 +7,7 @@ use lte_common::policy::{Class, Hook};
 use lte_tests::corpus::check::differences;
 use lte_tests::corpus::model::Model;
 use lte_tests::corpus::program::Programs;
-use lte_tests::corpus::{Fate, Memory, Moment, Outcome, Seen, Subject};
+use lte_tests::corpus::{Clocks, Fate, GuardState, Outcome, Seen, Subject};
 use lte_tests::properties::quick_ways_agree;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::unistd::Pid;
@@ -80,10 +80,10 @@ impl Judges {
 
     fn try_play(&mut self, scenario: &Scenario) -> Result<()> {
         let now = self.programs.now()?;
-        let memory = Memory::of(&scenario.known, now);
+        let state = GuardState::of(&scenario.known, now);
         self.model.set_now(now);
-        self.model.set_memory(&memory)?;
-        self.programs.set_memory(&memory)?;
+        self.model.set_state(&state)?;
+        self.programs.set_state(&state)?;
         for (at, step) in scenario.steps.iter().enumerate() {
             let place = || {
                 format!(
@@ -102,7 +102,7 @@ impl Judges {
         self.compare_memory(now)?;
         self.scenarios += 1;
         if self.scenarios.is_multiple_of(COMPARE_EVERY) {
-            self.compare_books()?;
+            self.compare_counters()?;
         }
         Ok(())
     }
@@ -140,7 +140,7 @@ impl Judges {
             }
         }
         self.packets += 1;
-        let same = Memory::default();
+        let same = GuardState::default();
         let text = differences(&wanted, &found, &same, &same);
         anyhow::ensure!(text.is_empty(), "\n{text}");
         Ok(match wanted.fate {
@@ -149,9 +149,9 @@ impl Judges {
         })
     }
 
-    fn compare_memory(&self, now: Moment) -> Result<()> {
-        let wanted = settled(self.model.memory()?, now);
-        let found = settled(self.programs.memory()?, now);
+    fn compare_memory(&self, now: Clocks) -> Result<()> {
+        let wanted = settled(self.model.state()?, now);
+        let found = settled(self.programs.state()?, now);
         let nothing = Outcome {
             fate: Fate::Passed,
             mark: 0,
@@ -164,7 +164,7 @@ impl Judges {
     }
 
     /// All counters against all that was shown.
-    pub(crate) fn compare_books(&mut self) -> Result<()> {
+    pub(crate) fn compare_counters(&mut self) -> Result<()> {
         for hook in Hook::ALL {
             for class in Class::ALL {
                 let tally = self.counted.get(&(hook as u32, *class));
@@ -183,14 +183,14 @@ impl Judges {
 }
 
 /// With dates that are about now set to now: both have their own clocks.
-fn settled(memory: Memory, now: Moment) -> Memory {
-    let to = Moment {
+fn settled(state: GuardState, now: Clocks) -> GuardState {
+    let to = Clocks {
         ticks: now.ticks + 3600 * now.hz,
         ..now
     };
-    let from = Moment {
+    let from = Clocks {
         ticks: now.ticks - SAME_SECONDS * now.hz,
         ..now
     };
-    memory.dated(from, to)
+    state.dated(from, to)
 }

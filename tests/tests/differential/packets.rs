@@ -8,7 +8,7 @@ use lte_tests::corpus::payload::shaped;
 use lte_tests::corpus::program::{LONGEST, SHORTEST};
 use lte_tests::corpus::site::{
     GATEWAY, GATEWAY6, GATEWAY6_LINK, LAN_HOST, LAN_HOST6, LISTEN, MODEM, MODEM6, PEER, PEER6,
-    STRANGER, STRANGER6, WAN, WAN6,
+    UNKNOWN_SENDER, UNKNOWN_SENDER6, WAN, WAN6,
 };
 use lte_tests::corpus::{Case, Device, Endpoint, cases};
 use proptest::collection::vec;
@@ -25,7 +25,18 @@ fn address4() -> impl Strategy<Value = IpAddr> {
     let other = Ipv4Addr::new(192, 168, 0, 3).into();
     let broadcast = Ipv4Addr::BROADCAST.into();
     select(vec![
-        MODEM, MODEM, MODEM, WAN, WAN, PEER.0, PEER.0, PEER.0, GATEWAY, STRANGER, LAN_HOST, other,
+        MODEM,
+        MODEM,
+        MODEM,
+        WAN,
+        WAN,
+        PEER.0,
+        PEER.0,
+        PEER.0,
+        GATEWAY,
+        UNKNOWN_SENDER,
+        LAN_HOST,
+        other,
         broadcast,
     ])
 }
@@ -43,7 +54,7 @@ fn address6() -> impl Strategy<Value = IpAddr> {
         PEER6.0,
         GATEWAY6,
         GATEWAY6_LINK,
-        STRANGER6,
+        UNKNOWN_SENDER6,
         LAN_HOST6,
         any,
     ])
@@ -165,7 +176,7 @@ fn packet() -> impl Strategy<Value = Packet> {
                 packet = packet.extensions(&extensions);
                 match piece {
                     Some((from, len)) if from < packet.datagram_len() => {
-                        packet.piece(IDENT, from, len)
+                        packet.fragment(IDENT, from, len)
                     }
                     _ => packet,
                 }

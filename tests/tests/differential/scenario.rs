@@ -4,9 +4,9 @@ use lte_common::headers::Joined;
 use lte_common::policy::Hook;
 use lte_tests::corpus::payload::RECEIVER;
 use lte_tests::corpus::site::{
-    GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, PEER6, STRANGER, WAN, WAN6,
+    GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, PEER, PEER6, UNKNOWN_SENDER, WAN, WAN6,
 };
-use lte_tests::corpus::{Device, Known, Sender, Site, Talk, When};
+use lte_tests::corpus::{Device, Flow, Known, Sender, Site, When};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -62,7 +62,7 @@ fn when() -> impl Strategy<Value = When> {
     ])
 }
 
-fn talk() -> impl Strategy<Value = Talk> {
+fn flow() -> impl Strategy<Value = Flow> {
     let remote = select(vec![
         None,
         Some(PEER.0),
@@ -74,7 +74,7 @@ fn talk() -> impl Strategy<Value = Talk> {
     let local_port = select(vec![0_u16, 40000, 0x1234, 61000]);
     let protocol = select(vec![1_u8, 6, 17, 58]);
     (remote, remote_port, local_port, protocol).prop_map(
-        |(remote, remote_port, local_port, protocol)| Talk {
+        |(remote, remote_port, local_port, protocol)| Flow {
             remote,
             remote_port,
             local_port,
@@ -84,7 +84,7 @@ fn talk() -> impl Strategy<Value = Talk> {
 }
 
 fn known() -> impl Strategy<Value = Known> {
-    let at = select(vec![PEER, PEER, PEER6, PEER6, (STRANGER, 53)]);
+    let at = select(vec![PEER, PEER, PEER6, PEER6, (UNKNOWN_SENDER, 53)]);
     let between = select(vec![
         (MODEM, PEER.0),
         (WAN, PEER.0),
@@ -103,9 +103,9 @@ fn known() -> impl Strategy<Value = Known> {
                 receiver,
             }
         ),
-        1 => (talk(), any::<bool>())
-            .prop_map(|(talk, open)| Known::Permit(talk, if open { Ok(600) } else { Err(2) })),
-        1 => (talk(), when()).prop_map(|(talk, when)| Known::Asked(talk, when)),
+        1 => (flow(), any::<bool>())
+            .prop_map(|(flow, open)| Known::Permit(flow, if open { Ok(600) } else { Err(2) })),
+        1 => (flow(), when()).prop_map(|(flow, when)| Known::AdminFlow(flow, when)),
         1 => (between, select(Hook::ALL.to_vec()), when(), any::<(bool, bool)>()).prop_map(
             |(between, hook, seen, (replaced, marked))| Known::Fragment {
                 hook,

@@ -10,23 +10,23 @@ use lte_tests::addresses::{
 };
 use lte_tests::backend::Backend;
 use lte_tests::drops::{self, udp_received};
+use lte_tests::outside_host::Services;
 use lte_tests::packet::Kind;
 use lte_tests::ping::PACE;
 use lte_tests::scene::{from_modem, is_neighbour_discovery};
-use lte_tests::stranger::Services;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{for_each_backend, ping, traffic};
 
-use crate::strangers::{routes6, say, strange_words, taken_in};
+use crate::outside_host::{accepted, routes6, send_all, unsolicited_packets};
 use crate::{open, ping_tunnel6};
 
 for_each_backend!(
-    strangers_on_the_modem,
+    unknown_senders_on_the_modem,
     only_the_tunnel_leaves,
     nothing_of_ipv6_where_it_is_not_set,
 );
 
-fn strangers_on_the_modem(backend: Backend) -> Result<()> {
+fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
     let scene = open()?;
     let router = &scene.lab.router;
     // A host that would believe the advertisement, forwarding as it is.
@@ -38,18 +38,18 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
     pinger.wait_for_more(2)?;
     ensure!(pinger.stop()?.lost() == 0);
 
-    let (before, datagrams) = (taken_in(&scene)?, drops::ipv6(router, "Udp6InDatagrams")?);
+    let (before, datagrams) = (accepted(&scene)?, drops::ipv6(router, "Udp6InDatagrams")?);
     let received = udp_received(router)?;
     let table = routes6(&scene)?;
-    say(&scene, &strange_words())?;
+    send_all(&scene, &unsolicited_packets())?;
     // A real answer, sent after them, is let in: so they have all been decided over.
     let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     let pings = pinger.stop()?.sent() as u64;
     ensure!(
-        taken_in(&scene)? == before,
+        accepted(&scene)? == before,
         "advertisements, redirects, pings, queries: {before:?}, then {:?}",
-        taken_in(&scene)?
+        accepted(&scene)?
     );
     let given =
         drops::ipv6(router, "Udp6InDatagrams")? - datagrams + udp_received(router)? - received;
@@ -66,9 +66,9 @@ fn strangers_on_the_modem(backend: Backend) -> Result<()> {
     agent.interrupt()?;
     router.ip("link set modem up\n")?;
     router.ip(&format!("addr add {MODEM6}/64 dev modem nodad\n"))?;
-    say(&scene, &strange_words())?;
-    wait::until(PATIENCE, "the strangers in an open house", || {
-        let now = taken_in(&scene)?;
+    send_all(&scene, &unsolicited_packets())?;
+    wait::until(TIMEOUT, "the strangers in an open house", || {
+        let now = accepted(&scene)?;
         let each = before.iter().zip(now).all(|(before, now)| now > *before);
         Ok(each.then_some(()))
     })
@@ -119,7 +119,7 @@ fn only_the_tunnel_leaves(backend: Backend) -> Result<()> {
     // Reports of multicast listeners, solicitations of routers: the kernel says them by itself.
     router.ip("link set modem down\nlink set modem up\n")?;
     let pinger = ping_tunnel6(&scene, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     scene
         .at_carrier
@@ -150,15 +150,15 @@ fn nothing_of_ipv6_where_it_is_not_set(backend: Backend) -> Result<()> {
     ensure!(!shown.contains("lookup 123"), "IPv6 rules: {shown}");
     // Inside the tunnel IPv6 goes all the same.
     let pinger = ping_tunnel6(&scene, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
 
-    let before = taken_in(&scene)?;
-    say(&scene, &strange_words())?;
+    let before = accepted(&scene)?;
+    send_all(&scene, &unsolicited_packets())?;
     // Somebody gives the modem what the config does not.
     router.ip(&format!("addr add {MODEM6}/64 dev modem nodad\n"))?;
     scene.lab.default_route6_on_modem()?;
-    say(&scene, &strange_words())?;
+    send_all(&scene, &unsolicited_packets())?;
     ensure!(!ping::answers(router, ELSEWHERE6)?, "a ping came back");
     ensure!(
         !ping::answers(router, MODEM_GATEWAY6_IN_SUBNET)?,
@@ -167,9 +167,9 @@ fn nothing_of_ipv6_where_it_is_not_set(backend: Backend) -> Result<()> {
     let targets = [SocketAddrV6::new(PEER6, PEER_PORT, 0, 0)];
     traffic::send_udp(router, 40000, &targets, &[traffic::shaped_as_data()])?;
     ensure!(
-        taken_in(&scene)? == before,
+        accepted(&scene)? == before,
         "advertisements, redirects, pings, queries: {before:?}, then {:?}",
-        taken_in(&scene)?
+        accepted(&scene)?
     );
     scene.at_carrier.none("IPv6 on the modem", |seen| {
         from_modem(seen) && matches!(seen.packet.source(), Some(IpAddr::V6(_)))

@@ -9,7 +9,7 @@ use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 
 mod guard;
-mod strangers;
+mod outside_host;
 mod tunnel;
 
 pub(crate) fn options() -> Options {

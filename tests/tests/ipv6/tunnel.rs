@@ -14,7 +14,7 @@ use lte_tests::scene::{
     Scene, flush_rules, from_modem, is_neighbour_discovery, others, rules, rules_back, tunnel_out,
 };
 use lte_tests::topology::{Options, Uplink};
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 
 use crate::{open, options, ping_tunnel6};
@@ -111,7 +111,7 @@ fn cold_start_without_a_lease(backend: Backend) -> Result<()> {
     let agent = scene.installation()?.start(backend)?;
     scene.prompt_handshake(&agent)?;
     let pinger = ping_tunnel6(&scene, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     let from = Instant::now();
     pinger.wait_for_more(5)?;
     let report = pinger.stop()?.between(from, Instant::now());
@@ -167,7 +167,7 @@ fn rules_flushed(backend: Backend) -> Result<()> {
     }
     agent.signal(Signal::SIGCONT)?;
     rules_back(router, all)?;
-    ping_tunnel6(&scene, QUICK)?.wait_for_answer(PATIENCE)?;
+    ping_tunnel6(&scene, QUICK)?.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     scene.nothing_leaked()?;
     let endpoint = scene.lab.vps.endpoint()?.map(|endpoint| endpoint.ip());
@@ -191,12 +191,12 @@ fn link_down_and_up(backend: Backend) -> Result<()> {
     for _ in 0..3 {
         router.ip("link set modem down\n")?;
         router.ip("link set modem up\n")?;
-        wait::until(PATIENCE, "the routes to be back", || {
+        wait::until(TIMEOUT, "the routes to be back", || {
             Ok((table()? == before).then_some(()))
         })?;
     }
     let pinger = ping_tunnel6(&scene, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     let from = Instant::now();
     pinger.wait_for_more(5)?;
     let report = pinger.stop()?.between(from, Instant::now());

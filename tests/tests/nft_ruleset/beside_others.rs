@@ -49,7 +49,7 @@ fn their_reload_does_not_take_ours_with_it() {
 }
 
 #[test]
-fn a_redirection_of_what_comes_in_does_not_open_the_modem() {
+fn a_redirect_of_incoming_packets_does_not_open_the_modem() {
     let rig = Rig::open();
     rig.nft(
         "table ip open {
@@ -64,8 +64,8 @@ fn a_redirection_of_what_comes_in_does_not_open_the_modem() {
     lte_tests::traffic::send_udp(carrier, 0, &[to], &[keepalive()]).unwrap();
     let at_lan = lte_tests::capture::Capture::start(&rig.lab.lan).unwrap();
     lte_tests::traffic::send_udp(carrier, 0, &[to], &[keepalive()]).unwrap();
-    lte_tests::wait::until(lte_tests::wait::PATIENCE, "two drops", || {
-        Ok((rig.booked("modem-in/drop-unsolicited") == 2).then_some(()))
+    lte_tests::wait::until(lte_tests::wait::TIMEOUT, "two drops", || {
+        Ok((rig.counted("modem-in/drop-unsolicited") == 2).then_some(()))
     })
     .unwrap();
     at_lan
@@ -87,8 +87,8 @@ fn replies_may_not_be_sent_on_into_the_house() {
     ));
     let at_lan = lte_tests::capture::Capture::start(&rig.lab.lan).unwrap();
     rig.send(&keepalive());
-    lte_tests::wait::until(lte_tests::wait::PATIENCE, "the reply", || {
-        Ok((rig.booked("modem-in/reply") == 2).then_some(()))
+    lte_tests::wait::until(lte_tests::wait::TIMEOUT, "the reply", || {
+        Ok((rig.counted("modem-in/reply") == 2).then_some(()))
     })
     .unwrap();
     at_lan

@@ -4,9 +4,9 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, MODEM, MODEM_GATEWAY, PEER, PEER_PORT};
-use lte_tests::stranger::{Services, forged_udp};
+use lte_tests::outside_host::{Services, forged_udp};
 use lte_tests::topology::Options;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 use lte_tests::{ping, sysctl, traffic};
 
 use crate::rig::{Rig, keepalive, receive};
@@ -14,7 +14,7 @@ use crate::rig::{Rig, keepalive, receive};
 const SOON: Duration = Duration::from_millis(300);
 
 #[test]
-fn strangers_do_not_get_in() {
+fn unknown_senders_do_not_get_in() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
     let services = Services::open(&rig.lab.router, 8022).unwrap();
@@ -24,8 +24,8 @@ fn strangers_do_not_get_in() {
     assert!(!traffic::connects(carrier, to, SOON).unwrap());
     assert!(!ping::answers(carrier, MODEM).unwrap());
     assert_eq!(services.visitors().unwrap(), (0, 0));
-    let books = rig.books();
-    assert!(books["modem-in/drop-unsolicited"].0 >= 3, "{books:?}");
+    let counters = rig.counters();
+    assert!(counters["modem-in/drop-unsolicited"].0 >= 3, "{counters:?}");
 }
 
 #[test]
@@ -45,8 +45,8 @@ fn the_listen_port_is_open_to_remembered_remotes_alone() {
         assert!(receive(&rig.tunnel, SOON).is_none(), "from {from}");
     }
     rig.far.speak(&keepalive());
-    assert!(receive(&rig.tunnel, PATIENCE).is_some());
-    assert_eq!(rig.booked("modem-in/drop-stranger"), 3);
+    assert!(receive(&rig.tunnel, TIMEOUT).is_some());
+    assert_eq!(rig.counted("modem-in/drop-stranger"), 3);
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn a_remote_is_forgotten_after_the_flow_timeout() {
     assert!(receive(&rig.tunnel, SOON).is_none());
     rig.round_trip(&keepalive());
     rig.far.speak(&keepalive());
-    assert!(receive(&rig.tunnel, PATIENCE).is_some());
+    assert!(receive(&rig.tunnel, TIMEOUT).is_some());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn conntrack_forgets_sooner_than_the_guard() {
     rig.round_trip(&keepalive());
     std::thread::sleep(Duration::from_secs(3));
     rig.far.speak(&keepalive());
-    assert!(receive(&rig.tunnel, PATIENCE).is_some());
+    assert!(receive(&rig.tunnel, TIMEOUT).is_some());
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn errors_about_the_tunnel_get_in_and_others_do_not() {
     });
     let error = error.unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
-    assert_eq!(rig.booked("modem-in/icmp-error"), 1);
+    assert_eq!(rig.counted("modem-in/icmp-error"), 1);
 
     // The same with one that quotes a packet which never was.
     let mut forged = vec![3, 1, 0, 0, 0, 0, 0, 0];
@@ -100,14 +100,14 @@ fn errors_about_the_tunnel_get_in_and_others_do_not() {
     forged.extend([0, 40, 0, 0]);
     crate::rig::send_icmp(&rig.lab.carrier.netns, MODEM, forged);
     lte_tests::wait::until(SOON * 10, "the forged error in the books", || {
-        Ok((rig.booked("modem-in/drop-unsolicited") == 1).then_some(()))
+        Ok((rig.counted("modem-in/drop-unsolicited") == 1).then_some(()))
     })
     .unwrap();
-    assert_eq!(rig.booked("modem-in/icmp-error"), 1);
+    assert_eq!(rig.counted("modem-in/icmp-error"), 1);
 }
 
 #[test]
-fn pieces_from_strangers_do_not_get_in() {
+fn fragments_from_unknown_senders_do_not_get_in() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
     let socket = forged_udp(
@@ -118,9 +118,9 @@ fn pieces_from_strangers_do_not_get_in() {
     let port = SocketAddrV4::new(MODEM, LISTEN_PORT);
     socket.send_to(&vec![4; 4000], port).unwrap();
     assert!(receive(&rig.tunnel, SOON).is_none());
-    assert_eq!(rig.books()["modem-in/fragment"], (3, 4000 + 8 + 3 * 20));
+    assert_eq!(rig.counters()["modem-in/fragment"], (3, 4000 + 8 + 3 * 20));
     // They are in the books once.
-    assert_eq!(rig.booked("modem-in/drop-stranger"), 0);
+    assert_eq!(rig.counted("modem-in/drop-stranger"), 0);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn what_is_neither_ip_nor_arp_does_not_get_in() {
     frame.extend([0; 46]);
     crate::rig::send_frame(&rig.lab.carrier.netns, "modem0", &frame);
     lte_tests::wait::until(SOON * 10, "the frame in the books", || {
-        Ok((rig.books()["modem-in/drop-not-ip"] == (1, 46)).then_some(()))
+        Ok((rig.counters()["modem-in/drop-not-ip"] == (1, 46)).then_some(()))
     })
     .unwrap();
 }

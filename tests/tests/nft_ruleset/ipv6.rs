@@ -6,11 +6,11 @@ use std::time::Duration;
 use lte_tests::addresses::LISTEN_PORT;
 use lte_tests::corpus::packet::udp as datagram;
 use lte_tests::packet::Kind;
-use lte_tests::stand_in::TABLE;
 use lte_tests::sysctl;
 use lte_tests::topology::Options;
-use lte_tests::wait::{self, PATIENCE};
-use lte_userspace::backend::Inet;
+use lte_tests::tunnel_device::TABLE;
+use lte_tests::wait::{self, TIMEOUT};
+use lte_userspace::backend::FamilyAddr;
 
 use crate::rig::{Echo, Rig, keepalive, message, receive};
 
@@ -34,8 +34,8 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
     // The kernel has sent its solicitations and reports when the link came up.
-    let dropped = wait::until(PATIENCE, "IPv6 of the kernel's own", || {
-        let dropped = rig.booked("modem-out/drop-family");
+    let dropped = wait::until(TIMEOUT, "IPv6 of the kernel's own", || {
+        let dropped = rig.counted("modem-out/drop-family");
         Ok((dropped > 0).then_some(dropped))
     });
     assert!(dropped.unwrap() > 0);
@@ -43,10 +43,10 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
         crate::rig::left_by_modem(s) && s.packet.source().is_some_and(|from| from.is_ipv6())
     };
     rig.at_carrier.none("IPv6", leaves).unwrap();
-    let before = rig.booked("modem-in/drop-family");
+    let before = rig.counted("modem-in/drop-family");
     crate::rig::send_icmp6(&rig.lab.carrier.netns, "modem0", &advertisement());
-    wait::until(PATIENCE, "the advertisement in the books", || {
-        Ok((rig.booked("modem-in/drop-family") > before).then_some(()))
+    wait::until(TIMEOUT, "the advertisement in the books", || {
+        Ok((rig.counted("modem-in/drop-family") > before).then_some(()))
     })
     .unwrap();
     let routes = rig.lab.router.tool("ip", &["-6", "route"]).unwrap();
@@ -55,7 +55,7 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
 
 pub(crate) fn with_ipv6() -> (Rig, Echo) {
     let rig = Rig::with(&Options::default(), |guard| {
-        guard.modem.as_mut().unwrap().v6 = Some(Inet {
+        guard.modem.as_mut().unwrap().v6 = Some(FamilyAddr {
             address: HERE_V6,
             gateway: Some(GATEWAY),
             admin: Some(GATEWAY.into()),
@@ -90,7 +90,7 @@ fn the_tunnel_goes_over_ipv6() {
     let tunnel = only_v6(&rig);
     let away = (AWAY, 51820);
     let echoed = |payload: &[u8]| {
-        let (echo, from) = receive(&tunnel, PATIENCE).expect("no echo");
+        let (echo, from) = receive(&tunnel, TIMEOUT).expect("no echo");
         assert_eq!((echo.as_slice(), from), (payload, SocketAddr::from(away)));
     };
     let round_trip = |source, payload: &[u8]| {
@@ -98,17 +98,17 @@ fn the_tunnel_goes_over_ipv6() {
         echoed(payload);
     };
     round_trip(HERE, &keepalive());
-    assert_eq!(rig.books()["modem-out/tunnel"], (2, 60 + 80));
-    assert_eq!(rig.books()["modem-in/reply"], (2, 60 + 80));
-    assert!(rig.booked("modem-in/neighbour") > 0);
+    assert_eq!(rig.counters()["modem-out/tunnel"], (2, 60 + 80));
+    assert_eq!(rig.counters()["modem-in/reply"], (2, 60 + 80));
+    assert!(rig.counted("modem-in/neighbour") > 0);
     // Pieces, both ways. The stand-in takes no packet that is to be cut: they come to the stack cut.
     let large = message(4, 32 + 16 * 250);
     let whole = datagram((HERE, LISTEN_PORT), away, large.clone());
     for from in [0, 1352, 2704] {
-        rig.send_ip(&whole.clone().piece(7, from, 1352).ip());
+        rig.send_ip(&whole.clone().fragment(7, from, 1352).ip());
     }
     echoed(&large);
-    assert_eq!(rig.booked("modem-in/fragment"), 3);
+    assert_eq!(rig.counted("modem-in/fragment"), 3);
     // Steered from an uplink that has IPv6 too.
     Rig::ip6(
         &rig.lab.router,
@@ -118,12 +118,12 @@ fn the_tunnel_goes_over_ipv6() {
          route del default table 300\n",
     );
     round_trip(UPLINK, &keepalive());
-    assert_eq!(rig.booked("uplink-out/steered"), 1);
+    assert_eq!(rig.counted("uplink-out/steered"), 1);
     // Other ICMPv6 is dropped, both ways.
-    let before = rig.booked("modem-in/drop-unsolicited");
+    let before = rig.counted("modem-in/drop-unsolicited");
     crate::rig::send_icmp6(&rig.lab.carrier.netns, "modem0", &advertisement());
-    wait::until(PATIENCE, "the advertisement in the books", || {
-        Ok((rig.booked("modem-in/drop-unsolicited") > before).then_some(()))
+    wait::until(TIMEOUT, "the advertisement in the books", || {
+        Ok((rig.counted("modem-in/drop-unsolicited") > before).then_some(()))
     })
     .unwrap();
 }
@@ -134,9 +134,9 @@ fn errors_about_the_tunnel_get_in_over_ipv6() {
     let tunnel = only_v6(&rig);
     tunnel.connect((AWAY, 9)).unwrap();
     rig.send_ip(&datagram((HERE, LISTEN_PORT), (AWAY, 9), keepalive()).ip());
-    let error = wait::until(PATIENCE, "an ICMPv6 error", || Ok(tunnel.take_error()?));
+    let error = wait::until(TIMEOUT, "an ICMPv6 error", || Ok(tunnel.take_error()?));
     assert_eq!(error.unwrap().kind(), std::io::ErrorKind::ConnectionRefused);
-    assert_eq!(rig.booked("modem-in/icmp-error"), 1);
+    assert_eq!(rig.counted("modem-in/icmp-error"), 1);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn the_family_that_is_off_does_not_leave_by_the_uplink_either() {
         .unwrap();
     rig.send_ip(&datagram((UPLINK, LISTEN_PORT), (AWAY, 51820), keepalive()).ip());
     wait::until(Duration::from_secs(5), "a drop", || {
-        Ok((rig.booked("uplink-out/drop-modem-gone") == 1).then_some(()))
+        Ok((rig.counted("uplink-out/drop-modem-gone") == 1).then_some(()))
     })
     .unwrap();
     rig.at_isp

@@ -43,7 +43,7 @@ fn what_is_applied_is_there_and_what_is_removed_is_gone() {
 }
 
 #[test]
-fn every_damage_is_noticed_and_mended_and_the_books_are_kept() {
+fn every_damage_is_found_and_repaired_and_counters_are_kept() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
     let handle = |chain: &str| {
@@ -88,8 +88,8 @@ fn every_damage_is_noticed_and_mended_and_the_books_are_kept() {
         assert_eq!(rig.differences(), Vec::<String>::new(), "after {damage}");
         rig.round_trip(&keepalive());
         let passed = 2 + mended as u64;
-        assert_eq!(rig.booked("modem-out/tunnel"), passed, "after {damage}");
-        assert_eq!(rig.booked("modem-in/reply"), passed, "after {damage}");
+        assert_eq!(rig.counted("modem-out/tunnel"), passed, "after {damage}");
+        assert_eq!(rig.counted("modem-in/reply"), passed, "after {damage}");
     }
     let of_netdev = if rig.has_egress() {
         "modem-out/tunnel"
@@ -103,16 +103,16 @@ fn every_damage_is_noticed_and_mended_and_the_books_are_kept() {
     ] {
         rig.nft(damage);
         assert!(!rig.differences().is_empty(), "not noticed: {damage}");
-        let before = rig.booked(kept);
+        let before = rig.counted(kept);
         rig.apply();
         assert_eq!(rig.differences(), Vec::<String>::new(), "after {damage}");
-        assert_eq!(rig.booked(kept), before, "after {damage}");
+        assert_eq!(rig.counted(kept), before, "after {damage}");
         rig.round_trip(&keepalive());
     }
 }
 
 #[test]
-fn books_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
+fn counters_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
     let mut rig = Rig::open();
     rig.round_trip(&keepalive());
     rig.nft(
@@ -120,12 +120,12 @@ fn books_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
          add counter inet lte_backup modem-out/drop-not-ip { packets 5000000000 bytes 70000000000000; }",
     );
     // The kernels at both ends of the link say things of their own in IPv6 and ARP.
-    let books = |rig: &Rig| {
-        let mut books = rig.books();
-        books.retain(|name, _| !name.ends_with("/drop-family") && !name.ends_with("/neighbour"));
-        books
+    let counters = |rig: &Rig| {
+        let mut counters = rig.counters();
+        counters.retain(|name, _| !name.ends_with("/drop-family") && !name.ends_with("/neighbour"));
+        counters
     };
-    let before = books(&rig);
+    let before = counters(&rig);
     let remotes = || {
         let listing = rig
             .lab
@@ -147,14 +147,14 @@ fn books_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
     assert!(!rig.differences().is_empty());
     rig.apply();
     remotes();
-    assert_eq!(books(&rig), before);
+    assert_eq!(counters(&rig), before);
     assert!(before.values().any(|book| book.0 >= 5_000_000_000));
     let modem = rig.guard.modem.take();
     rig.apply();
     assert_eq!(rig.differences(), Vec::<String>::new());
     rig.guard.modem = modem;
     rig.apply();
-    let after = books(&rig);
+    let after = counters(&rig);
     for (name, book) in before {
         assert_eq!(after.get(&name), Some(&book), "{name}");
     }
@@ -175,16 +175,16 @@ fn a_device_that_comes_back_is_guarded_again() {
     rig.guard.modem.as_mut().unwrap().index += 1;
     rig.apply();
     assert_eq!(rig.differences(), Vec::<String>::new());
-    assert_eq!(rig.booked("modem-out/tunnel"), 1);
+    assert_eq!(rig.counted("modem-out/tunnel"), 1);
     let mut frame = vec![0xff; 12];
     frame.extend([0x88, 0xcc]);
     frame.extend([0; 46]);
     rig.lab.router.ip("link set modem up\n").unwrap();
     rig.lab.carrier.netns.ip("link set modem0 up\n").unwrap();
     // A link needs a while to come up.
-    lte_tests::wait::until(lte_tests::wait::PATIENCE, "a frame at the ingress", || {
+    lte_tests::wait::until(lte_tests::wait::TIMEOUT, "a frame at the ingress", || {
         crate::rig::send_frame(&rig.lab.carrier.netns, "modem0", &frame);
-        Ok((rig.booked("modem-in/drop-not-ip") > 0).then_some(()))
+        Ok((rig.counted("modem-in/drop-not-ip") > 0).then_some(()))
     })
     .unwrap();
 }

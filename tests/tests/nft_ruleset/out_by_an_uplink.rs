@@ -49,9 +49,9 @@ fn without_the_port_rule_the_tunnel_is_steered_whoever_translates_addresses() {
             let ports = Some((LISTEN_PORT, PEER_PORT));
             assert_eq!(seen.packet.ports, ports, "with {masquerade:?}");
         }
-        assert_eq!(rig.booked("uplink-out/steered"), 10, "with {masquerade:?}");
-        assert_eq!(rig.booked("modem-out/tunnel"), 11);
-        assert_eq!(rig.booked("modem-in/reply"), 11);
+        assert_eq!(rig.counted("uplink-out/steered"), 10, "with {masquerade:?}");
+        assert_eq!(rig.counted("modem-out/tunnel"), 11);
+        assert_eq!(rig.counted("modem-in/reply"), 11);
         assert_eq!(drops::reverse_path(&rig.lab.router).unwrap(), before);
     }
 }
@@ -82,7 +82,7 @@ fn without_either_rule_nothing_leaks() {
     for _ in 0..10 {
         rig.send(&keepalive());
     }
-    assert!(rig.booked("uplink-out/drop-modem-gone") >= 10);
+    assert!(rig.counted("uplink-out/drop-modem-gone") >= 10);
     rig.nothing_leaked();
 }
 
@@ -95,11 +95,11 @@ fn without_the_modem_nothing_leaks() {
     for _ in 0..5 {
         rig.send(&keepalive());
     }
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 5);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 5);
     // The device goes.
     rig.lab.router.ip("link del modem\n").unwrap();
     rig.send(&keepalive());
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 6);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 6);
     // The guard is told.
     rig.guard.modem = None;
     rig.apply();
@@ -109,8 +109,8 @@ fn without_the_modem_nothing_leaks() {
     }
     rig.flush_port_rule();
     rig.send(&keepalive());
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 12);
-    assert_eq!(rig.booked("modem-out/tunnel"), 1);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 12);
+    assert_eq!(rig.counted("modem-out/tunnel"), 1);
     rig.nothing_leaked();
 }
 
@@ -120,18 +120,18 @@ fn of_a_port_that_somebody_gave_it_nothing_leaks() {
     rig.flush_port_rule();
     let send = |rig: &Rig| (0..5).for_each(|_| rig.send_from(50000, &keepalive(), FAR));
     send(&rig);
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 5);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 5);
     // The link goes, and table 123's routes with it; the guard stands as it was.
     rig.lab.router.ip("link set modem down\n").unwrap();
     send(&rig);
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 10);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 10);
     rig.lab.router.ip("link del modem\n").unwrap();
     send(&rig);
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 15);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 15);
     rig.guard.modem = None;
     rig.apply();
     send(&rig);
-    assert_eq!(rig.booked("uplink-out/drop-modem-gone"), 20);
+    assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 20);
     rig.nothing_leaked();
 }
 
@@ -143,7 +143,7 @@ fn what_only_looks_like_the_tunnel_goes_its_way() {
     // A LAN host with the tunnel's port, and the router with another port.
     traffic::send_udp(&rig.lab.lan, LISTEN_PORT, &to, &payloads).unwrap();
     traffic::send_udp(&rig.lab.router, 4711, &to, &payloads).unwrap();
-    wait::until(wait::PATIENCE, "20 packets at the provider's", || {
+    wait::until(wait::TIMEOUT, "20 packets at the provider's", || {
         let arrived = rig.at_isp.count(|seen| {
             &*seen.interface == "cust0"
                 && seen.direction == lte_tests::capture::Direction::In
@@ -152,11 +152,11 @@ fn what_only_looks_like_the_tunnel_goes_its_way() {
         Ok((arrived == 20).then_some(()))
     })
     .unwrap();
-    let books = rig.books();
-    let moved = books
+    let counters = rig.counters();
+    let moved = counters
         .iter()
         .filter(|(name, book)| book.0 > 0 && name.starts_with("uplink-out/"));
-    assert_eq!(moved.count(), 0, "{books:?}");
+    assert_eq!(moved.count(), 0, "{counters:?}");
 }
 
 #[test]

@@ -22,9 +22,9 @@ fn the_tunnel_passes_and_its_replies_too_with_a_strict_filter() {
     }
     rig.nothing_leaked();
     assert_eq!(drops::reverse_path(&rig.lab.router).unwrap(), before);
-    assert_eq!(rig.books()["modem-out/tunnel"], (20, 20 * 60));
-    assert_eq!(rig.books()["modem-in/reply"], (20, 20 * 60));
-    assert_eq!(rig.booked("uplink-out/steered"), 0);
+    assert_eq!(rig.counters()["modem-out/tunnel"], (20, 20 * 60));
+    assert_eq!(rig.counters()["modem-in/reply"], (20, 20 * 60));
+    assert_eq!(rig.counted("uplink-out/steered"), 0);
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn wireguards_shapes_pass_and_nothing_else_of_its_port() {
         rig.round_trip(&message(kind, length));
     }
     rig.round_trip(&[0xff]);
-    assert_eq!(rig.booked("modem-out/tunnel"), shaped.len() as u64);
-    assert_eq!(rig.books()["modem-out/nat-keepalive"], (1, 29));
+    assert_eq!(rig.counted("modem-out/tunnel"), shaped.len() as u64);
+    assert_eq!(rig.counters()["modem-out/nat-keepalive"], (1, 29));
 
     let mut others = Vec::new();
     for (kind, length) in shaped {
@@ -89,7 +89,7 @@ fn wireguards_shapes_pass_and_nothing_else_of_its_port() {
     rig.round_trip(&keepalive());
     let left = rig.left_by_modem();
     assert_eq!(left.iter().filter(|s| s.packet.ports.is_some()).count(), 1);
-    let dropped = rig.booked("modem-out/drop-not-wireguard");
+    let dropped = rig.counted("modem-out/drop-not-wireguard");
     assert_eq!(dropped, others.len() as u64);
 }
 
@@ -108,8 +108,8 @@ fn forwarded_packets_do_not_pass() {
         crate::rig::left_by_modem(s) && s.packet.source().is_some() && !is_from(s, MODEM)
     };
     rig.at_carrier.none("foreign packets", foreign).unwrap();
-    assert_eq!(rig.booked("modem-out/tunnel"), 1);
-    assert!(rig.booked("modem-out/drop-forwarded") >= 31);
+    assert_eq!(rig.counted("modem-out/tunnel"), 1);
+    assert!(rig.counted("modem-out/drop-forwarded") >= 31);
 }
 
 #[test]
@@ -140,11 +140,15 @@ fn local_programs_do_not_pass() {
         .filter(|s| s.packet.source().is_some())
         .collect();
     assert_eq!(of_ip.len(), 1, "{of_ip:?}");
-    assert!(rig.booked("modem-out/drop-local") >= 8, "{:?}", rig.books());
+    assert!(
+        rig.counted("modem-out/drop-local") >= 8,
+        "{:?}",
+        rig.counters()
+    );
 }
 
 #[test]
-fn the_modems_own_page_and_echo_pass_and_are_answered() {
+fn the_admin_page_and_its_echo_pass_and_are_answered() {
     let rig = Rig::open();
     let carrier = &rig.lab.carrier.netns;
     let page = carrier
@@ -164,21 +168,21 @@ fn the_modems_own_page_and_echo_pass_and_are_answered() {
     page.accept().unwrap();
     drop(client);
     assert!(ping::answers(&rig.lab.router, MODEM_GATEWAY).unwrap());
-    let books = rig.books();
-    assert!(books["modem-out/admin"].0 >= 4, "{books:?}");
-    assert!(books["modem-in/admin"].0 >= 2, "{books:?}");
-    assert_eq!(rig.booked("modem-in/drop-unsolicited"), 0);
+    let counters = rig.counters();
+    assert!(counters["modem-out/admin"].0 >= 4, "{counters:?}");
+    assert!(counters["modem-in/admin"].0 >= 2, "{counters:?}");
+    assert_eq!(rig.counted("modem-in/drop-unsolicited"), 0);
 }
 
 #[test]
-fn large_messages_pass_in_pieces_and_each_piece_is_booked_once() {
+fn large_messages_pass_in_fragments_and_each_is_counted_once() {
     let rig = Rig::open();
     rig.round_trip(&keepalive());
     rig.at_carrier.clear();
-    let before = rig.books();
+    let before = rig.counters();
     rig.round_trip(&message(4, 32 + 16 * 250));
     rig.nothing_leaked();
-    let after = rig.books();
+    let after = rig.counters();
     let moved = |name: &str| {
         let (packets, bytes) = after.get(name).copied().unwrap_or_default();
         let old = before.get(name).copied().unwrap_or_default();
@@ -243,9 +247,9 @@ fn packet_sockets_do_not_go_round_where_the_kernel_has_the_egress_hook() {
         .count();
     if rig.has_egress() {
         assert_eq!(stray, 0);
-        assert_eq!(rig.books()["modem-out/drop-local"], (2, 120));
-        assert_eq!(rig.books()["modem-out/drop-not-ip"], (1, 60));
-        assert!(rig.booked("modem-out/neighbour") > 0);
+        assert_eq!(rig.counters()["modem-out/drop-local"], (2, 120));
+        assert_eq!(rig.counters()["modem-out/drop-not-ip"], (1, 60));
+        assert!(rig.counted("modem-out/neighbour") > 0);
     } else {
         assert!(stray > 0, "this kernel guards more than is said");
     }

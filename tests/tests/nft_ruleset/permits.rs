@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lte_tests::addresses::{ELSEWHERE, MODEM, MODEM_GATEWAY, PEER};
 use lte_tests::netns::Netns;
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_userspace::backend::nft::Nft;
 use lte_userspace::backend::{Backend, Permit, Protocol};
 use nix::sys::socket::{
@@ -37,7 +37,7 @@ fn open(rig: &Rig, permit: Permit, time: Duration) {
 }
 
 fn withdraw(rig: &Rig, permit: Permit) {
-    rig.on_nft(|nft, _| Ok(nft.withdraw(&permit)?));
+    rig.on_nft(|nft, _| Ok(nft.revoke(&permit)?));
 }
 
 /// A program of the router's that speaks by the modem.
@@ -59,7 +59,7 @@ fn answered(socket: &UdpSocket, to: impl Into<SocketAddr>) -> bool {
 }
 
 #[test]
-fn a_permit_opens_one_conversation_until_it_is_withdrawn() {
+fn a_permit_opens_one_flow_until_it_is_revoked() {
     let rig = Rig::open();
     let far = Echo::start(&rig.lab.vps.netns, (PEER, FAR_PORT).into());
     let _elsewhere = Echo::start(&rig.lab.vps.netns, (ELSEWHERE, FAR_PORT).into());
@@ -71,34 +71,34 @@ fn a_permit_opens_one_conversation_until_it_is_withdrawn() {
     );
     setsockopt(&other, sockopt::BindToDevice, &"modem".into()).unwrap();
     assert!(!answered(&socket, (PEER, FAR_PORT)), "without a permit");
-    assert_eq!(rig.booked("modem-out/drop-local"), 1);
+    assert_eq!(rig.counted("modem-out/drop-local"), 1);
 
     let permit = probe(IpAddr::from(PEER));
     open(&rig, permit, LONG);
     assert!(answered(&socket, (PEER, FAR_PORT)), "with a permit");
     let bytes = 28 + QUESTION.len() as u64;
-    assert_eq!(rig.books()["modem-out/permit"], (1, bytes));
-    assert_eq!(rig.books()["modem-in/permit"], (1, bytes));
+    assert_eq!(rig.counters()["modem-out/permit"], (1, bytes));
+    assert_eq!(rig.counters()["modem-in/permit"], (1, bytes));
     far.speak(QUESTION);
     assert!(
-        receive(&socket, PATIENCE).is_some(),
+        receive(&socket, TIMEOUT).is_some(),
         "unasked, but permitted"
     );
     // Nothing beside it.
     assert!(!answered(&socket, (ELSEWHERE, FAR_PORT)));
     assert!(!answered(&socket, (PEER, FAR_PORT + 1)));
     assert!(!answered(&other, (PEER, FAR_PORT)));
-    assert_eq!(rig.booked("modem-out/permit"), 1);
-    assert_eq!(rig.booked("modem-out/drop-local"), 4);
+    assert_eq!(rig.counted("modem-out/permit"), 1);
+    assert_eq!(rig.counted("modem-out/drop-local"), 4);
     // It is no change of the rules.
     assert_eq!(rig.differences(), Vec::<String>::new());
 
     withdraw(&rig, permit);
     assert!(!answered(&socket, (PEER, FAR_PORT)), "withdrawn");
-    let before = rig.booked("modem-in/drop-unsolicited");
+    let before = rig.counted("modem-in/drop-unsolicited");
     far.speak(QUESTION);
-    wait::until(PATIENCE, "the drop", || {
-        Ok((rig.booked("modem-in/drop-unsolicited") == before + 1).then_some(()))
+    wait::until(TIMEOUT, "the drop", || {
+        Ok((rig.counted("modem-in/drop-unsolicited") == before + 1).then_some(()))
     })
     .unwrap();
     assert!(receive(&socket, SOON).is_none());
@@ -139,8 +139,8 @@ fn permits_outlast_other_rules_and_other_sets() {
     rig.guard.flow_timeout *= 2;
     rig.apply();
     assert!(answered(&socket, (PEER, FAR_PORT)), "other sets");
-    assert_eq!(rig.booked("modem-out/permit"), 3);
-    assert_eq!(rig.booked("modem-in/permit"), 3);
+    assert_eq!(rig.counted("modem-out/permit"), 3);
+    assert_eq!(rig.counted("modem-in/permit"), 3);
     withdraw(&rig, probe(IpAddr::from(PEER)));
     assert!(!answered(&socket, (PEER, FAR_PORT)));
 }
@@ -153,7 +153,7 @@ fn without_a_guard_there_is_nothing_to_permit() {
     let error = netns.run(|| Ok(nft.permit(&permit, LONG))).unwrap();
     let error = error.unwrap_err().to_string();
     assert!(error.contains(&permit.to_string()), "{error}");
-    netns.run(|| Ok(nft.withdraw(&permit)?)).unwrap();
+    netns.run(|| Ok(nft.revoke(&permit)?)).unwrap();
 }
 
 #[test]
@@ -186,8 +186,8 @@ fn a_connection_may_be_permitted() {
     };
     open(&rig, permit, LONG);
     assert_eq!(connects(), Err(nix::errno::Errno::ECONNREFUSED));
-    assert_eq!(rig.booked("modem-out/permit"), 1);
-    assert_eq!(rig.booked("modem-in/permit"), 1);
+    assert_eq!(rig.counted("modem-out/permit"), 1);
+    assert_eq!(rig.counted("modem-in/permit"), 1);
 }
 
 /// Sends an echo by the modem; the kernel puts ICMPv6's checksum in.
@@ -227,14 +227,14 @@ fn echoes(rig: &Rig, protocol: Protocol, to: IpAddr) {
     };
     let router = &rig.lab.router;
     ping(router, to, 0x1234);
-    let out = || rig.booked("modem-out/permit");
+    let out = || rig.counted("modem-out/permit");
     assert_eq!(out(), 0, "without a permit");
     open(rig, permit, LONG);
     ping(router, to, 0x1235);
     assert_eq!(out(), 0, "another identifier");
     ping(router, to, 0x1234);
-    wait::until(PATIENCE, "an echo's answer", || {
-        Ok((rig.booked("modem-in/permit") == 1).then_some(()))
+    wait::until(TIMEOUT, "an echo's answer", || {
+        Ok((rig.counted("modem-in/permit") == 1).then_some(()))
     })
     .unwrap();
     assert_eq!(out(), 1);
@@ -298,7 +298,7 @@ fn dhcp_may_be_permitted() {
     };
     if rig.has_egress() {
         crate::rig::send_frame(router, "modem", &discover);
-        assert_eq!(rig.booked("modem-out/drop-local"), 1);
+        assert_eq!(rig.counted("modem-out/drop-local"), 1);
     }
     let carrier = &rig.lab.carrier.netns;
     let from = udp(carrier, (MODEM_GATEWAY, 67).into());
@@ -313,16 +313,16 @@ fn dhcp_may_be_permitted() {
     let before = left();
     open(&rig, permit, LONG);
     crate::rig::send_frame(router, "modem", &discover);
-    wait::until(PATIENCE, "the discover at the carrier's", || {
+    wait::until(TIMEOUT, "the discover at the carrier's", || {
         Ok((left() == before + 1).then_some(()))
     })
     .unwrap();
     if rig.has_egress() {
-        assert_eq!(rig.books()["modem-out/permit"], (1, 60));
+        assert_eq!(rig.counters()["modem-out/permit"], (1, 60));
     }
     offer();
-    assert!(receive(&client, PATIENCE).is_some(), "an offer");
-    assert_eq!(rig.books()["modem-in/permit"], (1, 328));
+    assert!(receive(&client, TIMEOUT).is_some(), "an offer");
+    assert_eq!(rig.counters()["modem-in/permit"], (1, 328));
     // Another port of the same server.
     let other = udp(carrier, (MODEM_GATEWAY, 69).into());
     other.set_broadcast(true).unwrap();

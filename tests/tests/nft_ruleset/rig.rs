@@ -16,12 +16,12 @@ use lte_tests::capture::{Capture, Direction, Seen};
 use lte_tests::corpus::packet::udp as datagram;
 use lte_tests::frame_socket::FrameSocket;
 use lte_tests::netns::Netns;
-use lte_tests::stand_in::{StandIn, TABLE};
 use lte_tests::sysctl;
 use lte_tests::topology::{Lab, Options};
-use lte_tests::wait::{self, PATIENCE};
+use lte_tests::tunnel_device::{TABLE, TunnelDevice};
+use lte_tests::wait::{self, TIMEOUT};
 use lte_userspace::backend::nft::Nft;
-use lte_userspace::backend::{Backend, Guard, Inet, LinkHeader, Modem};
+use lte_userspace::backend::{Backend, FamilyAddr, Guard, LinkHeader, Modem};
 use nix::net::if_::if_nametoindex;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6, sendto,
@@ -40,7 +40,7 @@ pub(crate) struct Rig {
     pub(crate) guard: Guard,
     /// Gets what comes to the tunnel's port.
     pub(crate) tunnel: UdpSocket,
-    stand_in: StandIn,
+    tunnel_device: TunnelDevice,
     /// The address that WireGuard would have of the route.
     source: Cell<Ipv4Addr>,
     nft: RefCell<Nft>,
@@ -66,7 +66,7 @@ impl Rig {
         change(&mut guard);
         let mut nft = Nft::new().unwrap();
         lab.router.run(|| Ok(nft.apply(&guard)?)).unwrap();
-        let stand_in = StandIn::create(&lab.router, TUNNEL).unwrap();
+        let tunnel_device = TunnelDevice::create(&lab.router, TUNNEL).unwrap();
         modem_up(&lab.router).unwrap();
         let far = Echo::start(&lab.vps.netns, FAR.into());
         let tunnel = udp(&lab.router, (Ipv4Addr::UNSPECIFIED, LISTEN_PORT).into());
@@ -76,7 +76,7 @@ impl Rig {
             at_carrier,
             guard,
             tunnel,
-            stand_in,
+            tunnel_device,
             source: MODEM.into(),
             nft: nft.into(),
             far,
@@ -105,7 +105,7 @@ impl Rig {
     }
 
     /// The books: packets and bytes by name.
-    pub(crate) fn books(&self) -> BTreeMap<String, (u64, u64)> {
+    pub(crate) fn counters(&self) -> BTreeMap<String, (u64, u64)> {
         self.on_nft(|nft, _| Ok(nft.counters()?))
             .into_iter()
             .map(|counter| (counter.name, (counter.packets, counter.bytes)))
@@ -113,8 +113,8 @@ impl Rig {
     }
 
     /// Packets in one book.
-    pub(crate) fn booked(&self, name: &str) -> u64 {
-        self.books().get(name).map_or(0, |book| book.0)
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.counters().get(name).map_or(0, |book| book.0)
     }
 
     /// Whether this kernel's nftables see what leaves a device.
@@ -164,13 +164,13 @@ impl Rig {
 
     /// Sends an IP packet as the tunnel.
     pub(crate) fn send_ip(&self, ip: &[u8]) {
-        self.stand_in.send(ip).unwrap();
+        self.tunnel_device.send(ip).unwrap();
     }
 
     /// Sends as the tunnel, and waits for the far end's echo.
     pub(crate) fn round_trip(&self, payload: &[u8]) {
         self.send(payload);
-        let (echo, from) = receive(&self.tunnel, PATIENCE).expect("no echo of the far end");
+        let (echo, from) = receive(&self.tunnel, TIMEOUT).expect("no echo of the far end");
         assert_eq!((echo.as_slice(), from), (payload, SocketAddr::from(FAR)));
     }
 
@@ -201,7 +201,7 @@ fn guard() -> Guard {
             index: 0,
             name: "modem".to_owned(),
             header: LinkHeader::Ethernet,
-            v4: Some(Inet {
+            v4: Some(FamilyAddr {
                 address: MODEM,
                 gateway: Some(MODEM_GATEWAY),
                 admin: Some(MODEM_GATEWAY.into()),
@@ -226,7 +226,7 @@ fn modem_up(router: &Netns) -> Result<()> {
          rule add pref 1230 iif lo ipproto udp sport {LISTEN_PORT} lookup 123
          rule add pref 1231 fwmark 0x7b/0xff lookup 123\n"
     ))?;
-    wait::until(PATIENCE, "the modem's link", || {
+    wait::until(TIMEOUT, "the modem's link", || {
         let state = router.tool("ip", &["-br", "link", "show", "modem"])?;
         Ok(state.contains("LOWER_UP").then_some(()))
     })

@@ -14,7 +14,7 @@ use lte_tests::backend::Backend;
 use lte_tests::ping::{PACE, Pinger};
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 use lte_tests::{bpf, traffic};
 
 mod other_version;
@@ -69,7 +69,7 @@ fn maps_unpinned() -> Result<()> {
 /// Nothing is said while the programs are replaced, from which the new ones could learn whom the tunnel
 /// talks to; then the peer speaks first.
 #[test]
-fn far_end_is_remembered_through_silence() -> Result<()> {
+fn the_remote_is_remembered_through_silence() -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
     let installation = scene.installation()?;
     let agent = installation.start(Backend::Ebpf)?;
@@ -79,7 +79,7 @@ fn far_end_is_remembered_through_silence() -> Result<()> {
     unpin_maps(&pins)?;
     other_version::take_its_place(&scene.lab.router, &pins)?;
     let pinger = Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     let since = Instant::now();
     let agent = installation.start(Backend::Ebpf)?;
@@ -122,7 +122,7 @@ fn upgrade(between: impl FnOnce(&Scene, &Path) -> Result<()>) -> Result<()> {
     let pins = bpf::agents_layout(&scene.lab.router)?;
     between(&scene, &pins)?;
     // The other version learns of the tunnel's far end.
-    Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(PATIENCE)?;
+    Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(TIMEOUT)?;
     scene.lab.default_route_on_modem()?;
     // From now on the peer alone speaks: the router answers, where it lets it in.
     let pinger = Pinger::start(
@@ -169,10 +169,7 @@ fn upgrade(between: impl FnOnce(&Scene, &Path) -> Result<()>) -> Result<()> {
         ensure!(count == 1, "{count} programs {name}");
     }
     let plan = installation.run(Some(Backend::Ebpf), &["plan"])?;
-    ensure!(
-        plan.stdout.contains("nothing is to be done"),
-        "plan: {plan:?}"
-    );
+    ensure!(plan.stdout.contains("nothing to do"), "plan: {plan:?}");
     let status = installation.run(Some(Backend::Ebpf), &["status"])?;
     ensure!(status.status.success(), "status: {status:?}");
 

@@ -13,7 +13,7 @@ use lte_common::layout::Policy;
 use lte_common::policy::Hook;
 
 use super::maps::{self, Pinned, Used};
-use super::object::{self, Options, Raw};
+use super::object::{self, LoadOptions, PodValue};
 use super::policy::policy_for;
 use super::program::Program;
 use super::{clsact, remotes, tcx};
@@ -21,15 +21,15 @@ use crate::backend::{BackendError, Guard, LinkHeader, Modem, Remote};
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mode {
+pub(super) enum AttachMode {
     /// Links, pinned; kernel 6.6.
     Tcx,
     /// Filters of the clsact qdisc.
     Clsact,
 }
 
-impl Mode {
-    pub(super) fn of_this_kernel() -> Result<Self, BackendError> {
+impl AttachMode {
+    pub(super) fn for_this_kernel() -> Result<Self, BackendError> {
         let version = KernelVersion::current()
             .map_err(|e| BackendError::failed("read the kernel's version", e))?;
         Ok(if version >= KernelVersion::new(6, 6, 0) {
@@ -53,7 +53,7 @@ pub(super) struct Attachment {
 impl Attachment {
     /// Whether it is on an uplink that has gone since it was looked at: containers' come and go all
     /// the time. Without the modem there is no guard.
-    pub(super) fn has_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         let Ok(name) = CString::new(self.name.as_str()) else {
             return false;
         };
@@ -82,11 +82,11 @@ pub(super) const fn direction(hook: Hook) -> TcAttachType {
 }
 
 /// The places of a guard, the modem's first.
-pub(super) fn wanted(guard: &Guard) -> Vec<Attachment> {
-    let modem = guard.modem.iter().flat_map(both_ways);
+pub(super) fn desired_attachments(guard: &Guard) -> Vec<Attachment> {
+    let modem = guard.modem.iter().flat_map(both_directions);
     let closed: Vec<_> = guard
-        .of_closed()
-        .flat_map(|(device, _)| both_ways(&device))
+        .closed_devices()
+        .flat_map(|(device, _)| both_directions(&device))
         .collect();
     let uplinks = guard.uplinks.iter().map(|(index, uplink)| Attachment {
         index: *index,
@@ -97,7 +97,7 @@ pub(super) fn wanted(guard: &Guard) -> Vec<Attachment> {
     modem.chain(closed).chain(uplinks).collect()
 }
 
-fn both_ways(modem: &Modem) -> [Attachment; 2] {
+fn both_directions(modem: &Modem) -> [Attachment; 2] {
     [Hook::ModemOut, Hook::ModemIn].map(|hook| Attachment {
         index: modem.index,
         name: modem.name.clone(),
@@ -106,8 +106,8 @@ fn both_ways(modem: &Modem) -> [Attachment; 2] {
     })
 }
 
-/// What the program at a place is told.
-pub(super) fn policy(guard: &Guard, at: &Attachment, options: Options) -> Policy {
+/// The policy of the program at a place.
+pub(super) fn policy(guard: &Guard, at: &Attachment, options: LoadOptions) -> Policy {
     if guard.closed.contains_key(&at.index) {
         // With no modem that has an address nothing passes one.
         let without = Guard {
@@ -130,7 +130,7 @@ pub(super) fn policy_of(program: &Program) -> Option<Policy> {
                 .is_some_and(|name| name.contains("rodata"))
         {
             let map = Map::Array(MapData::from_id(*id).ok()?);
-            let array: Array<MapData, Raw<Policy>> = Array::try_from(map).ok()?;
+            let array: Array<MapData, PodValue<Policy>> = Array::try_from(map).ok()?;
             return array.get(&0, 0).ok().map(|raw| raw.0);
         }
     }
@@ -140,7 +140,7 @@ pub(super) fn policy_of(program: &Program) -> Option<Policy> {
 /// Whether a program is that of a hook, of whatever version. On a kernel without tracing the loader
 /// leaves programs without a name (aya's `is_prog_name_supported` asks with a tracepoint's): what they
 /// were loaded with tells then.
-pub(super) fn is_of(program: &Program, hook: Hook) -> bool {
+pub(super) fn is_for_hook(program: &Program, hook: Hook) -> bool {
     match program.name() {
         "" => policy_of(program).is_some(),
         name => name == object::program_name(hook),
@@ -149,41 +149,44 @@ pub(super) fn is_of(program: &Program, hook: Hook) -> bool {
 
 /// A program of ours in its place.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct AttachedProgram {
     pub(super) program: Program,
     /// The programs that run before it at this place, and can keep a packet from it.
     pub(super) before: Vec<String>,
     /// Whether another of ours is behind it: an agent was killed while they changed places.
-    pub(super) twice: bool,
+    pub(super) duplicated: bool,
 }
 
 /// Number and name of a program.
-pub(super) fn shown(program: &Program) -> String {
+pub(super) fn describe(program: &Program) -> String {
     let name = Some(program.name()).filter(|name| !name.is_empty());
     format!("{} {}", program.id(), name.unwrap_or("(no name)"))
 }
 
 /// The program of ours at a place, of whatever version.
-pub(super) fn found(mode: Mode, at: &Attachment) -> Result<Option<Found>, BackendError> {
+pub(super) fn find(
+    mode: AttachMode,
+    at: &Attachment,
+) -> Result<Option<AttachedProgram>, BackendError> {
     match mode {
-        Mode::Tcx => tcx::found(at),
-        Mode::Clsact => clsact::found(at),
+        AttachMode::Tcx => tcx::find(at),
+        AttachMode::Clsact => clsact::find(at),
     }
 }
 
-/// The far ends that the programs in place remember in other maps than the pinned one: those of
+/// The remotes that attached programs have in other maps than the pinned one: those of
 /// another version of the agent.
-pub(super) fn remembered(
-    mode: Mode,
+pub(super) fn remotes_of_programs(
+    mode: AttachMode,
     wanted: &[Attachment],
 ) -> Result<BTreeMap<Remote, Duration>, BackendError> {
     let mut known = BTreeMap::new();
     let mut asked = BTreeSet::new();
     for at in wanted {
-        if let Some(found) = found(mode, at)?
+        if let Some(found) = find(mode, at)?
             && asked.insert(found.program.id())
         {
-            remotes::merge(&mut known, remotes::remembered_by(&found.program)?);
+            remotes::merge(&mut known, remotes::of_program(&found.program)?);
         }
     }
     Ok(known)
@@ -192,7 +195,7 @@ pub(super) fn remembered(
 /// What programs of ours were found to be. Many interfaces have the same one, and asking takes dozens of
 /// system calls.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ProgramCache {
     /// By number. What a program was loaded with and which maps it uses never changes.
     programs: BTreeMap<u32, Known>,
     /// The pinned maps, as they were at this look.
@@ -207,7 +210,7 @@ struct Known {
     met: bool,
 }
 
-impl Seen {
+impl ProgramCache {
     /// Begins another look. What was not met in the last one is forgotten.
     pub(super) fn begin(&mut self) {
         self.programs
@@ -249,25 +252,25 @@ impl Seen {
 
 /// What is wrong at a place; `None`: all is in place.
 pub(super) fn difference(
-    mode: Mode,
+    mode: AttachMode,
     at: &Attachment,
     policy: &Policy,
-    options: Options,
-    seen: &mut Seen,
+    options: LoadOptions,
+    seen: &mut ProgramCache,
 ) -> Result<Option<String>, BackendError> {
-    let Some(found) = found(mode, at)? else {
+    let Some(found) = find(mode, at)? else {
         return Ok(Some(format!("no {at}")));
     };
     let Some((mut running, are_pinned)) = seen.of(&found.program)? else {
         return Ok(Some(format!("no {at}")));
     };
-    running.build = object::seen_as(running.build, options);
+    running.build = object::comparable_build(running.build, options);
     Ok(match running {
         running if running == *policy => {
             if !are_pinned {
                 Some(format!("{at} has maps of its own"))
             } else if found.is_first() {
-                found.twice.then(|| format!("{at} is there twice"))
+                found.duplicated.then(|| format!("{at} is attached twice"))
             } else {
                 let before = found.before.join(", ");
                 Some(format!("another program runs before {at}: {before}"))
@@ -277,45 +280,52 @@ pub(super) fn difference(
             Some(format!("{at} is of another build"))
         }
         running if running.build != policy.build => {
-            Some(format!("{at} writes its log for another process, or none"))
+            Some(format!("{at} logs for another process, or not at all"))
         }
         _ => Some(format!("{at} runs with another policy")),
     })
 }
 
-impl Found {
+impl AttachedProgram {
     pub(super) const fn is_first(&self) -> bool {
         self.before.is_empty()
     }
 }
 
 /// Puts a program in place, at once where one of ours is there.
-pub(super) fn put(mode: Mode, at: &Attachment, ebpf: &mut aya::Ebpf) -> Result<(), BackendError> {
-    let program = object::program(ebpf, at.hook)?;
-    match mode {
-        Mode::Tcx => tcx::put(at, program),
-        Mode::Clsact => clsact::put(at, program),
-    }
-}
-
-/// Puts a program before those of others, where another one of ours is behind them.
-pub(super) fn put_first(
-    mode: Mode,
+pub(super) fn install(
+    mode: AttachMode,
     at: &Attachment,
     ebpf: &mut aya::Ebpf,
 ) -> Result<(), BackendError> {
     let program = object::program(ebpf, at.hook)?;
     match mode {
-        Mode::Tcx => tcx::put_first(at, program),
-        Mode::Clsact => clsact::put_first(at, program),
+        AttachMode::Tcx => tcx::install(at, program),
+        AttachMode::Clsact => clsact::install(at, program),
+    }
+}
+
+/// Puts a program before those of others, where another one of ours is behind them.
+pub(super) fn install_first(
+    mode: AttachMode,
+    at: &Attachment,
+    ebpf: &mut aya::Ebpf,
+) -> Result<(), BackendError> {
+    let program = object::program(ebpf, at.hook)?;
+    match mode {
+        AttachMode::Tcx => tcx::install_first(at, program),
+        AttachMode::Clsact => clsact::install_first(at, program),
     }
 }
 
 /// Places where a program of ours is, and none is wanted.
-pub(super) fn stale(mode: Mode, wanted: &[Attachment]) -> Result<Vec<Attachment>, BackendError> {
+pub(super) fn stale(
+    mode: AttachMode,
+    wanted: &[Attachment],
+) -> Result<Vec<Attachment>, BackendError> {
     let all = match mode {
-        Mode::Tcx => tcx::all()?,
-        Mode::Clsact => clsact::all()?,
+        AttachMode::Tcx => tcx::all()?,
+        AttachMode::Clsact => clsact::all()?,
     };
     Ok(all
         .into_iter()
@@ -328,9 +338,9 @@ pub(super) fn stale(mode: Mode, wanted: &[Attachment]) -> Result<Vec<Attachment>
 }
 
 /// Takes a program away.
-pub(super) fn take_away(mode: Mode, at: &Attachment) -> Result<(), BackendError> {
+pub(super) fn detach(mode: AttachMode, at: &Attachment) -> Result<(), BackendError> {
     match mode {
-        Mode::Tcx => tcx::take_away(at),
-        Mode::Clsact => clsact::take_away(at),
+        AttachMode::Tcx => tcx::detach(at),
+        AttachMode::Clsact => clsact::detach(at),
     }
 }

@@ -8,7 +8,7 @@ use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandl
 use aya::programs::{SchedClassifier, TcAttachType};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, Found, direction, is_of, shown};
+use super::attach::{AttachedProgram, Attachment, describe, direction, is_for_hook};
 use super::program::Program;
 use super::tc::Filter;
 use super::{pins, tc};
@@ -38,7 +38,7 @@ fn filters(at: &Attachment) -> Result<Vec<Filter>, BackendError> {
 }
 
 /// Our filter's program at a place, of whatever version.
-pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
+pub(super) fn find(at: &Attachment) -> Result<Option<AttachedProgram>, BackendError> {
     let filters = filters(at)?;
     let Some(place) = filters.iter().position(has_our_handle) else {
         return Ok(None);
@@ -47,11 +47,11 @@ pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
     let program = rest[0]
         .program
         .and_then(info)
-        .filter(|program| is_of(program, at.hook));
-    Ok(program.map(|program| Found {
+        .filter(|program| is_for_hook(program, at.hook));
+    Ok(program.map(|program| AttachedProgram {
         program,
         before: before.iter().map(name).collect(),
-        twice: rest[1..].iter().any(has_our_handle),
+        duplicated: rest[1..].iter().any(has_our_handle),
     }))
 }
 
@@ -59,7 +59,7 @@ fn name(filter: &Filter) -> String {
     let program = filter.program.and_then(info);
     program.map_or_else(
         || format!("filter {:#x}", filter.handle),
-        |program| shown(&program),
+        |program| describe(&program),
     )
 }
 
@@ -77,7 +77,7 @@ fn delete(at: &Attachment, handle: TcHandle) -> Result<(), BackendError> {
         .map_err(|e| BackendError::failed(format!("remove {at}"), e))
 }
 
-pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
+pub(super) fn install(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
     ensure_qdisc(at)?;
     let fail = |what: &str| format!("{what} {at}");
     let here = handles(at)?;
@@ -100,13 +100,13 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
 /// Puts a filter before all others at a place, where one of ours is that is not the first: they change
 /// places without a moment in which neither is there. Meanwhile both run, and what passes is counted
 /// twice.
-pub(super) fn put_first(
+pub(super) fn install_first(
     at: &Attachment,
     program: &mut SchedClassifier,
 ) -> Result<(), BackendError> {
     let here = handles(at)?;
     let Some((behind, more)) = here.split_first() else {
-        return put(at, program);
+        return install(at, program);
     };
     // Of an agent that was killed between these steps.
     more.iter().try_for_each(|handle| delete(at, *handle))?;
@@ -173,7 +173,7 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
                 };
                 let hook = Hook::ALL
                     .into_iter()
-                    .find(|hook| direction(*hook) == attach_type && is_of(&program, *hook));
+                    .find(|hook| direction(*hook) == attach_type && is_for_hook(&program, *hook));
                 if let Some(hook) = hook {
                     let at = Attachment {
                         index,
@@ -191,7 +191,7 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
     Ok(found)
 }
 
-pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
+pub(super) fn detach(at: &Attachment) -> Result<(), BackendError> {
     handles(at)?
         .into_iter()
         .try_for_each(|handle| delete(at, handle))

@@ -122,7 +122,7 @@ impl Directory {
     }
 
     /// Opens a directory in it, made if it is not there. It is nobody else's to look into.
-    pub(super) fn make(&self, name: &str) -> Result<Self, BackendError> {
+    pub(super) fn create(&self, name: &str) -> Result<Self, BackendError> {
         let path = self.path.join(name);
         match mkdirat(&self.fd, name, Mode::from_raw_mode(OWN)) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -169,7 +169,7 @@ impl Directory {
     }
 
     /// Gives what is in it to another directory, in the place of what is of this name there.
-    pub(super) fn give(&self, name: &str, to: &Self) -> Result<(), BackendError> {
+    pub(super) fn move_to(&self, name: &str, to: &Self) -> Result<(), BackendError> {
         self.rename(name, to, name)
     }
 
@@ -233,6 +233,6 @@ impl Directory {
 }
 
 fn failed(what: &str, path: &Path, error: Errno) -> BackendError {
-    let doing = format!("{what} {}", path.display());
-    BackendError::failed(doing, io::Error::from(error))
+    let context = format!("{what} {}", path.display());
+    BackendError::failed(context, io::Error::from(error))
 }

@@ -9,7 +9,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use rustix::io::Errno;
 
 use super::pins;
-use crate::backend::watch::{Source, Watch};
+use crate::backend::watch::{EventSource, Watch};
 
 /// Room for some events with the names they carry, bytes.
 const BUFFER: usize = 4096;
@@ -34,7 +34,7 @@ impl Events {
     }
 }
 
-impl Source for Events {
+impl EventSource for Events {
     fn read(&mut self) -> io::Result<bool> {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
         let (mut told, mut over) = (false, false);

@@ -113,7 +113,7 @@ pub(super) fn info(pin: &Path) -> io::Result<Info> {
 
 /// `BPF_LINK_GET_NEXT_ID` and `BPF_LINK_GET_FD_BY_ID`.
 #[repr(C)]
-struct Numbered<const COMMAND: libc::c_long> {
+struct ById<const COMMAND: libc::c_long> {
     number: u32,
     next: u32,
     flags: u32,
@@ -123,7 +123,7 @@ const LINK_GET_FD_BY_ID: libc::c_long = 30;
 const LINK_GET_NEXT_ID: libc::c_long = 31;
 
 // SAFETY: only `next` is written.
-unsafe impl<const COMMAND: libc::c_long> Attributes for Numbered<COMMAND> {
+unsafe impl<const COMMAND: libc::c_long> Attributes for ById<COMMAND> {
     const COMMAND: libc::c_long = COMMAND;
 }
 
@@ -182,7 +182,7 @@ struct ProgramInfo {
 
 /// Name and numbers of the maps of a program.
 pub(super) fn program(id: u32) -> io::Result<(String, Vec<u32>)> {
-    let program = descriptor(&mut Numbered::<PROGRAM_GET_FD_BY_ID> {
+    let program = descriptor(&mut ById::<PROGRAM_GET_FD_BY_ID> {
         number: id,
         next: 0,
         flags: 0,
@@ -322,7 +322,7 @@ pub(super) fn pin_again(
     path: &Path,
 ) -> io::Result<bool> {
     let attach_type = attach_type(direction);
-    let mut at = Numbered::<LINK_GET_NEXT_ID> {
+    let mut at = ById::<LINK_GET_NEXT_ID> {
         number: 0,
         next: 0,
         flags: 0,
@@ -330,7 +330,7 @@ pub(super) fn pin_again(
     // Ends with ENOENT.
     while bpf(&mut at).is_ok() {
         at.number = at.next;
-        let mut numbered = Numbered::<LINK_GET_FD_BY_ID> {
+        let mut numbered = ById::<LINK_GET_FD_BY_ID> {
             number: at.number,
             next: 0,
             flags: 0,

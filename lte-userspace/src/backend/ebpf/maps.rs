@@ -8,14 +8,14 @@ use lte_common::layout::{
 };
 use lte_common::policy::{Class, Hook};
 
-use super::object::Raw;
+use super::object::PodValue;
 use super::program::Program;
 use super::{link, pins};
-use crate::backend::{BackendError, Counter};
+use crate::backend::{BackendError, NamedCounter};
 
 /// A map as this version has it.
 #[derive(Debug)]
-pub(super) struct Shape {
+pub(super) struct MapSpec {
     pub(super) name: &'static str,
     kind: MapType,
     key: usize,
@@ -23,8 +23,8 @@ pub(super) struct Shape {
     entries: u32,
 }
 
-const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
-    Shape {
+const fn spec<K, V>(name: &'static str, kind: MapType, entries: u32) -> MapSpec {
+    MapSpec {
         name,
         kind,
         key: size_of::<K>(),
@@ -33,21 +33,21 @@ const fn shape<K, V>(name: &'static str, kind: MapType, entries: u32) -> Shape {
     }
 }
 
-pub(super) static REMOTES: Shape =
-    shape::<RemoteKey, Remote>(names::REMOTES, MapType::LruHash, names::REMOTES_MAX);
-static FRAGMENTS: Shape =
-    shape::<FragmentKey, FragmentValue>(names::FRAGMENTS, MapType::LruHash, names::FRAGMENTS_MAX);
-static ADMIN_FLOWS: Shape =
-    shape::<FlowKey, u64>(names::ADMIN_FLOWS, MapType::LruHash, names::ADMIN_FLOWS_MAX);
-pub(super) static PERMITS: Shape =
-    shape::<FlowKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
-static COUNTERS: Shape =
-    shape::<u32, layout::Counter>(names::COUNTERS, MapType::PerCpuArray, names::COUNTERS_MAX);
+pub(super) static REMOTES: MapSpec =
+    spec::<RemoteKey, Remote>(names::REMOTES, MapType::LruHash, names::REMOTES_MAX);
+static FRAGMENTS: MapSpec =
+    spec::<FragmentKey, FragmentValue>(names::FRAGMENTS, MapType::LruHash, names::FRAGMENTS_MAX);
+static ADMIN_FLOWS: MapSpec =
+    spec::<FlowKey, u64>(names::ADMIN_FLOWS, MapType::LruHash, names::ADMIN_FLOWS_MAX);
+pub(super) static PERMITS: MapSpec =
+    spec::<FlowKey, u64>(names::PERMITS, MapType::Hash, names::PERMITS_MAX);
+static COUNTERS: MapSpec =
+    spec::<u32, layout::Counter>(names::COUNTERS, MapType::PerCpuArray, names::COUNTERS_MAX);
 
 /// Those that are pinned.
-static ALL: [&Shape; 5] = [&REMOTES, &FRAGMENTS, &ADMIN_FLOWS, &PERMITS, &COUNTERS];
+static ALL: [&MapSpec; 5] = [&REMOTES, &FRAGMENTS, &ADMIN_FLOWS, &PERMITS, &COUNTERS];
 
-impl Shape {
+impl MapSpec {
     /// What is pinned under its name. Whose the directory is, [`pins::check`] has said.
     pub(super) fn pinned(&self) -> Result<Option<MapInfo>, BackendError> {
         let path = pins::path(self.name)?;
@@ -60,7 +60,7 @@ impl Shape {
         }
     }
 
-    fn fits(&self, info: &MapInfo) -> bool {
+    fn matches(&self, info: &MapInfo) -> bool {
         info.map_type().is_ok_and(|kind| kind == self.kind)
             && info.key_size() as usize == self.key
             && info.value_size() as usize == self.value
@@ -74,7 +74,7 @@ impl Shape {
         let fail = |e| BackendError::failed(format!("open {}", path.display()), e);
         match self.pinned()? {
             None => Ok(None),
-            Some(info) if self.fits(&info) => MapData::from_pin(&path).map(Some).map_err(fail),
+            Some(info) if self.matches(&info) => MapData::from_pin(&path).map(Some).map_err(fail),
             Some(_) => Err(BackendError::failed(
                 format!("open {}", path.display()),
                 "it is of another version; start the agent, which replaces it, or run `lte-userspace down`",
@@ -85,50 +85,50 @@ impl Shape {
 
 /// What the programs have beside the pinned maps: their own instructions, constants and log, in an
 /// object for each kind of link header, and once more while they are replaced. Bytes.
-const BESIDE: usize = 1 << 20;
-static REST: Shape = Shape {
+const PROGRAM_MEMORY: usize = 1 << 20;
+static PROGRAMS: MapSpec = MapSpec {
     name: "the programs",
     kind: MapType::Array,
     key: size_of::<u32>(),
-    value: BESIDE,
+    value: PROGRAM_MEMORY,
     entries: 1,
 };
 
 /// Whether the kernel makes what the guard needs, all at once and as large as it is.
-pub(super) fn try_for_size() -> io::Result<()> {
+pub(super) fn probe_memory() -> io::Result<()> {
     let mut held = Vec::new();
-    for shape in ALL.into_iter().chain([&REST]) {
-        let map = link::create_map(shape.kind as u32, shape.key, shape.value, shape.entries);
-        held.push(map.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", shape.name)))?);
+    for spec in ALL.into_iter().chain([&PROGRAMS]) {
+        let map = link::create_map(spec.kind as u32, spec.key, spec.value, spec.entries);
+        held.push(map.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", spec.name)))?);
     }
     Ok(())
 }
 
 /// The pinned maps as they were at one look.
 #[derive(Debug, Default)]
-pub(super) struct Pinned(Vec<(&'static Shape, MapInfo)>);
+pub(super) struct Pinned(Vec<(&'static MapSpec, MapInfo)>);
 
 impl Pinned {
     /// Looks.
     pub(super) fn look() -> Result<Self, BackendError> {
         let mut pinned = Vec::new();
-        for shape in ALL {
-            pinned.extend(shape.pinned()?.map(|info| (shape, info)));
+        for spec in ALL {
+            pinned.extend(spec.pinned()?.map(|info| (spec, info)));
         }
         Ok(Self(pinned))
     }
 
     /// Names of those that are not as this version has them.
-    pub(super) fn misfits(&self) -> Vec<&'static str> {
-        let misfits = self.0.iter().filter(|(shape, info)| !shape.fits(info));
-        misfits.map(|(shape, _)| shape.name).collect()
+    pub(super) fn mismatched(&self) -> Vec<&'static str> {
+        let mismatched = self.0.iter().filter(|(spec, info)| !spec.matches(info));
+        mismatched.map(|(spec, _)| spec.name).collect()
     }
 
     /// Whether the maps that a program uses are the pinned ones, which this agent and its other programs
     /// use.
     pub(super) fn are(&self, used: &[Used]) -> bool {
-        used.iter().all(|(shape, id)| {
-            let pinned = self.0.iter().find(|(pinned, _)| pinned.name == *shape);
+        used.iter().all(|(spec, id)| {
+            let pinned = self.0.iter().find(|(pinned, _)| pinned.name == *spec);
             pinned.is_some_and(|(_, info)| info.id() == *id)
         })
     }
@@ -139,9 +139,9 @@ pub(super) type Used = (&'static str, u32);
 
 /// Takes pins that are not as this version has them away, so that loading makes the maps anew. Programs
 /// that run keep theirs.
-pub(super) fn make_way() -> Result<(), BackendError> {
-    for name in Pinned::look()?.misfits() {
-        pins::unpin_here(name)?;
+pub(super) fn unpin_mismatched() -> Result<(), BackendError> {
+    for name in Pinned::look()?.mismatched() {
+        pins::unpin_own(name)?;
     }
     Ok(())
 }
@@ -153,21 +153,21 @@ pub(super) fn used_by(program: &Program) -> Result<Vec<Used>, BackendError> {
         let info = MapInfo::from_id(*id)
             .map_err(|e| BackendError::failed(format!("ask for map {id} of a program"), e))?;
         let name = info.name_as_str();
-        let shape = ALL.into_iter().find(|shape| name == Some(shape.name));
-        used.extend(shape.map(|shape| (shape.name, info.id())));
+        let spec = ALL.into_iter().find(|spec| name == Some(spec.name));
+        used.extend(spec.map(|spec| (spec.name, info.id())));
     }
     Ok(used)
 }
 
-/// The books, summed over the CPUs; counters that never moved are left out.
-pub(super) fn counters() -> Result<Vec<Counter>, BackendError> {
+/// The counters, summed over the CPUs; those at zero are left out.
+pub(super) fn counters() -> Result<Vec<NamedCounter>, BackendError> {
     let Some(data) = COUNTERS.open()? else {
         return Ok(Vec::new());
     };
     let fail = |e| BackendError::failed("read the counters", e);
-    let array: PerCpuArray<MapData, Raw<layout::Counter>> =
+    let array: PerCpuArray<MapData, PodValue<layout::Counter>> =
         PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(fail)?;
-    let mut books = Vec::new();
+    let mut counters = Vec::new();
     for hook in Hook::ALL {
         for class in Class::ALL {
             let cpus = array.get(&class.index(hook), 0).map_err(fail)?;
@@ -175,7 +175,7 @@ pub(super) fn counters() -> Result<Vec<Counter>, BackendError> {
                 .iter()
                 .fold((0, 0), |(p, b), cpu| (p + cpu.0.packets, b + cpu.0.bytes));
             if packets != 0 {
-                books.push(Counter {
+                counters.push(NamedCounter {
                     name: format!("{}/{}", hook.name(), class.name()),
                     packets,
                     bytes,
@@ -183,5 +183,5 @@ pub(super) fn counters() -> Result<Vec<Counter>, BackendError> {
             }
         }
     }
-    Ok(books)
+    Ok(counters)
 }

@@ -27,25 +27,26 @@ use std::time::Duration;
 use lte_common::layout::Policy;
 
 use super::{
-    Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch, chain,
+    Backend, BackendError, BackendKind, Difference, Guard, NamedCounter, Permit, Remote, Watch,
+    error_chain,
 };
-use attach::{Attachment, Mode, Seen};
+use attach::{AttachMode, Attachment, ProgramCache};
 
-pub use object::{LoadedProgram, Options, PacketLog, load_for_test, object_for_test};
+pub use object::{LoadOptions, LoadedProgram, PacketLog, load_for_test, object_for_test};
 pub use policy::{policy_for, ticks_per_second};
 
 /// The eBPF backend.
 #[derive(Debug)]
 pub struct Ebpf {
-    mode: Mode,
+    mode: AttachMode,
     objects: object::Objects,
-    seen: Seen,
+    seen: ProgramCache,
     /// Remotes that another backend remembers.
     inherited: BTreeMap<Remote, Duration>,
     /// Why programs could not be loaded when that was tried last.
-    unfit: Option<String>,
+    load_failure: Option<String>,
     /// Whether all was put in place once: then this machine can, and what fails later is tried again.
-    fit: bool,
+    loaded_once: bool,
 }
 
 impl Ebpf {
@@ -54,27 +55,27 @@ impl Ebpf {
     /// # Errors
     /// [`BackendError::Unsupported`] with the reason where this machine cannot run it.
     pub fn new() -> Result<Self, BackendError> {
-        Self::with_options(Options::default())
+        Self::with_options(LoadOptions::default())
     }
 
     /// The same, with the programs' own log lines.
     ///
     /// # Errors
     /// As [`Ebpf::new`].
-    pub fn with_options(options: Options) -> Result<Self, BackendError> {
-        probe::all()?;
+    pub fn with_options(options: LoadOptions) -> Result<Self, BackendError> {
+        probe::check_all()?;
         Ok(Self {
-            mode: Mode::of_this_kernel()?,
+            mode: AttachMode::for_this_kernel()?,
             objects: object::Objects::new(options),
-            seen: Seen::default(),
+            seen: ProgramCache::default(),
             inherited: BTreeMap::new(),
-            unfit: None,
-            fit: false,
+            load_failure: None,
+            loaded_once: false,
         })
     }
 
     /// Puts one program in place, if it is not; `known` are remotes that its maps are to have.
-    fn put(
+    fn install(
         &mut self,
         at: &Attachment,
         policy: &Policy,
@@ -85,33 +86,33 @@ impl Ebpf {
         if attach::difference(self.mode, at, policy, options, &mut self.seen)?.is_none() {
             return Ok(());
         }
-        let behind = attach::found(self.mode, at)?.filter(|found| !found.is_first());
-        let than = behind.as_ref().map(|found| found.program.id());
+        let behind = attach::find(self.mode, at)?.filter(|found| !found.is_first());
+        let except = behind.as_ref().map(|found| found.program.id());
         let object = self
             .objects
-            .get(policy, pins, at.hook, than)
-            .inspect_err(|error| self.unfit = Some(chain(error)))?;
+            .get(policy, pins, at.hook, except)
+            .inspect_err(|error| self.load_failure = Some(error_chain(error)))?;
         // The maps are there with the first object.
         self.seen.look_at_pins_again();
-        remotes::remember(known)?;
+        remotes::insert(known)?;
         match behind {
-            Some(_) => attach::put_first(self.mode, at, object),
-            None => attach::put(self.mode, at, object),
+            Some(_) => attach::install_first(self.mode, at, object),
+            None => attach::install(self.mode, at, object),
         }
     }
 }
 
 impl Backend for Ebpf {
-    fn kind(&self) -> Kind {
-        Kind::Ebpf
+    fn kind(&self) -> BackendKind {
+        BackendKind::Ebpf
     }
 
     fn probe(&self) -> Result<(), BackendError> {
-        probe::room()
+        probe::check_memory()
     }
 
-    fn unfit(&self) -> Option<String> {
-        self.unfit.clone().filter(|_| !self.fit)
+    fn load_failure(&self) -> Option<String> {
+        self.load_failure.clone().filter(|_| !self.loaded_once)
     }
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
@@ -119,23 +120,23 @@ impl Backend for Ebpf {
         let options = self.objects.options();
         let mut differences = Vec::new();
         self.seen.begin();
-        for wanted in attach::wanted(want) {
+        for wanted in attach::desired_attachments(want) {
             let policy = attach::policy(want, &wanted, options);
             match attach::difference(self.mode, &wanted, &policy, options, &mut self.seen) {
                 Ok(why) => differences.extend(why.map(Difference)),
-                Err(_) if wanted.has_gone() => {}
+                Err(_) if wanted.is_gone() => {}
                 Err(error) => return Err(error),
             }
         }
-        for stale in attach::stale(self.mode, &attach::wanted(want))? {
+        for stale in attach::stale(self.mode, &attach::desired_attachments(want))? {
             differences.push(Difference(format!("{stale} is no longer wanted")));
         }
-        let misfits = self.seen.pinned()?.misfits();
-        if misfits.is_empty() {
+        let mismatched = self.seen.pinned()?.mismatched();
+        if mismatched.is_empty() {
             differences.extend(remotes::missing_peers(want)?);
         }
-        let pins = misfits.into_iter().map(|name| format!("the map {name}"));
-        let others = pins::others()?
+        let pins = mismatched.into_iter().map(|name| format!("the map {name}"));
+        let others = pins::other_layouts()?
             .into_iter()
             .map(|dir| dir.path().display().to_string());
         differences.extend(
@@ -150,36 +151,36 @@ impl Backend for Ebpf {
         // What another version has pinned is taken over: its links and filters get the new programs.
         // Its maps go on with its programs until the last of these is replaced.
         pins::take_over(&[tcx::PREFIX, clsact::QDISC])?;
-        let wanted = attach::wanted(want);
+        let wanted = attach::desired_attachments(want);
         // Before anybody asks what is remembered elsewhere than in a pinned map: one that is of another
         // shape is no longer pinned then.
-        maps::make_way()?;
+        maps::unpin_mismatched()?;
         self.seen.begin();
         self.objects.keep_with(self.seen.pinned()?);
         // Handed over once: what is told of later would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
-        remotes::merge(&mut known, attach::remembered(self.mode, &wanted)?);
-        self.unfit = None;
+        remotes::merge(&mut known, attach::remotes_of_programs(self.mode, &wanted)?);
+        self.load_failure = None;
         let mut first_error = None;
         let mut policies = Vec::new();
         for attachment in &wanted {
             let policy = attach::policy(want, attachment, self.objects.options());
             policies.push(policy);
             // Each interface is a guard of its own: one that fails leaves the others in place.
-            match self.put(attachment, &policy, &dir, &known) {
-                Err(error) if !attachment.has_gone() => {
+            match self.install(attachment, &policy, &dir, &known) {
+                Err(error) if !attachment.is_gone() => {
                     first_error.get_or_insert(error);
                 }
                 _ => {}
             }
         }
-        self.objects.keep(&policies);
+        self.objects.retain(&policies);
         // The maps exist from the first load on; a guard without any attachment needs no peers.
         if let Err(error) = remotes::add_peers(want) {
             first_error.get_or_insert(error);
         }
         for stale in attach::stale(self.mode, &wanted)? {
-            if let Err(error) = attach::take_away(self.mode, &stale) {
+            if let Err(error) = attach::detach(self.mode, &stale) {
                 first_error.get_or_insert(error);
             }
         }
@@ -187,7 +188,7 @@ impl Backend for Ebpf {
         if first_error.is_none() {
             first_error = pins::remove_others().into_iter().next();
         }
-        self.fit |= first_error.is_none();
+        self.loaded_once |= first_error.is_none();
         first_error.map_or(Ok(()), Err)
     }
 
@@ -196,12 +197,12 @@ impl Backend for Ebpf {
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {
-        self.objects.keep(&[]);
+        self.objects.retain(&[]);
         let mut errors = Vec::new();
         match attach::stale(self.mode, &[]) {
             Ok(all) => {
                 for attachment in all {
-                    errors.extend(attach::take_away(self.mode, &attachment).err());
+                    errors.extend(attach::detach(self.mode, &attachment).err());
                 }
             }
             Err(error) => errors.push(error),
@@ -221,15 +222,15 @@ impl Backend for Ebpf {
         permits::open(permit, time)
     }
 
-    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
+    fn revoke(&mut self, permit: &Permit) -> Result<(), BackendError> {
         permits::close(permit)
     }
 
     fn remotes(&mut self) -> Result<BTreeMap<Remote, Duration>, BackendError> {
-        remotes::sent_to()
+        remotes::last_sent()
     }
 
-    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
+    fn import_remotes(&mut self, remotes: BTreeMap<Remote, Duration>) {
         self.inherited = remotes;
     }
 
@@ -239,7 +240,7 @@ impl Backend for Ebpf {
             .ok()
     }
 
-    fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
+    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
         maps::counters()
     }
 }

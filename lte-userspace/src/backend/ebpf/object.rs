@@ -16,7 +16,7 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/lt
 
 /// How the programs are loaded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Options {
+pub struct LoadOptions {
     /// Whether they log what they drop and steer.
     pub packet_log: PacketLog,
 }
@@ -36,42 +36,42 @@ pub enum PacketLog {
 /// What may be written to and read from the kernel as it lies in memory.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
-pub(super) struct Raw<T>(pub(super) T);
+pub(super) struct PodValue<T>(pub(super) T);
 
 // SAFETY: the types of lte_common::layout and Policy are repr(C), integers only, without padding
 // (asserted there), and so valid for any bytes.
-unsafe impl<T: Copy + 'static> Pod for Raw<T> {}
+unsafe impl<T: Copy + 'static> Pod for PodValue<T> {}
 
 /// The bits of a build's identity that say for which process programs log: its number, which is below
 /// 2^22 (`PID_MAX_LIMIT`), or 0.
-const LOG: u64 = (1 << 24) - 1;
+const LOG_PID_MASK: u64 = (1 << 24) - 1;
 
 /// Of the object's bytes, by the build script: an agent that reads all of them has them in its memory.
 const OBJECT_ID: u64 = match u64::from_str_radix(env!("LTE_EBPF_ID"), 16) {
-    Ok(id) => id & !LOG,
+    Ok(id) => id & !LOG_PID_MASK,
     Err(_) => panic!("the build script writes a number"),
 };
 
 /// Tells this build of the programs from another, and for whom they log.
-pub(super) fn build_id(options: Options) -> u64 {
+pub(super) fn build_id(options: LoadOptions) -> u64 {
     let log = match options.packet_log {
         PacketLog::Own => u64::from(std::process::id()),
         PacketLog::Off | PacketLog::Any => 0,
     };
-    OBJECT_ID | log & LOG
+    OBJECT_ID | log & LOG_PID_MASK
 }
 
 /// A running build's identity as it is compared with [`build_id`] of the same options.
-pub(super) const fn seen_as(build: u64, options: Options) -> u64 {
+pub(super) const fn comparable_build(build: u64, options: LoadOptions) -> u64 {
     match options.packet_log {
-        PacketLog::Any => build & !LOG,
+        PacketLog::Any => build & !LOG_PID_MASK,
         PacketLog::Off | PacketLog::Own => build,
     }
 }
 
 /// Whether two are of the same object, whatever they log.
 pub(super) const fn is_same_object(one: u64, other: u64) -> bool {
-    (one ^ other) & !LOG == 0
+    (one ^ other) & !LOG_PID_MASK == 0
 }
 
 /// The program for a hook, by its name in the object.
@@ -86,7 +86,7 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
 /// Objects in the kernel, one for each policy. They are kept, for a program that somebody takes away is
 /// put back at once then, without loading and verifying it anew.
 pub(super) struct Objects {
-    options: Options,
+    options: LoadOptions,
     loaded: Vec<(Policy, aya::Ebpf)>,
 }
 
@@ -100,7 +100,7 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    pub(super) const fn new(options: Options) -> Self {
+    pub(super) const fn new(options: LoadOptions) -> Self {
         Self {
             options,
             loaded: Vec::new(),
@@ -108,7 +108,7 @@ impl Objects {
     }
 
     /// How the programs are loaded.
-    pub(super) const fn options(&self) -> Options {
+    pub(super) const fn options(&self) -> LoadOptions {
         self.options
     }
 
@@ -119,22 +119,22 @@ impl Objects {
     }
 
     /// The object for a policy, its program of a hook loaded if it is not yet; its maps are those that
-    /// are pinned in the directory, where [`Objects::keep_with`] has been asked before. With `than`, one whose program is not that of this number: a program
+    /// are pinned in the directory, where [`Objects::keep_with`] has been asked before. With `except`, one whose program is not that of this number: a program
     /// is at a hook once, and that one is there.
     pub(super) fn get(
         &mut self,
         policy: &Policy,
         pins: &Path,
         hook: Hook,
-        than: Option<u32>,
+        except: Option<u32>,
     ) -> Result<&mut aya::Ebpf, BackendError> {
-        let mut at_hand = None;
+        let mut found_at = None;
         for (at, (of, ebpf)) in self.loaded.iter_mut().enumerate() {
-            if of == policy && Some(number(ebpf, hook)?) != than {
-                at_hand = Some(at);
+            if of == policy && Some(program_id(ebpf, hook)?) != except {
+                found_at = Some(at);
             }
         }
-        let one = if let Some(at) = at_hand {
+        let one = if let Some(at) = found_at {
             self.loaded.remove(at)
         } else {
             let mut ebpf = load(policy, self.options, Some(pins))?;
@@ -145,7 +145,7 @@ impl Objects {
     }
 
     /// Gives all others up; programs that are attached stay.
-    pub(super) fn keep(&mut self, policies: &[Policy]) {
+    pub(super) fn retain(&mut self, policies: &[Policy]) {
         self.loaded.retain(|(of, _)| policies.contains(of));
     }
 }
@@ -167,8 +167,12 @@ fn uses_pinned_maps(ebpf: &aya::Ebpf, pinned: &Pinned) -> bool {
     loaded > 0
 }
 
-fn load(policy: &Policy, options: Options, pins: Option<&Path>) -> Result<aya::Ebpf, BackendError> {
-    let policy = Raw(*policy);
+fn load(
+    policy: &Policy,
+    options: LoadOptions,
+    pins: Option<&Path>,
+) -> Result<aya::Ebpf, BackendError> {
+    let policy = PodValue(*policy);
     let logs = options.packet_log == PacketLog::Own;
     let log_level = if logs { aya_log::Level::Debug as u8 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -219,7 +223,7 @@ pub(super) fn program(
 }
 
 /// The number that the kernel has given the program of a hook.
-fn number(ebpf: &mut aya::Ebpf, hook: Hook) -> Result<u32, BackendError> {
+fn program_id(ebpf: &mut aya::Ebpf, hook: Hook) -> Result<u32, BackendError> {
     let info = program(ebpf, hook)?.info();
     info.map(|info| info.id())
         .map_err(|e| BackendError::failed("ask for a program's number", e))
@@ -246,16 +250,16 @@ impl LoadedProgram {
     ///
     /// # Errors
     /// What the kernel says to writing the map.
-    pub fn forget(&mut self) -> Result<(), BackendError> {
+    pub fn clear_recent(&mut self) -> Result<(), BackendError> {
         let fail = |e: aya::maps::MapError| BackendError::failed("clear the map RECENT", e);
         let Some(map) = self.ebpf.map_mut(lte_common::layout::maps::RECENT) else {
             return Ok(());
         };
-        let mut recent: aya::maps::PerCpuArray<_, Raw<Recent>> =
+        let mut recent: aya::maps::PerCpuArray<_, PodValue<Recent>> =
             aya::maps::PerCpuArray::try_from(map).map_err(fail)?;
         let cpus =
             aya::util::nr_cpus().map_err(|(_, e)| BackendError::failed("count the CPUs", e))?;
-        let zero = aya::maps::PerCpuValues::try_from(vec![Raw(Recent::default()); cpus])
+        let zero = aya::maps::PerCpuValues::try_from(vec![PodValue(Recent::default()); cpus])
             .map_err(|e| BackendError::failed("clear the map RECENT", e))?;
         recent.set(0, zero, 0).map_err(fail)
     }
@@ -275,7 +279,7 @@ pub fn load_for_test(
     policy: &Policy,
     pins: &Path,
 ) -> Result<LoadedProgram, BackendError> {
-    let mut ebpf = load(policy, Options::default(), Some(pins))?;
+    let mut ebpf = load(policy, LoadOptions::default(), Some(pins))?;
     program(&mut ebpf, hook)?;
     Ok(LoadedProgram {
         ebpf,

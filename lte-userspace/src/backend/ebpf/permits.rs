@@ -7,11 +7,11 @@ use lte_common::layout::{Addr, FlowKey};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::maps;
-use super::object::Raw;
+use super::object::PodValue;
 use super::policy::addr;
 use crate::backend::{BackendError, Permit};
 
-type Permits = HashMap<MapData, Raw<FlowKey>, u64>;
+type Permits = HashMap<MapData, PodValue<FlowKey>, u64>;
 
 fn permits() -> Result<Option<Permits>, BackendError> {
     let Some(data) = maps::PERMITS.open()? else {
@@ -22,8 +22,8 @@ fn permits() -> Result<Option<Permits>, BackendError> {
         .map_err(|e| BackendError::failed("use the map of permits", e))
 }
 
-fn key(permit: &Permit) -> Raw<FlowKey> {
-    Raw(FlowKey {
+fn key(permit: &Permit) -> PodValue<FlowKey> {
+    PodValue(FlowKey {
         remote: permit.remote.map_or(Addr::NONE, addr),
         remote_port: permit.remote_port,
         local_port: permit.local_port,
@@ -32,7 +32,7 @@ fn key(permit: &Permit) -> Raw<FlowKey> {
 }
 
 /// ns of `CLOCK_MONOTONIC`, which is what `bpf_ktime_get_ns` reads.
-fn now() -> u64 {
+fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
     seconds * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or_default()
@@ -40,19 +40,19 @@ fn now() -> u64 {
 
 /// Opens a permit, or prolongs it. The programs compare its end with the clock.
 pub(super) fn open(permit: &Permit, time: Duration) -> Result<(), BackendError> {
-    let doing = || format!("permit {permit}");
+    let context = || format!("permit {permit}");
     let Some(mut permits) = permits()? else {
         return Err(BackendError::failed(
-            doing(),
+            context(),
             "no guard is in place that could let it pass",
         ));
     };
-    let now = now();
-    sweep(&mut permits, now)?;
+    let now = monotonic_ns();
+    remove_expired(&mut permits, now)?;
     let end = now.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     permits
         .insert(key(permit), end, 0)
-        .map_err(|e| BackendError::failed(doing(), e))
+        .map_err(|e| BackendError::failed(context(), e))
 }
 
 /// Ends a permit.
@@ -68,7 +68,7 @@ pub(super) fn close(permit: &Permit) -> Result<(), BackendError> {
 }
 
 /// Makes room: permits that have ended open nothing, and lie in the map until somebody takes them.
-fn sweep(permits: &mut Permits, now: u64) -> Result<(), BackendError> {
+fn remove_expired(permits: &mut Permits, now: u64) -> Result<(), BackendError> {
     let ended: Vec<_> = permits
         .iter()
         .filter_map(Result::ok)

@@ -42,21 +42,21 @@ fn file_system() -> Result<Directory, BackendError> {
 }
 
 /// The agents' directory, if it is there.
-fn agents() -> Result<Option<Directory>, BackendError> {
+fn agents_dir() -> Result<Option<Directory>, BackendError> {
     file_system()?.open(OURS)
 }
 
 /// This namespace's directory, if it is there.
-fn own() -> Result<Option<Directory>, BackendError> {
-    match agents()? {
+fn namespace_dir() -> Result<Option<Directory>, BackendError> {
+    match agents_dir()? {
         Some(agents) => agents.open(&namespace()?),
         None => Ok(None),
     }
 }
 
 /// The directory of this layout's pins, if it is there.
-fn open() -> Result<Option<Directory>, BackendError> {
-    match own()? {
+fn layout_dir() -> Result<Option<Directory>, BackendError> {
+    match namespace_dir()? {
         Some(own) => own.open(&layout()),
         None => Ok(None),
     }
@@ -65,7 +65,7 @@ fn open() -> Result<Option<Directory>, BackendError> {
 /// Whether the directory of pins is ours, or can be made: what is wrong is the error. Once it is there
 /// and ours, nobody else can put another in its place.
 pub(super) fn check() -> Result<(), BackendError> {
-    open().map(drop)
+    layout_dir().map(drop)
 }
 
 /// The directory of this layout's pins.
@@ -79,32 +79,32 @@ pub(super) fn path(name: &str) -> Result<PathBuf, BackendError> {
     Ok(dir()?.join(name))
 }
 
-fn made() -> Result<Directory, BackendError> {
+fn create_layout_dir() -> Result<Directory, BackendError> {
     file_system()?
-        .make(OURS)?
-        .make(&namespace()?)?
-        .make(&layout())
+        .create(OURS)?
+        .create(&namespace()?)?
+        .create(&layout())
 }
 
 /// Makes the directory of this layout's pins if it is not there.
 pub(super) fn create() -> Result<PathBuf, BackendError> {
-    made().map(|dir| dir.path().to_owned())
+    create_layout_dir().map(|dir| dir.path().to_owned())
 }
 
 /// Makes a directory among the pins of this layout.
 pub(super) fn create_marker(name: &str) -> Result<(), BackendError> {
-    made()?.make(name).map(drop)
+    create_layout_dir()?.create(name).map(drop)
 }
 
 /// Whether anything of this namespace's agent is there.
 pub(super) fn exist() -> Result<bool, BackendError> {
-    Ok(own()?.is_some() || !of_no_namespace()?.is_empty())
+    Ok(namespace_dir()?.is_some() || !unnamespaced_layouts()?.is_empty())
 }
 
 /// The directories of other layouts: another version of the agent has left them.
-pub(super) fn others() -> Result<Vec<Directory>, BackendError> {
-    let mut others = of_no_namespace()?;
-    if let Some(own) = own()? {
+pub(super) fn other_layouts() -> Result<Vec<Directory>, BackendError> {
+    let mut others = unnamespaced_layouts()?;
+    if let Some(own) = namespace_dir()? {
         others.extend(layouts(&own, Some(&layout()))?);
     }
     Ok(others)
@@ -123,8 +123,8 @@ fn layouts(of: &Directory, but: Option<&str>) -> Result<Vec<Directory>, BackendE
 
 /// Of the directories that versions have left which did not tell namespaces apart those that are not
 /// another namespace's for certain.
-fn of_no_namespace() -> Result<Vec<Directory>, BackendError> {
-    let Some(agents) = agents()? else {
+fn unnamespaced_layouts() -> Result<Vec<Directory>, BackendError> {
+    let Some(agents) = agents_dir()? else {
         return Ok(Vec::new());
     };
     let mut ours = layouts(&agents, None)?;
@@ -144,7 +144,7 @@ fn is_of_another_namespace(dir: &Directory) -> bool {
 /// Names in the directories of all layouts that begin with a prefix, without it.
 pub(super) fn names(prefix: &str) -> Result<Vec<String>, BackendError> {
     let mut names = BTreeSet::new();
-    for dir in others()?.into_iter().chain(open()?) {
+    for dir in other_layouts()?.into_iter().chain(layout_dir()?) {
         names.extend(dir.names_after(prefix)?);
     }
     Ok(names.into_iter().collect())
@@ -153,13 +153,13 @@ pub(super) fn names(prefix: &str) -> Result<Vec<String>, BackendError> {
 /// Makes the pins of other layouts whose names begin so pins of this one, where it has none of
 /// that name. A pin that is moved never ceases to hold what it holds.
 pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
-    let own = made()?;
-    for other in others()? {
+    let own = create_layout_dir()?;
+    for other in other_layouts()? {
         for prefix in prefixes {
             for name in other.names_after(prefix)? {
                 let name = format!("{prefix}{name}");
                 if !own.has(&name)? {
-                    other.give(&name, &own)?;
+                    other.move_to(&name, &own)?;
                 }
             }
         }
@@ -170,7 +170,7 @@ pub(super) fn take_over(prefixes: &[&str]) -> Result<(), BackendError> {
 /// The pins of a name, whichever layout's directory they are in.
 pub(super) fn named(name: &str) -> Result<Vec<PathBuf>, BackendError> {
     let mut found = Vec::new();
-    for dir in others()?.into_iter().chain(open()?) {
+    for dir in other_layouts()?.into_iter().chain(layout_dir()?) {
         if dir.has(name)? {
             found.push(dir.path().join(name));
         }
@@ -180,20 +180,20 @@ pub(super) fn named(name: &str) -> Result<Vec<PathBuf>, BackendError> {
 
 /// Takes a marker away, of whatever layout.
 pub(super) fn remove_marker(name: &str) -> Result<(), BackendError> {
-    for dir in others()?.into_iter().chain(open()?) {
+    for dir in other_layouts()?.into_iter().chain(layout_dir()?) {
         dir.remove_if_empty(name)?;
     }
     Ok(())
 }
 
 /// Takes a pin of this layout away.
-pub(super) fn unpin_here(name: &str) -> Result<(), BackendError> {
-    open()?.map_or(Ok(()), |dir| dir.unlink(name))
+pub(super) fn unpin_own(name: &str) -> Result<(), BackendError> {
+    layout_dir()?.map_or(Ok(()), |dir| dir.unlink(name))
 }
 
 /// Takes a pin away, of whatever layout.
 pub(super) fn unpin(name: &str) -> Result<(), BackendError> {
-    for dir in others()?.into_iter().chain(open()?) {
+    for dir in other_layouts()?.into_iter().chain(layout_dir()?) {
         dir.unlink(name)?;
     }
     Ok(())
@@ -201,7 +201,7 @@ pub(super) fn unpin(name: &str) -> Result<(), BackendError> {
 
 /// Puts a pin of this layout in the place of another, at once.
 pub(super) fn replace(name: &str, by: &str) -> Result<(), BackendError> {
-    made()?.replace(name, by)
+    create_layout_dir()?.replace(name, by)
 }
 
 /// Takes away what other layouts have left; what goes wrong is returned.
@@ -214,10 +214,10 @@ pub(super) fn remove_others() -> Vec<BackendError> {
 }
 
 fn try_remove_others(errors: &mut Vec<BackendError>) -> Result<(), BackendError> {
-    let Some(agents) = agents()? else {
+    let Some(agents) = agents_dir()? else {
         return Ok(());
     };
-    for dir in of_no_namespace()? {
+    for dir in unnamespaced_layouts()? {
         agents.remove(name_of(&dir), errors);
     }
     if let Some(own) = agents.open(&namespace()?)? {
@@ -247,7 +247,7 @@ fn try_remove(errors: &mut Vec<BackendError>) -> Result<(), BackendError> {
     let Some(agents) = file_system.open(OURS)? else {
         return Ok(());
     };
-    for dir in of_no_namespace()? {
+    for dir in unnamespaced_layouts()? {
         agents.remove(name_of(&dir), errors);
     }
     agents.remove(&namespace()?, errors);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use lte_common::layout::{ADMIN_PORTS, Addr, Policy, RemoteKey};
 
-use super::object::{self, Options};
+use super::object::{self, LoadOptions};
 use crate::backend::{Guard, LinkHeader, Remote};
 
 /// Length of a link header, bytes.
@@ -51,7 +51,7 @@ pub fn ticks_per_second() -> u32 {
 /// The policy of programs on a device with the given link header.
 ///
 /// Admin ports beyond [`ADMIN_PORTS`] are refused by the config.
-pub fn policy_for(guard: &Guard, header: LinkHeader, options: Options) -> Policy {
+pub fn policy_for(guard: &Guard, header: LinkHeader, options: LoadOptions) -> Policy {
     let hz = ticks_per_second();
     let mut policy = Policy {
         build: object::build_id(options),

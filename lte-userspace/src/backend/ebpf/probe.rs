@@ -10,7 +10,7 @@ use super::pins;
 use crate::backend::BackendError;
 
 /// Checks everything; the first thing missing is the reason.
-pub(super) fn all() -> Result<(), BackendError> {
+pub(super) fn check_all() -> Result<(), BackendError> {
     allow_locked_memory();
     programs()?;
     maps()?;
@@ -32,7 +32,7 @@ fn programs() -> Result<(), BackendError> {
         Err(e) => {
             return Err(unsupported(format!(
                 "eBPF: {}; run as root, or use --backend nft",
-                crate::backend::chain(&e)
+                crate::backend::error_chain(&e)
             )));
         }
     }
@@ -42,7 +42,10 @@ fn programs() -> Result<(), BackendError> {
         Ok(false) => Err(unsupported(
             "eBPF: the kernel has no bpf_redirect_neigh (5.10 has it); use --backend nft",
         )),
-        Err(e) => Err(unsupported(format!("eBPF: {}", crate::backend::chain(&e)))),
+        Err(e) => Err(unsupported(format!(
+            "eBPF: {}",
+            crate::backend::error_chain(&e)
+        ))),
     }
 }
 
@@ -60,7 +63,12 @@ fn maps() -> Result<(), BackendError> {
                     "eBPF: the kernel has no map of type {kind:?}; use --backend nft"
                 )));
             }
-            Err(e) => return Err(unsupported(format!("eBPF: {}", crate::backend::chain(&e)))),
+            Err(e) => {
+                return Err(unsupported(format!(
+                    "eBPF: {}",
+                    crate::backend::error_chain(&e)
+                )));
+            }
         }
     }
     Ok(())
@@ -68,8 +76,8 @@ fn maps() -> Result<(), BackendError> {
 
 /// Whether there is room for the maps and the programs as they are: kernels before 5.11 count both
 /// against `RLIMIT_MEMLOCK`, later ones against the memory of the control group.
-pub(super) fn room() -> Result<(), BackendError> {
-    super::maps::try_for_size().map_err(|error| {
+pub(super) fn check_memory() -> Result<(), BackendError> {
+    super::maps::probe_memory().map_err(|error| {
         let limit = getrlimit(Resource::Memlock).current;
         let why = match limit {
             Some(bytes) if counts_locked_memory() => format!(

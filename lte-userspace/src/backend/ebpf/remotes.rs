@@ -1,4 +1,4 @@
-//! The map of the tunnel's far ends: the peers that the config names, and what is handed over.
+//! The map of remotes: the configured peers, and what another guard knows.
 
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
@@ -8,13 +8,13 @@ use aya::maps::{HashMap, Map, MapData, MapType};
 use lte_common::layout::{Remote, RemoteKey, maps as names};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::object::Raw;
+use super::object::PodValue;
 use super::policy::{remote_key, ticks_per_second};
 use super::program::Program;
 use super::{maps, pins};
 use crate::backend::{self, BackendError, Difference, Guard};
 
-type Remotes = HashMap<MapData, Raw<RemoteKey>, Raw<Remote>>;
+type Remotes = HashMap<MapData, PodValue<RemoteKey>, PodValue<Remote>>;
 
 fn remotes() -> Result<Option<Remotes>, BackendError> {
     let Some(data) = maps::REMOTES.open()? else {
@@ -33,7 +33,7 @@ pub(super) fn missing_peers(want: &Guard) -> Result<Vec<Difference>, BackendErro
     Ok(want
         .peers
         .iter()
-        .filter(|peer| remotes.get(&Raw(remote_key(peer)), 0).is_err())
+        .filter(|peer| remotes.get(&PodValue(remote_key(peer)), 0).is_err())
         .map(|peer| {
             Difference(format!(
                 "peer {}:{} is unknown to the guard",
@@ -51,9 +51,9 @@ pub(super) fn add_peers(want: &Guard) -> Result<(), BackendError> {
         return Ok(());
     };
     for peer in &want.peers {
-        let key = Raw(remote_key(peer));
+        let key = PodValue(remote_key(peer));
         if remotes.get(&key, 0).is_err()
-            && let Err(e) = remotes.insert(key, Raw(Remote::default()), NO_EXIST)
+            && let Err(e) = remotes.insert(key, PodValue(Remote::default()), NO_EXIST)
             && remotes.get(&key, 0).is_err()
         {
             return Err(BackendError::failed("note a peer for the guard", e));
@@ -72,8 +72,8 @@ fn ticks() -> u64 {
     (1 << 32) - 300 * hz + seconds * hz + part
 }
 
-/// The far ends that were sent to, and how long ago. Another version's pins are looked into, too.
-pub(super) fn sent_to() -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
+/// The remotes that were sent to, and how long ago. Another version's pins are looked into, too.
+pub(super) fn last_sent() -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
     let mut known = BTreeMap::new();
     for path in pins::named(names::REMOTES)? {
         let data = MapData::from_pin(&path)
@@ -84,7 +84,7 @@ pub(super) fn sent_to() -> Result<BTreeMap<backend::Remote, Duration>, BackendEr
 }
 
 /// The same of a running program that has another map of them than the pinned one.
-pub(super) fn remembered_by(
+pub(super) fn of_program(
     program: &Program,
 ) -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
     let mut all = maps::used_by(program)?.into_iter();
@@ -100,7 +100,7 @@ pub(super) fn remembered_by(
     read(data)
 }
 
-/// Adds far ends; of what both know, the later word counts.
+/// Adds remotes; of one that both have, the later time counts.
 pub(super) fn merge(
     known: &mut BTreeMap<backend::Remote, Duration>,
     more: BTreeMap<backend::Remote, Duration>,
@@ -138,7 +138,7 @@ fn read_values<const WORDS: usize>(
     map: Map,
 ) -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
     let fail = |e| BackendError::failed("read the remotes", e);
-    let remotes: HashMap<MapData, Raw<RemoteKey>, [u64; WORDS]> =
+    let remotes: HashMap<MapData, PodValue<RemoteKey>, [u64; WORDS]> =
         HashMap::try_from(map).map_err(fail)?;
     let (now, hz) = (ticks(), u64::from(ticks_per_second()));
     let mut found = BTreeMap::new();
@@ -153,14 +153,14 @@ fn read_values<const WORDS: usize>(
     Ok(found)
 }
 
-/// Notes far ends that another backend has seen the tunnel send to.
-pub(super) fn remember(known: &BTreeMap<backend::Remote, Duration>) -> Result<(), BackendError> {
+/// Inserts remotes that another backend knows.
+pub(super) fn insert(known: &BTreeMap<backend::Remote, Duration>) -> Result<(), BackendError> {
     let Some(mut remotes) = remotes()? else {
         return Ok(());
     };
     let (now, hz) = (ticks(), u64::from(ticks_per_second()));
     for (remote, ago) in known {
-        let key = Raw(remote_key(remote));
+        let key = PodValue(remote_key(remote));
         let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
         let sent = now.saturating_sub(ago.saturating_mul(hz) / 1000).max(1);
         // What the programs have noted themselves is newer.
@@ -172,7 +172,7 @@ pub(super) fn remember(known: &BTreeMap<backend::Remote, Duration>) -> Result<()
             ..Remote::default()
         };
         remotes
-            .insert(key, Raw(value), 0)
+            .insert(key, PodValue(value), 0)
             .map_err(|e| BackendError::failed("note a remote of the tunnel", e))?;
     }
     Ok(())

@@ -48,13 +48,13 @@ fn message(index: u32, parent: u32) -> TcMessage {
 /// clsact qdisc.
 pub(super) fn filters(index: u32, direction: TcAttachType) -> Result<Vec<Filter>, BackendError> {
     let request = RouteNetlinkMessage::GetTrafficFilter(message(index, parent(direction)));
-    let answers = match talk(request, NLM_F_DUMP) {
+    let answers = match send_request(request, NLM_F_DUMP) {
         Ok(answers) => answers,
         // Without the qdisc the kernel answers with an error on some versions.
         Err(_) if !with_clsact()?.contains(&index) => return Ok(Vec::new()),
         Err(e) => {
-            let doing = format!("list the filters of interface {index}");
-            return Err(BackendError::failed(doing, e));
+            let context = format!("list the filters of interface {index}");
+            return Err(BackendError::failed(context, e));
         }
     };
     Ok(answers
@@ -88,8 +88,8 @@ fn filter(message: &TcMessage) -> Option<Filter> {
 
 fn all_qdiscs() -> Result<Vec<(u32, String)>, BackendError> {
     let request = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-    let answers =
-        talk(request, NLM_F_DUMP).map_err(|e| BackendError::failed("list the qdiscs", e))?;
+    let answers = send_request(request, NLM_F_DUMP)
+        .map_err(|e| BackendError::failed("list the qdiscs", e))?;
     Ok(answers
         .into_iter()
         .filter_map(|answer| match answer {
@@ -139,7 +139,7 @@ pub(super) fn delete_filter(
     filter.header.handle = TcHandle::from(handle);
     filter.header.info = u32::from(priority) << 16 | u32::from(ALL_PROTOCOLS);
     filter.attributes.push(TcAttribute::Kind("bpf".into()));
-    talk(RouteNetlinkMessage::DelTrafficFilter(filter), NLM_F_ACK).map(drop)
+    send_request(RouteNetlinkMessage::DelTrafficFilter(filter), NLM_F_ACK).map(drop)
 }
 
 pub(super) fn add_clsact(index: u32) -> io::Result<()> {
@@ -147,18 +147,18 @@ pub(super) fn add_clsact(index: u32) -> io::Result<()> {
     qdisc.header.handle = TcHandle::from(CLSACT);
     qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
     let flags = NLM_F_CREATE | NLM_F_EXCL | NLM_F_ACK;
-    talk(RouteNetlinkMessage::NewQueueDiscipline(qdisc), flags).map(drop)
+    send_request(RouteNetlinkMessage::NewQueueDiscipline(qdisc), flags).map(drop)
 }
 
 pub(super) fn delete_clsact(index: u32) -> io::Result<()> {
     let mut qdisc = message(index, CLSACT_PARENT);
     qdisc.header.handle = TcHandle::from(CLSACT);
     qdisc.attributes.push(TcAttribute::Kind("clsact".into()));
-    talk(RouteNetlinkMessage::DelQueueDiscipline(qdisc), NLM_F_ACK).map(drop)
+    send_request(RouteNetlinkMessage::DelQueueDiscipline(qdisc), NLM_F_ACK).map(drop)
 }
 
 /// One request and all its answers.
-fn talk(request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
+fn send_request(request: RouteNetlinkMessage, flags: u16) -> io::Result<Vec<RouteNetlinkMessage>> {
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;

@@ -7,14 +7,14 @@ use aya::programs::tc::{SchedClassifierLink, SchedClassifierLinkId, TcAttachOpti
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier};
 use lte_common::policy::Hook;
 
-use super::attach::{Attachment, Found, direction, is_of, shown};
+use super::attach::{AttachedProgram, Attachment, describe, direction, is_for_hook};
 use super::program::Program;
 use super::{link, pins};
 use crate::backend::{BackendError, LinkHeader};
 
 pub(super) const PREFIX: &str = "link-";
 /// Of the pin of a link that is to take another's place.
-const NEXT: &str = "next-";
+const NEXT_PREFIX: &str = "next-";
 
 fn pin_name(index: u32, hook: Hook) -> String {
     format!("{PREFIX}{index}-{}", hook.name())
@@ -22,7 +22,7 @@ fn pin_name(index: u32, hook: Hook) -> String {
 
 /// The program of ours at a place, of whatever version, if its link is pinned: one that is not goes
 /// with its owner.
-pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
+pub(super) fn find(at: &Attachment) -> Result<Option<AttachedProgram>, BackendError> {
     let pin = pins::path(&pin_name(at.index, at.hook))?;
     let pinned = match link::info(&pin) {
         Ok(info) => info,
@@ -38,21 +38,21 @@ pub(super) fn found(at: &Attachment) -> Result<Option<Found>, BackendError> {
         return Ok(None);
     };
     let program = Program::of(pinned.program).map_err(fail)?;
-    let Some(program) = program.filter(|program| is_of(program, at.hook)) else {
+    let Some(program) = program.filter(|program| is_for_hook(program, at.hook)) else {
         return Ok(None);
     };
     let mut before = Vec::new();
     for id in &programs[..place] {
-        before.extend(Program::of(*id).map_err(fail)?.as_ref().map(shown));
+        before.extend(Program::of(*id).map_err(fail)?.as_ref().map(describe));
     }
-    Ok(Some(Found {
+    Ok(Some(AttachedProgram {
         program,
         before,
-        twice: false,
+        duplicated: false,
     }))
 }
 
-pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
+pub(super) fn install(at: &Attachment, program: &mut SchedClassifier) -> Result<(), BackendError> {
     let name = pin_name(at.index, at.hook);
     let path = pins::path(&name)?;
     let fail = |what: &str| format!("{what} {at}");
@@ -68,11 +68,11 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
                     .take_link(id)
                     .map_err(|e| BackendError::failed(fail("keep the link of"), e))?;
                 drop(link);
-                if found(at)?.is_some() {
+                if find(at)?.is_some() {
                     return Ok(());
                 }
             }
-            pins::unpin_here(&name)?;
+            pins::unpin_own(&name)?;
         }
         Err(LinkError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {}
         Err(e) => return Err(BackendError::failed(fail("open the pinned link of"), e)),
@@ -88,17 +88,17 @@ pub(super) fn put(at: &Attachment, program: &mut SchedClassifier) -> Result<(), 
 /// counted twice.
 ///
 /// It has to be another program than that which is there.
-pub(super) fn put_first(
+pub(super) fn install_first(
     at: &Attachment,
     program: &mut SchedClassifier,
 ) -> Result<(), BackendError> {
     let fail = || format!("put {at} first");
     let (name, next) = (
         pin_name(at.index, at.hook),
-        format!("{NEXT}{}", pin_name(at.index, at.hook)),
+        format!("{NEXT_PREFIX}{}", pin_name(at.index, at.hook)),
     );
     // Of an agent that was killed between two of these steps.
-    pins::unpin_here(&next)?;
+    pins::unpin_own(&next)?;
     let behind =
         link::Link::open(&pins::path(&name)?).map_err(|e| BackendError::failed(fail(), e))?;
     let order = TcAttachOptions::TcxOrder(LinkOrder::first());
@@ -180,9 +180,9 @@ pub(super) fn all() -> Result<Vec<Attachment>, BackendError> {
         .collect())
 }
 
-pub(super) fn take_away(at: &Attachment) -> Result<(), BackendError> {
+pub(super) fn detach(at: &Attachment) -> Result<(), BackendError> {
     let name = pin_name(at.index, at.hook);
-    let next = format!("{NEXT}{name}");
+    let next = format!("{NEXT_PREFIX}{name}");
     for name in [&name, &next] {
         for pin in pins::named(name)? {
             link::Link::open(&pin)

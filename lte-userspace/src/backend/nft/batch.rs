@@ -1,6 +1,6 @@
 //! The transactions: what is told to nft to get from what is to what is to be.
 
-use super::expr::Family;
+use super::expr::RuleFamily;
 use super::inet::whole_seconds;
 use super::ruleset::Ruleset;
 use super::seal::{SEAL, Seal};
@@ -25,7 +25,7 @@ pub(super) fn load(want: &Ruleset, have: &State) -> Result<Value, serde_json::Er
         let itself = json!({"family": family, "name": NAME});
         let old = have.table(family);
         if let Some(old) = old
-            && is_frame_of(table, old)
+            && table_has_structure(table, old)
         {
             commands.push(json!({"flush": {"table": itself}}));
             for (name, _) in old.named("chain").filter(|(name, _)| is_seal(name)) {
@@ -40,8 +40,8 @@ pub(super) fn load(want: &Ruleset, have: &State) -> Result<Value, serde_json::Er
             commands.push(add("table", itself));
         }
         commands.extend(counters(table, old).map(|c| add("counter", c)));
-        let frame_and_rules = table.frame()?.into_iter().chain(table.rules()?);
-        commands.extend(frame_and_rules.map(|object| json!({"add": object})));
+        let structure_and_rules = table.structure()?.into_iter().chain(table.rules()?);
+        commands.extend(structure_and_rules.map(|object| json!({"add": object})));
         commands.extend(
             old.into_iter()
                 .flat_map(|old| elements(table, old))
@@ -81,20 +81,20 @@ fn is_seal(chain: &str) -> bool {
 }
 
 /// Whether both tables have the chains, sets and counters that are wanted.
-pub(super) fn is_frame(want: &Ruleset, have: &State) -> bool {
+pub(super) fn has_structure(want: &Ruleset, have: &State) -> bool {
     want.tables().iter().all(|table| {
         have.table(table.family_name())
-            .is_some_and(|old| is_frame_of(table, old))
+            .is_some_and(|old| table_has_structure(table, old))
     })
 }
 
 /// Whether a table that is there has the chains and sets that are wanted, and the counters.
-fn is_frame_of(want: &Table, have: &TableState) -> bool {
-    frame_differences(want, have).is_empty()
+fn table_has_structure(want: &Table, have: &TableState) -> bool {
+    structure_differences(want, have).is_empty()
 }
 
 /// In what the chains, sets and counters of a table differ from what is wanted; rules aside.
-pub(super) fn frame_differences(want: &Table, have: &TableState) -> Vec<String> {
+pub(super) fn structure_differences(want: &Table, have: &TableState) -> Vec<String> {
     let mut differences = Vec::new();
     let mut compare = |kind: &str, want: BTreeMap<String, Value>, have: BTreeMap<String, Value>| {
         for (name, body) in &want {
@@ -111,7 +111,7 @@ pub(super) fn frame_differences(want: &Table, have: &TableState) -> Vec<String> 
     };
     let chain = |body: &Value| pick(body, &["type", "hook", "prio", "policy", "dev"]);
     let set = |body: &Value| pick(body, &["type", "timeout", "size"]);
-    let objects = want.frame().unwrap_or_default();
+    let objects = want.structure().unwrap_or_default();
     let wanted = |kind: &str, pick: &dyn Fn(&Value) -> Value| {
         objects
             .iter()
@@ -155,12 +155,12 @@ fn pick(body: &Value, keys: &[&str]) -> Value {
 /// The counters of a table: those that its rules name, and with the values of the table that it
 /// replaces all that were there. None is ever lost, also where no rule names it for a while.
 fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<Item = Value> + 'a {
-    let tallies: BTreeMap<_, _> = old
+    let values: BTreeMap<_, _> = old
         .into_iter()
         .flat_map(|old| old.counters(old.egress_header()))
         .collect();
     let mut names = table.counters();
-    names.extend(tallies.keys());
+    names.extend(values.keys());
     let link = table
         .chains
         .iter()
@@ -168,17 +168,17 @@ fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<
         .unwrap_or(0);
     names.into_iter().map(move |name| {
         let mut counter = object(table.family_name(), name);
-        if let Some(tally) = tallies.get(name) {
+        if let Some(value) = values.get(name) {
             let link = if name.starts_with("modem-out/") {
                 link
             } else {
                 0
             };
-            let bytes = tally
+            let bytes = value
                 .packets
                 .saturating_mul(link)
-                .saturating_add(tally.bytes);
-            counter["packets"] = tally.packets.into();
+                .saturating_add(value.bytes);
+            counter["packets"] = value.packets.into();
             counter["bytes"] = bytes.into();
         }
         counter
@@ -187,7 +187,7 @@ fn counters<'a>(table: &'a Table, old: Option<&'a TableState>) -> impl Iterator<
 
 /// The commands that put remotes into the sets for as long as they are to be remembered still. One
 /// that is there already keeps its time, which is later.
-pub(super) fn remember(
+pub(super) fn add_remotes(
     remotes: &BTreeMap<Remote, Duration>,
     timeout: Duration,
     table: &Table,
@@ -195,8 +195,8 @@ pub(super) fn remember(
     let mut commands = Vec::new();
     for (remote, ago) in remotes {
         let family = match remote.address {
-            IpAddr::V4(_) => Family::V4,
-            IpAddr::V6(_) => Family::V6,
+            IpAddr::V4(_) => RuleFamily::V4,
+            IpAddr::V6(_) => RuleFamily::V6,
         };
         let left = timeout.saturating_sub(*ago);
         if left.is_zero() || !table.sets.iter().any(|set| set.name == family.remotes()) {
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_frame_is_right_only_rules_are_replaced() {
+    fn where_the_structure_is_right_only_rules_are_replaced() {
         let have = loaded(&sample());
         let mut guard = sample();
         guard.listen_port += 1;
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_frame_takes_over_books_and_remotes() {
+    fn a_new_structure_takes_over_counters_and_remotes() {
         let mut have = loaded(&sample());
         have.netdev
             .as_mut()
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn books_are_kept_while_there_is_no_modem() {
+    fn counters_are_kept_while_there_is_no_modem() {
         let mut guard = sample();
         guard.modem = None;
         let words = words(&load(&rules(&guard), &loaded(&sample())).unwrap());
@@ -338,12 +338,18 @@ mod tests {
     }
 
     #[test]
-    fn the_frame_of_another_is_described() {
+    fn another_structure_is_described() {
         let want = rules(&sample());
         let right = loaded(&sample());
-        assert!(is_frame_of(&want.inet, right.inet.as_ref().unwrap()));
-        assert!(is_frame_of(&want.netdev, right.netdev.as_ref().unwrap()));
-        let found = frame_differences(&want.inet, right.netdev.as_ref().unwrap());
+        assert!(table_has_structure(
+            &want.inet,
+            right.inet.as_ref().unwrap()
+        ));
+        assert!(table_has_structure(
+            &want.netdev,
+            right.netdev.as_ref().unwrap()
+        ));
+        let found = structure_differences(&want.inet, right.netdev.as_ref().unwrap());
         for line in [
             "no chain prerouting",
             "chain ingress is not ours",
@@ -355,7 +361,7 @@ mod tests {
         let mut flags = right.inet.unwrap();
         flags.push(json!({"table": {"name": NAME, "flags": "dormant"}}));
         flags.push(json!({"flowtable": {"name": "fast"}}));
-        let found = frame_differences(&want.inet, &flags);
+        let found = structure_differences(&want.inet, &flags);
         assert_eq!(
             found,
             [

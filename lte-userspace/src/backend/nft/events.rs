@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use netlink_sys::{Socket, SocketAddr};
 
-use crate::backend::watch::{Source, Watch};
+use crate::backend::watch::{EventSource, Watch};
 
 /// `NETLINK_NETFILTER`.
 const PROTOCOL: isize = 12;
@@ -36,14 +36,14 @@ pub(super) fn watch() -> io::Result<Watch> {
     Ok(Watch::new(Events(socket)))
 }
 
-impl Source for Events {
+impl EventSource for Events {
     fn read(&mut self) -> io::Result<bool> {
-        let mut concern = false;
+        let mut ours = false;
         loop {
             match self.0.recv_from_full() {
-                Ok((datagram, _)) => concern |= concerns(&datagram),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(concern),
-                Err(error) if error.raw_os_error() == Some(ENOBUFS) => concern = true,
+                Ok((datagram, _)) => ours |= concerns(&datagram),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(ours),
+                Err(error) if error.raw_os_error() == Some(ENOBUFS) => ours = true,
                 Err(error) => return Err(error),
             }
         }
@@ -59,11 +59,11 @@ impl AsRawFd for Events {
 /// Whether a datagram tells of a change to tables of ours.
 fn concerns(datagram: &[u8]) -> bool {
     let mut rest = datagram;
-    while let Some(length) = number(rest, 0)
+    while let Some(length) = u32_at(rest, 0)
         .map(|length| length as usize)
         .filter(|length| (HEADER..=rest.len()).contains(length))
     {
-        if of_ours(&rest[..length]) {
+        if is_about_our_table(&rest[..length]) {
             return true;
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
@@ -72,12 +72,12 @@ fn concerns(datagram: &[u8]) -> bool {
 }
 
 /// The table that a message is about bears our name.
-pub(super) fn of_ours(message: &[u8]) -> bool {
-    if short(message, 4).is_none_or(|kind| kind >> 8 != SUBSYSTEM) {
+pub(super) fn is_about_our_table(message: &[u8]) -> bool {
+    if u16_at(message, 4).is_none_or(|kind| kind >> 8 != SUBSYSTEM) {
         return false;
     }
     let mut at = HEADERS;
-    while let (Some(length), Some(kind)) = (short(message, at), short(message, at + 2)) {
+    while let (Some(length), Some(kind)) = (u16_at(message, at), u16_at(message, at + 2)) {
         let length = usize::from(length).max(4);
         if kind == TABLE {
             let name = message.get(at + 4..at + length).unwrap_or_default();
@@ -88,12 +88,12 @@ pub(super) fn of_ours(message: &[u8]) -> bool {
     false
 }
 
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     let bytes = bytes.get(at..at + 2)?;
     Some(u16::from_ne_bytes(bytes.try_into().ok()?))
 }
 
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at + 4)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
 }

@@ -19,12 +19,12 @@ pub(super) type Expr = Expression<'static>;
 
 /// One of the two families, as far as rules differ between them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
+pub(super) enum RuleFamily {
     V4,
     V6,
 }
 
-impl Family {
+impl RuleFamily {
     pub(super) const BOTH: [Self; 2] = [Self::V4, Self::V6];
 
     /// The network header's name, in payload expressions and as `meta protocol`.
@@ -237,12 +237,12 @@ pub(super) const fn has(left: Expr, right: Expr) -> Stmt {
 }
 
 /// The named set has it.
-pub(super) fn known(left: Expr, set: &str) -> Stmt {
+pub(super) fn in_set(left: Expr, set: &str) -> Stmt {
     eq(left, text(format!("@{set}")))
 }
 
 /// Puts it into the named set, or starts its time-out anew.
-pub(super) fn remember(elem: Expr, set: &str) -> Stmt {
+pub(super) fn update_set(elem: Expr, set: &str) -> Stmt {
     Stmt::Set(Set {
         op: SetOp::Update,
         elem,
@@ -250,7 +250,7 @@ pub(super) fn remember(elem: Expr, set: &str) -> Stmt {
     })
 }
 
-pub(super) fn count(name: &str) -> Stmt {
+pub(super) fn count_named(name: &str) -> Stmt {
     Stmt::Counter(Counter::Named(name.to_owned().into()))
 }
 
@@ -274,12 +274,12 @@ pub(super) fn clear_bits(key: Expr, mask: u32) -> Stmt {
     set(key.clone(), and(key, !mask))
 }
 
-pub(super) fn source_nat(family: Family, to: impl Into<IpAddr>) -> Stmt {
+pub(super) fn source_nat(family: RuleFamily, to: impl Into<IpAddr>) -> Stmt {
     Stmt::SNAT(Some(NAT {
         addr: Some(address(to)),
         family: Some(match family {
-            Family::V4 => NATFamily::IP,
-            Family::V6 => NATFamily::IP6,
+            RuleFamily::V4 => NATFamily::IP,
+            RuleFamily::V6 => NATFamily::IP6,
         }),
         port: None,
         flags: None,

@@ -48,14 +48,14 @@ pub(super) fn current() -> Option<Generation> {
     socket.bind_auto().ok()?;
     // The answer is there when the question has been sent.
     socket.set_non_blocking(true).ok()?;
-    let number = parse(&ask(&socket, GET_GENERATION, ONE, 0).ok()?)?;
-    ask(&socket, GET_CHAIN, ALL, NETDEV).ok()?;
+    let number = parse(&request(&socket, GET_GENERATION, ONE, 0).ok()?)?;
+    request(&socket, GET_CHAIN, ALL, NETDEV).ok()?;
     let chains = chains(&socket)?;
     Some(Generation { number, chains })
 }
 
 /// Sends a question; the first datagram of the answer to one that has one, nothing to a listing.
-fn ask(socket: &Socket, kind: u16, flags: u16, family: u8) -> io::Result<Vec<u8>> {
+fn request(socket: &Socket, kind: u16, flags: u16, family: u8) -> io::Result<Vec<u8>> {
     let mut question = Vec::with_capacity(HEADERS);
     question.extend((HEADERS as u32).to_ne_bytes());
     question.extend(kind.to_ne_bytes());
@@ -76,12 +76,14 @@ fn chains(socket: &Socket) -> Option<u64> {
     loop {
         let (datagram, _) = socket.recv_from_full().ok()?;
         let mut rest = datagram.as_slice();
-        while let Some(message) = first(rest) {
-            match short(message, 4)? {
+        while let Some(message) = first_message(rest) {
+            match u16_at(message, 4)? {
                 DONE => return Some(hasher.finish()),
-                _ if short(message, 6)? & DISTURBED != 0 => return None,
+                _ if u16_at(message, 6)? & DISTURBED != 0 => return None,
                 ERROR => return None,
-                NEW_CHAIN if events::of_ours(message) => message.get(HEADERS..)?.hash(&mut hasher),
+                NEW_CHAIN if events::is_about_our_table(message) => {
+                    message.get(HEADERS..)?.hash(&mut hasher);
+                }
                 _ => {}
             }
             rest = rest
@@ -92,22 +94,22 @@ fn chains(socket: &Socket) -> Option<u64> {
 }
 
 /// The first message of a datagram.
-fn first(datagram: &[u8]) -> Option<&[u8]> {
+fn first_message(datagram: &[u8]) -> Option<&[u8]> {
     let length = u32::from_ne_bytes(datagram.get(..4)?.try_into().ok()?) as usize;
     datagram.get(..length.max(16))
 }
 
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_ne_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
 }
 
 fn parse(answer: &[u8]) -> Option<u32> {
-    if short(answer, 4)? != NEW_GENERATION {
+    if u16_at(answer, 4)? != NEW_GENERATION {
         return None;
     }
     let mut at = HEADERS;
     loop {
-        let (length, kind) = (usize::from(short(answer, at)?), short(answer, at + 2)?);
+        let (length, kind) = (usize::from(u16_at(answer, at)?), u16_at(answer, at + 2)?);
         if kind == ID {
             let value = answer.get(at + 4..at + 8)?;
             return Some(u32::from_be_bytes(value.try_into().ok()?));

@@ -1,6 +1,6 @@
 //! The nftables backend: the same promises as the eBPF programs, without eBPF.
 //!
-//! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `terms`, `expr` and `table` are their
+//! - `ruleset`, `inet`, `netdev`: the desired tables, pure; `rule_context`, `expr` and `table` are their
 //!   words; `permits`: what the agent opens for a time.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
 //! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here;
@@ -14,14 +14,16 @@ mod inet;
 mod netdev;
 mod permits;
 mod probe;
+mod rule_context;
 mod ruleset;
 mod run;
 mod seal;
 mod state;
 mod table;
-mod terms;
 
-use super::{Backend, BackendError, Counter, Difference, Guard, Kind, Permit, Remote, Watch};
+use super::{
+    Backend, BackendError, BackendKind, Difference, Guard, NamedCounter, Permit, Remote, Watch,
+};
 use generation::Generation;
 use ruleset::{Features, Ruleset};
 use run::{Program, RunError};
@@ -41,10 +43,10 @@ pub struct Nft {
     program: Program,
     /// Asked of the kernel once; it does not change while the machine runs.
     features: Cell<Option<Features>>,
-    seen: Option<Seen>,
+    cached: Option<CachedState>,
     /// The guard that was in place, in that generation of the rulesets: asked for again, as it is
     /// all the time, it need not be thought out again.
-    in_place: Option<(Generation, Box<Guard>)>,
+    applied: Option<(Generation, Box<Guard>)>,
     /// Bytes of link header in each packet that the egress chain counts, as it was loaded here.
     header: Option<u64>,
     /// Remotes that another backend remembers.
@@ -53,7 +55,7 @@ pub struct Nft {
 
 /// What was read last.
 #[derive(Debug)]
-struct Seen {
+struct CachedState {
     /// The generation of the rulesets then.
     generation: Generation,
     /// The tables. Only what traffic changes in them is out of date.
@@ -72,8 +74,8 @@ impl Nft {
         Ok(Self {
             program,
             features: Cell::new(None),
-            seen: None,
-            in_place: None,
+            cached: None,
+            applied: None,
             header: None,
             inherited: BTreeMap::new(),
         })
@@ -109,25 +111,25 @@ impl Nft {
 
     /// The tables, with counters and sets perhaps out of date: nft is asked only where somebody
     /// has changed a ruleset since it was asked last.
-    fn seen(&mut self) -> Result<State, BackendError> {
+    fn cached(&mut self) -> Result<State, BackendError> {
         // Asked before reading: what changes meanwhile is of a later generation.
         let generation = generation::current();
-        if let Some(seen) = &self.seen
-            && Some(seen.generation) == generation
+        if let Some(cached) = &self.cached
+            && Some(cached.generation) == generation
         {
-            return Ok(seen.state.clone());
+            return Ok(cached.state.clone());
         }
         let state = self.read()?;
-        self.seen = generation.map(|generation| Seen {
+        self.cached = generation.map(|generation| CachedState {
             generation,
             state: state.clone(),
         });
         Ok(state)
     }
 
-    fn commit(&self, transaction: &Value, doing: &str) -> Result<(), BackendError> {
+    fn commit(&self, transaction: &Value, context: &str) -> Result<(), BackendError> {
         self.call(transaction)
-            .map_err(|e| BackendError::failed(doing, e))
+            .map_err(|e| BackendError::failed(context, e))
     }
 
     fn call(&self, transaction: &Value) -> Result<(), RunError> {
@@ -138,8 +140,8 @@ impl Nft {
 }
 
 impl Backend for Nft {
-    fn kind(&self) -> Kind {
-        Kind::Nft
+    fn kind(&self) -> BackendKind {
+        BackendKind::Nft
     }
 
     fn probe(&self) -> Result<(), BackendError> {
@@ -150,29 +152,29 @@ impl Backend for Nft {
     }
 
     fn observe(&mut self, want: &Guard) -> Result<Vec<Difference>, BackendError> {
-        if let (Some((then, guard)), Some(now)) = (&self.in_place, generation::current())
+        if let (Some((then, guard)), Some(now)) = (&self.applied, generation::current())
             && *then == now
             && **guard == *want
         {
             return Ok(Vec::new());
         }
-        let (rules, asked) = self.desired(want)?;
-        let found = differences(&rules, asked, &self.seen()?);
-        self.in_place = self
-            .seen
+        let (rules, wanted_hash) = self.desired(want)?;
+        let found = differences(&rules, wanted_hash, &self.cached()?);
+        self.applied = self
+            .cached
             .as_ref()
             .filter(|_| found.is_empty())
-            .map(|seen| (seen.generation, Box::new(want.clone())));
+            .map(|cached| (cached.generation, Box::new(want.clone())));
         Ok(found)
     }
 
     fn apply(&mut self, want: &Guard) -> Result<(), BackendError> {
-        let (rules, asked) = self.desired(want)?;
-        let mut have = self.seen()?;
-        if differences(&rules, asked, &have).is_empty() {
+        let (rules, wanted_hash) = self.desired(want)?;
+        let mut have = self.cached()?;
+        if differences(&rules, wanted_hash, &have).is_empty() {
             return Ok(());
         }
-        if !batch::is_frame(&rules, &have) {
+        if !batch::has_structure(&rules, &have) {
             // Counters and sets are made anew, with the values that they have now.
             have = self.read()?;
         }
@@ -180,7 +182,11 @@ impl Backend for Nft {
             .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
         let inherited = std::mem::take(&mut self.inherited);
         if let Some(commands) = load["nftables"].as_array_mut() {
-            commands.extend(batch::remember(&inherited, want.flow_timeout, &rules.inet));
+            commands.extend(batch::add_remotes(
+                &inherited,
+                want.flow_timeout,
+                &rules.inet,
+            ));
         }
         self.commit(&load, "loading the nftables tables lte_backup")?;
         let loaded = self.read()?;
@@ -193,14 +199,14 @@ impl Backend for Nft {
             ));
         }
         let seal = Seal {
-            asked,
-            read: loaded.fingerprint(),
+            wanted_hash,
+            loaded_hash: loaded.fingerprint(),
         };
         self.commit(&batch::seal(seal), "sealing the table inet lte_backup")
     }
 
     fn present(&mut self) -> Result<bool, BackendError> {
-        Ok(!self.seen()?.is_empty())
+        Ok(!self.cached()?.is_empty())
     }
 
     fn remove(&mut self) -> Result<(), Vec<BackendError>> {
@@ -217,17 +223,17 @@ impl Backend for Nft {
 
     fn permit(&mut self, permit: &Permit, time: Duration) -> Result<(), BackendError> {
         let open = permits::open(permit, time, &PERMIT_TABLES);
-        let doing = || format!("permit {permit}");
+        let context = || format!("permit {permit}");
         match self.call(&open) {
             Err(error) if error.is_missing() => Err(BackendError::failed(
-                doing(),
+                context(),
                 "no guard is in place that could let it pass",
             )),
-            called => called.map_err(|e| BackendError::failed(doing(), e)),
+            called => called.map_err(|e| BackendError::failed(context(), e)),
         }
     }
 
-    fn withdraw(&mut self, permit: &Permit) -> Result<(), BackendError> {
+    fn revoke(&mut self, permit: &Permit) -> Result<(), BackendError> {
         let close = permits::close(permit, &PERMIT_TABLES);
         match self.call(&close) {
             Err(error) if error.is_missing() => Ok(()),
@@ -251,7 +257,7 @@ impl Backend for Nft {
         Ok(self.read()?.remotes())
     }
 
-    fn inherit(&mut self, remotes: BTreeMap<Remote, Duration>) {
+    fn import_remotes(&mut self, remotes: BTreeMap<Remote, Duration>) {
         self.inherited = remotes;
     }
 
@@ -261,7 +267,7 @@ impl Backend for Nft {
             .ok()
     }
 
-    fn counters(&mut self) -> Result<Vec<Counter>, BackendError> {
+    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
         let state = match self.header {
             Some(_) => State::read_counters(&self.program).map_err(|e| {
                 BackendError::failed("reading the counters of the tables lte_backup", e)
@@ -269,23 +275,25 @@ impl Backend for Nft {
             None => self.read()?,
         };
         let header = self.header.unwrap_or_else(|| state.egress_header());
-        let counter = |(name, tally): (&str, state::Tally)| Counter {
+        let counter = |(name, value): (&str, state::CounterValue)| NamedCounter {
             name: name.to_owned(),
-            packets: tally.packets,
-            bytes: tally.bytes,
+            packets: value.packets,
+            bytes: value.bytes,
         };
         Ok(state.counters(header).into_iter().map(counter).collect())
     }
 }
 
 /// In what the tables differ from what is desired.
-fn differences(want: &Ruleset, asked: u64, have: &State) -> Vec<Difference> {
+fn differences(want: &Ruleset, wanted_hash: u64, have: &State) -> Vec<Difference> {
     let mut found = contents(want, have);
     if found.is_empty() {
         let whole = match have.seal() {
             None => Some("no seal: a load was interrupted, or the seal deleted"),
-            Some(seal) if seal.asked != asked => Some("the rules are for other settings"),
-            Some(seal) if seal.read != have.fingerprint() => Some("a rule was changed"),
+            Some(seal) if seal.wanted_hash != wanted_hash => {
+                Some("the rules are for other settings")
+            }
+            Some(seal) if seal.loaded_hash != have.fingerprint() => Some("a rule was changed"),
             Some(_) => None,
         };
         found.extend(whole.map(|words| format!("table inet lte_backup: {words}")));
@@ -302,14 +310,14 @@ fn contents(want: &Ruleset, have: &State) -> Vec<String> {
             found.push(format!("no table {family} lte_backup"));
             continue;
         };
-        let frame = batch::frame_differences(table, state);
+        let structure = batch::structure_differences(table, state);
         let there = |name: &str| state.named("chain").any(|(other, _)| other == name);
         let chains = table.chains.iter().filter(|chain| there(&chain.name));
         let rules = chains.filter_map(|chain| {
             let (want, have) = (table.rules_in(&chain.name), state.rules_in(&chain.name));
             (want != have).then(|| format!("chain {} has {have} rules, not {want}", chain.name))
         });
-        let all = frame.into_iter().chain(rules);
+        let all = structure.into_iter().chain(rules);
         found.extend(all.map(|words| format!("table {family} lte_backup: {words}")));
     }
     found

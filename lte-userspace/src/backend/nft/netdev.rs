@@ -7,12 +7,14 @@
 //! by its mark.
 
 use super::expr::{
-    Family, Stmt, accept, address, and, drop, eq, exists, field, goto, ipv6_fragment_offset, meta,
-    ne, number, text,
+    RuleFamily, Stmt, accept, address, and, drop, eq, exists, field, goto, ipv6_fragment_offset,
+    meta, ne, number, text,
 };
 use super::permits;
+use super::rule_context::{
+    ErasedAddr, RuleContext, count, neighbour_discovery, payload_shapes, stays_on_link,
+};
 use super::table::Table;
-use super::terms::{Place, Terms, book, neighbour_discovery, shapes, stays_on_link};
 use crate::backend::{LinkHeader, Modem};
 use lte_common::headers::numbers::ipv4_fragment;
 use lte_common::policy::{Class, Hook};
@@ -45,24 +47,24 @@ pub(super) fn header_len(egress_chain: &str) -> Option<u64> {
 }
 
 /// The table.
-pub(super) fn table(terms: Terms<'_>) -> Table {
+pub(super) fn table(context: RuleContext<'_>) -> Table {
     let mut table = Table::new(NfFamily::NetDev);
-    if let Some(modem) = terms.modem() {
-        permits::sets(&mut table, terms);
-        ingress(&mut table, terms, modem, "ingress");
-        if terms.features.egress {
-            egress(&mut table, terms, modem, egress_chain(modem.header));
+    if let Some(modem) = context.modem() {
+        permits::sets(&mut table, context);
+        ingress(&mut table, context, modem, "ingress");
+        if context.features.egress {
+            egress(&mut table, context, modem, egress_chain(modem.header));
         }
     }
-    for (device, guard) in terms.guard.of_closed() {
-        let terms = Terms {
+    for (device, guard) in context.guard.closed_devices() {
+        let context = RuleContext {
             guard: &guard,
-            ..terms
+            ..context
         };
         let index = device.index;
-        ingress(&mut table, terms, &device, &format!("closed_in_{index}"));
-        if terms.features.egress {
-            egress(&mut table, terms, &device, &format!("closed_out_{index}"));
+        ingress(&mut table, context, &device, &format!("closed_in_{index}"));
+        if context.features.egress {
+            egress(&mut table, context, &device, &format!("closed_out_{index}"));
         }
     }
     table
@@ -77,159 +79,184 @@ fn is_for(whom: &'static str) -> Stmt {
     eq(meta(MetaKey::Pkttype), text(whom))
 }
 
-/// Any piece of a datagram.
-pub(super) fn is_fragment(family: Family) -> Stmt {
+/// Any fragment of a datagram.
+pub(super) fn is_fragment(family: RuleFamily) -> Stmt {
     match family {
-        Family::V4 => ne(and(field("ip", "frag-off"), FRAGMENT), number(0)),
-        Family::V6 => exists("frag"),
+        RuleFamily::V4 => ne(and(field("ip", "frag-off"), FRAGMENT), number(0)),
+        RuleFamily::V6 => exists("frag"),
     }
 }
 
-/// A piece that is not the first.
-fn is_later_fragment(family: Family) -> Stmt {
+/// A later fragment.
+fn is_later_fragment(family: RuleFamily) -> Stmt {
     match family {
-        Family::V4 => ne(and(field("ip", "frag-off"), FRAGMENT_OFFSET), number(0)),
-        Family::V6 => ne(ipv6_fragment_offset(), number(0)),
+        RuleFamily::V4 => ne(and(field("ip", "frag-off"), FRAGMENT_OFFSET), number(0)),
+        RuleFamily::V6 => ne(ipv6_fragment_offset(), number(0)),
     }
 }
 
-fn ingress(table: &mut Table, terms: Terms<'_>, modem: &Modem, chain: &str) {
+fn ingress(table: &mut Table, context: RuleContext<'_>, modem: &Modem, chain: &str) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Ingress);
     table.base_chain(chain, kind, hook, FIRST, Some(&modem.name));
-    for (family, place) in terms.places() {
-        let own = ip_in(table, terms, family, place);
+    for (family, addr) in context.addrs() {
+        let own = ip_in(table, context, family, addr);
         table.rule(chain, [is_protocol(family.header()), goto(own)]);
     }
-    for family in terms.closed_families() {
-        let closed = book(Hook::ModemIn, Class::DropFamily);
+    for family in context.closed_families() {
+        let closed = count(Hook::ModemIn, Class::DropFamily);
         table.rule(chain, [is_protocol(family.header()), closed, drop()]);
     }
-    let others = book(Hook::ModemIn, Class::DropUnsolicited);
+    let others = count(Hook::ModemIn, Class::DropUnsolicited);
     table.rule(chain, [is_protocol("arp"), is_for("other"), others, drop()]);
-    let neighbour = book(Hook::ModemIn, Class::Neighbour);
+    let neighbour = count(Hook::ModemIn, Class::Neighbour);
     table.rule(chain, [is_protocol("arp"), neighbour, accept()]);
-    let not_ip = book(Hook::ModemIn, Class::DropNotIp);
+    let not_ip = count(Hook::ModemIn, Class::DropNotIp);
     table.rule(chain, [not_ip, drop()]);
 }
 
 /// The chain of one family; its name. All that passes is marked: `arrival` takes the mark off what the
 /// modem hands to the IP stack, and drops what comes there by another interface with it.
-fn ip_in(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) -> String {
+fn ip_in(
+    table: &mut Table,
+    context: RuleContext<'_>,
+    family: RuleFamily,
+    addr: ErasedAddr,
+) -> String {
     let chain = &format!("ip_in{}", family.digit());
     table.chain(chain.clone());
-    let unsolicited = || book(Hook::ModemIn, Class::DropUnsolicited);
+    let unsolicited = || count(Hook::ModemIn, Class::DropUnsolicited);
     // Another machine's: the IP stack takes none, a bridge would.
     table.rule(chain, [is_for("other"), unsolicited(), drop()]);
-    let here = || eq(field(family.header(), "daddr"), address(place.address));
-    // Pieces are booked here, where each is seen; judged they are as a whole, after the stack has put
-    // them together, which the mark outlasts.
-    let piece = || book(Hook::ModemIn, Class::Fragment);
-    let ours = [is_fragment(family), here(), terms.mark_packet(), piece()];
+    let here = || eq(field(family.header(), "daddr"), address(addr.address));
+    // Fragments are counted here, where each is seen; their datagram is judged after reassembly, which
+    // keeps the mark.
+    let fragment = || count(Hook::ModemIn, Class::Fragment);
+    let ours = [
+        is_fragment(family),
+        here(),
+        context.mark_packet(),
+        fragment(),
+    ];
     table.rule(chain, ours.into_iter().chain([accept()]));
-    table.rule(chain, [is_fragment(family), piece(), drop()]);
-    table.rule(chain, [here(), terms.mark_packet(), accept()]);
+    table.rule(chain, [is_fragment(family), fragment(), drop()]);
+    table.rule(chain, [here(), context.mark_packet(), accept()]);
     let mut others = vec![permits::answers_of_any(family)];
-    if family == Family::V6 {
+    if family == RuleFamily::V6 {
         let neighbour = [stays_on_link()].into_iter().chain(neighbour_discovery());
         others.push(neighbour.collect());
     }
     for other in others {
-        let passes = [terms.mark_packet(), accept()];
+        let passes = [context.mark_packet(), accept()];
         table.rule(chain, other.into_iter().chain(passes));
     }
-    let stranger = book(Hook::ModemIn, Class::DropStranger);
-    table.rule(chain, [terms.to_port(), stranger, drop()]);
+    let stranger = count(Hook::ModemIn, Class::DropStranger);
+    table.rule(
+        chain,
+        [context.destination_is_listen_port(), stranger, drop()],
+    );
     table.rule(chain, [unsolicited(), drop()]);
     chain.clone()
 }
 
-fn egress(table: &mut Table, terms: Terms<'_>, modem: &Modem, chain: &str) {
+fn egress(table: &mut Table, context: RuleContext<'_>, modem: &Modem, chain: &str) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Egress);
     table.base_chain(chain, kind, hook, FIRST, Some(&modem.name));
     // What this machine itself sends is for nobody else in the link layer's eyes. What a bridge hands on
     // still is for whom it came in.
-    let bridged = book(Hook::ModemOut, Class::DropForwarded);
+    let bridged = count(Hook::ModemOut, Class::DropForwarded);
     for whom in ["other", "broadcast", "multicast"] {
         table.rule(chain, [is_for(whom), bridged.clone(), drop()]);
     }
-    if terms.places().next().is_some() {
+    if context.addrs().next().is_some() {
         table.chain("tunnel_out");
     }
-    for (family, place) in terms.places() {
-        let own = modem_out(table, terms, family, place);
+    for (family, addr) in context.addrs() {
+        let own = modem_out(table, context, family, addr);
         table.rule(chain, [is_protocol(family.header()), goto(own)]);
     }
-    for family in terms.closed_families() {
-        let closed = book(Hook::ModemOut, Class::DropFamily);
+    for family in context.closed_families() {
+        let closed = count(Hook::ModemOut, Class::DropFamily);
         table.rule(chain, [is_protocol(family.header()), closed, drop()]);
     }
     if modem.header == LinkHeader::Ethernet {
         // By the frame's own word: from some kernel on `meta protocol` looks behind a VLAN tag.
         let arp = eq(field("ether", "type"), text("arp"));
-        let neighbour = book(Hook::ModemOut, Class::Neighbour);
+        let neighbour = count(Hook::ModemOut, Class::Neighbour);
         table.rule(chain, [arp, neighbour, accept()]);
     }
-    let not_ip = book(Hook::ModemOut, Class::DropNotIp);
+    let not_ip = count(Hook::ModemOut, Class::DropNotIp);
     table.rule(chain, [not_ip, drop()]);
-    if terms.places().next().is_some() {
-        tunnel_out(table, terms);
+    if context.addrs().next().is_some() {
+        tunnel_out(table, context);
     }
 }
 
-fn tunnel_out(table: &mut Table, terms: Terms<'_>) {
-    for (shape, class) in shapes() {
-        let verdict = [terms.mark_packet(), book(Hook::ModemOut, class), accept()];
-        table.rule("tunnel_out", shape.into_iter().chain(verdict));
+fn tunnel_out(table: &mut Table, context: RuleContext<'_>) {
+    for (payload_shape, class) in payload_shapes() {
+        let verdict = [
+            context.mark_packet(),
+            count(Hook::ModemOut, class),
+            accept(),
+        ];
+        table.rule("tunnel_out", payload_shape.into_iter().chain(verdict));
     }
-    let other = book(Hook::ModemOut, Class::DropNotWireguard);
+    let other = count(Hook::ModemOut, Class::DropNotWireguard);
     table.rule("tunnel_out", [other, drop()]);
 }
 
 /// The chain of one family; its name.
-fn modem_out(table: &mut Table, terms: Terms<'_>, family: Family, place: Place) -> String {
+fn modem_out(
+    table: &mut Table,
+    context: RuleContext<'_>,
+    family: RuleFamily,
+    addr: ErasedAddr,
+) -> String {
     let chain = &format!("modem_out{}", family.digit());
     table.chain(chain.clone());
-    let marked = || terms.is_marked(meta(MetaKey::Mark));
+    let marked = || context.is_marked(meta(MetaKey::Mark));
     let later = || is_later_fragment(family);
-    let fragment = book(Hook::ModemOut, Class::Fragment);
+    let fragment = count(Hook::ModemOut, Class::Fragment);
     table.rule(chain, [later(), marked(), fragment, accept()]);
-    let stray = book(Hook::ModemOut, Class::DropFragment);
+    let stray = count(Hook::ModemOut, Class::DropFragment);
     table.rule(chain, [later(), stray, drop()]);
 
     // The tunnel, also where another table has changed its mark since,
-    let source = eq(field(family.header(), "saddr"), address(place.address));
-    table.rule(chain, [source, terms.of_port(), goto("tunnel_out")]);
+    let source = eq(field(family.header(), "saddr"), address(addr.address));
+    table.rule(
+        chain,
+        [source, context.source_is_listen_port(), goto("tunnel_out")],
+    );
     // or, longer ago than the guard is there, its port.
     let udp = eq(meta(MetaKey::L4proto), text("udp"));
     table.rule(chain, [marked(), udp, goto("tunnel_out")]);
 
     let permitted = permits::out(family).into_iter();
-    for permitted in permitted.chain([permits::is_marked_echo(terms, family)]) {
+    for permitted in permitted.chain([permits::is_marked_echo(context, family)]) {
         let permit = [
-            terms.mark_packet(),
-            book(Hook::ModemOut, Class::Permit),
+            context.mark_packet(),
+            count(Hook::ModemOut, Class::Permit),
             accept(),
         ];
         table.rule(chain, permitted.into_iter().chain(permit));
     }
-    if family == Family::V6 {
+    if family == RuleFamily::V6 {
         let neighbour = [
-            terms.mark_packet(),
-            book(Hook::ModemOut, Class::Neighbour),
+            context.mark_packet(),
+            count(Hook::ModemOut, Class::Neighbour),
             accept(),
         ];
         let parts = neighbour_discovery().into_iter().chain(neighbour);
         table.rule(chain, parts);
     }
-    for question in terms.questions(family, place) {
+    for request in context.admin_requests(family, addr) {
         let admin = [
-            terms.mark_packet(),
-            book(Hook::ModemOut, Class::Admin),
+            context.mark_packet(),
+            count(Hook::ModemOut, Class::Admin),
             accept(),
         ];
-        table.rule(chain, question.into_iter().chain(admin));
+        table.rule(chain, request.into_iter().chain(admin));
     }
-    let local = book(Hook::ModemOut, Class::DropLocal);
+    let local = count(Hook::ModemOut, Class::DropLocal);
     table.rule(chain, [local, drop()]);
     chain.clone()
 }

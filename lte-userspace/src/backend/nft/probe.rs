@@ -5,7 +5,7 @@ use super::ruleset::{Features, Ruleset};
 use super::run::{Program, RunError};
 use super::state::State;
 use super::table::NAME;
-use crate::backend::{BackendError, Guard, Inet, LinkHeader, Modem, Network};
+use crate::backend::{BackendError, FamilyAddr, Guard, LinkHeader, Modem, Network};
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -15,13 +15,13 @@ const OLDEST: [u32; 3] = [1, 0, 6];
 /// Checks nft's version, and has the kernel check a ruleset without committing it. Where that tells
 /// at once that the kernel has all there is, so is said.
 pub(super) fn probe(nft: &Program) -> Result<Option<Features>, BackendError> {
-    let words = nft
+    let text = nft
         .call(&["--version"], "")
         .map_err(|e| refused(e, "asking nft for its version"))?;
-    let version = version(&words).ok_or_else(|| {
+    let version = version(&text).ok_or_else(|| {
         BackendError::Unsupported(format!(
             "nft does not say its version (`nft --version`: {}): install nftables 1.0.6 or later",
-            words.trim()
+            text.trim()
         ))
     })?;
     if version < OLDEST {
@@ -87,8 +87,8 @@ fn check(nft: &Program, transaction: &Value) -> Result<(), RunError> {
         .map(|_| ())
 }
 
-fn version(words: &str) -> Option<[u32; 3]> {
-    let (_, rest) = words.split_once(" v")?;
+fn version(text: &str) -> Option<[u32; 3]> {
+    let (_, rest) = text.split_once(" v")?;
     let number = rest.split_whitespace().next()?;
     let mut parts = number.split('.').map(|part| {
         let digits = part
@@ -101,18 +101,18 @@ fn version(words: &str) -> Option<[u32; 3]> {
     Some([major, minor, parts.next().flatten().unwrap_or(0)])
 }
 
-fn refused(error: RunError, doing: &str) -> BackendError {
+fn refused(error: RunError, context: &str) -> BackendError {
     BackendError::Unsupported(if error.is_forbidden() {
         "nftables may not be changed by this process: run as root (CAP_NET_ADMIN)".to_owned()
     } else if error.is_without_nf_tables() {
         format!("this kernel has no nf_tables (nft: {error}): load the module nf_tables")
-    } else if let RunError::Refused(words) = error {
+    } else if let RunError::Refused(text) = error {
         format!(
-            "this kernel refuses the rules (nft: {words}): it wants nf_tables with nft_ct, \
+            "this kernel refuses the rules (nft: {text}): it wants nf_tables with nft_ct, \
              nft_nat, nft_fib and nft_objref"
         )
     } else {
-        return BackendError::failed(doing, error);
+        return BackendError::failed(context, error);
     })
 }
 
@@ -123,12 +123,12 @@ pub(super) fn sample() -> Guard {
             index: 1,
             name: "lo".to_owned(),
             header: LinkHeader::Ethernet,
-            v4: Some(Inet {
+            v4: Some(FamilyAddr {
                 address: Ipv4Addr::new(192, 0, 2, 2),
                 gateway: None,
                 admin: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
             }),
-            v6: Some(Inet {
+            v6: Some(FamilyAddr {
                 address: Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2),
                 gateway: None,
                 admin: Some(Network {
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn versions_are_read_as_nft_says_them() {
-        for (words, expected) in [
+        for (text, expected) in [
             ("nftables v1.0.6 (Lester Gooch #5)\n", Some([1, 0, 6])),
             (
                 "nftables v1.1.3 (Commodore Bullmoose #4)\n",
@@ -158,14 +158,14 @@ mod tests {
             ("busybox", None),
             ("", None),
         ] {
-            assert_eq!(version(words), expected, "{words}");
+            assert_eq!(version(text), expected, "{text}");
         }
         assert!([0, 9, 8] < OLDEST && [1, 1, 0] > OLDEST);
     }
 
     #[test]
     fn refusals_say_what_to_do() {
-        for (words, hint) in [
+        for (text, hint) in [
             (
                 "Could not process rule: Operation not permitted",
                 "run as root",
@@ -187,7 +187,7 @@ mod tests {
                 "it wants nf_tables with",
             ),
         ] {
-            let error = refused(RunError::Refused(words.to_owned()), "trying");
+            let error = refused(RunError::Refused(text.to_owned()), "trying");
             assert!(matches!(error, BackendError::Unsupported(_)));
             let text = error.to_string();
             assert!(text.contains(hint), "{text}");

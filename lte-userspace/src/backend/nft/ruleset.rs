@@ -1,7 +1,7 @@
 //! The desired tables: what the guard is to be, as rules. Pure.
 
+use super::rule_context::RuleContext;
 use super::table::Table;
-use super::terms::Terms;
 use super::{inet, netdev};
 use crate::backend::Guard;
 use serde_json::Value;
@@ -25,10 +25,10 @@ pub(super) struct Ruleset {
 impl Ruleset {
     /// The tables that keep a guard.
     pub(super) fn new(guard: &Guard, features: Features) -> Self {
-        let terms = Terms { guard, features };
+        let context = RuleContext { guard, features };
         Self {
-            inet: inet::table(terms),
-            netdev: netdev::table(terms),
+            inet: inet::table(context),
+            netdev: netdev::table(context),
         }
     }
 
@@ -41,7 +41,7 @@ impl Ruleset {
     pub(super) fn fingerprint(&self) -> Result<u64, serde_json::Error> {
         let mut hash = Fnv::new();
         for table in self.tables() {
-            for object in table.frame()?.into_iter().chain(table.rules()?) {
+            for object in table.structure()?.into_iter().chain(table.rules()?) {
                 hash.add(&object);
             }
         }
@@ -86,7 +86,7 @@ mod tests {
         let mut lines = String::new();
         for table in Ruleset::new(guard, features).tables() {
             for mut object in table
-                .frame()
+                .structure()
                 .unwrap()
                 .into_iter()
                 .chain(table.rules().unwrap())
@@ -182,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn what_egress_books_inet_does_not() {
-        let books = |features, class: &str| {
+    fn what_egress_counts_inet_does_not() {
+        let counted = |features, class: &str| {
             let rules = text(&sample(), features);
             let name = format!("{{\"counter\":\"modem-out/{class}\"}}");
             let of = |family: &str| {
@@ -195,9 +195,9 @@ mod tests {
             (of("inet"), of("netdev"))
         };
         for class in ["tunnel", "nat-keepalive", "admin", "neighbour"] {
-            let (inet, netdev) = books(EGRESS, class);
+            let (inet, netdev) = counted(EGRESS, class);
             assert!(inet == 0 && netdev > 0, "{class}");
-            let (inet, netdev) = books(NO_EGRESS, class);
+            let (inet, netdev) = counted(NO_EGRESS, class);
             assert!(inet > 0 && netdev == 0, "{class}");
         }
     }

@@ -40,10 +40,10 @@ impl RunError {
     /// The kernel has no nf_tables, so there is nothing of anybody's in it. nft does not even say
     /// its version then.
     pub(super) fn is_without_nf_tables(&self) -> bool {
-        let Self::Refused(words) = self else {
+        let Self::Refused(text) = self else {
             return false;
         };
-        let lower = words.to_lowercase();
+        let lower = text.to_lowercase();
         ["netlink socket", "cache initialization failed"]
             .iter()
             .any(|step| lower.contains(step))
@@ -54,12 +54,12 @@ impl RunError {
 
     /// What was asked for is not there.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(self, Self::Refused(words) if words.starts_with("No such file or directory"))
+        matches!(self, Self::Refused(text) if text.starts_with("No such file or directory"))
     }
 
     /// The process may not: it lacks `CAP_NET_ADMIN`.
     pub(super) fn is_forbidden(&self) -> bool {
-        matches!(self, Self::Refused(words) if words.to_lowercase().contains("not permitted"))
+        matches!(self, Self::Refused(text) if text.to_lowercase().contains("not permitted"))
     }
 }
 
@@ -108,21 +108,21 @@ impl Program {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(io_error)?;
-        let talk = talk(&mut child, input.to_owned());
-        let answer = talk
+        let pipes = open_pipes(&mut child, input.to_owned());
+        let answer = pipes
             .receive(until)
-            .and_then(|(output, complaints)| Some((wait(&mut child, until)?, output, complaints)));
-        let Some((status, output, complaints)) = answer else {
-            stop(&mut child).map_err(io_error)?;
+            .and_then(|(output, errors)| Some((wait(&mut child, until)?, output, errors)));
+        let Some((status, output, errors)) = answer else {
+            kill(&mut child).map_err(io_error)?;
             return Err(RunError::Deadline(self.deadline));
         };
         if status.map_err(io_error)?.success() {
             String::from_utf8(output.map_err(io_error)?)
                 .map_err(|e| io_error(io::Error::new(io::ErrorKind::InvalidData, e)))
         } else {
-            let complaints = complaints.map_err(io_error)?;
-            Err(RunError::Refused(condense(&String::from_utf8_lossy(
-                &complaints,
+            let errors = errors.map_err(io_error)?;
+            Err(RunError::Refused(error_line(&String::from_utf8_lossy(
+                &errors,
             ))))
         }
     }
@@ -131,28 +131,28 @@ impl Program {
 type Bytes = io::Result<Vec<u8>>;
 
 /// The three pipes, each at its own pace: nft may complain before it has read all.
-struct Talk {
+struct Pipes {
     output: mpsc::Receiver<Bytes>,
-    complaints: mpsc::Receiver<Bytes>,
+    errors: mpsc::Receiver<Bytes>,
 }
 
-impl Talk {
+impl Pipes {
     fn receive(&self, until: Instant) -> Option<(Bytes, Bytes)> {
         let left = || until.saturating_duration_since(Instant::now());
         let output = self.output.recv_timeout(left()).ok()?;
-        let complaints = self.complaints.recv_timeout(left()).ok()?;
-        Some((output, complaints))
+        let errors = self.errors.recv_timeout(left()).ok()?;
+        Some((output, errors))
     }
 }
 
-fn talk(child: &mut Child, input: String) -> Talk {
+fn open_pipes(child: &mut Child, input: String) -> Pipes {
     if let Some(mut pipe) = child.stdin.take() {
         // What nft did not read, it did not want: its exit status and its words tell why.
         std::thread::spawn(move || pipe.write_all(input.as_bytes()).ok());
     }
-    Talk {
+    Pipes {
         output: reader(child.stdout.take()),
-        complaints: reader(child.stderr.take()),
+        errors: reader(child.stderr.take()),
     }
 }
 
@@ -182,20 +182,20 @@ fn wait(child: &mut Child, until: Instant) -> Option<io::Result<std::process::Ex
     }
 }
 
-fn stop(child: &mut Child) -> io::Result<()> {
+fn kill(child: &mut Child) -> io::Result<()> {
     child.kill()?;
     child.wait().map(|_| ())
 }
 
 /// nft's complaint in one line, without the place in the input, which nobody has seen.
-fn condense(complaints: &str) -> String {
-    let line = complaints
+fn error_line(errors: &str) -> String {
+    let line = errors
         .lines()
         .find(|line| line.contains("Error:"))
-        .or_else(|| complaints.lines().find(|line| !line.trim().is_empty()))
+        .or_else(|| errors.lines().find(|line| !line.trim().is_empty()))
         .unwrap_or("nft failed without a word");
     match line.split_once("Error:") {
-        Some((place, error)) if !place.contains("netlink") => error.trim().to_owned(),
+        Some((addr, error)) if !addr.contains("netlink") => error.trim().to_owned(),
         _ => line.trim().to_owned(),
     }
 }

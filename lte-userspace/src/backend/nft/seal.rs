@@ -14,24 +14,24 @@ pub(super) const SEAL: &str = "seal_";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seal {
     /// Of the rules that were asked for.
-    pub(super) asked: u64,
+    pub(super) wanted_hash: u64,
     /// Of what was read back.
-    pub(super) read: u64,
+    pub(super) loaded_hash: u64,
 }
 
 impl Seal {
     /// The name of the chain that is the seal.
     pub(super) fn name(self) -> String {
-        format!("{SEAL}{:016x}_{:016x}", self.asked, self.read)
+        format!("{SEAL}{:016x}_{:016x}", self.wanted_hash, self.loaded_hash)
     }
 
     /// From the name of a chain.
     pub(super) fn parse(name: &str) -> Option<Self> {
-        let (asked, read) = name.strip_prefix(SEAL)?.split_once('_')?;
+        let (wanted_hash, loaded_hash) = name.strip_prefix(SEAL)?.split_once('_')?;
         let number = |digits| u64::from_str_radix(digits, 16).ok();
         Some(Self {
-            asked: number(asked)?,
-            read: number(read)?,
+            wanted_hash: number(wanted_hash)?,
+            loaded_hash: number(loaded_hash)?,
         })
     }
 }
@@ -43,8 +43,8 @@ mod tests {
     #[test]
     fn a_seal_is_read_from_its_own_name_and_from_no_other() {
         let seal = Seal {
-            asked: 0x0123_4567_89ab_cdef,
-            read: 7,
+            wanted_hash: 0x0123_4567_89ab_cdef,
+            loaded_hash: 7,
         };
         assert_eq!(seal.name(), "seal_0123456789abcdef_0000000000000007");
         assert_eq!(Seal::parse(&seal.name()), Some(seal));

@@ -1,6 +1,6 @@
 //! Our tables as they are in the kernel: plain JSON, because counters have 64 bits.
 
-use super::expr::Family;
+use super::expr::RuleFamily;
 use super::netdev::header_len;
 use super::ruleset::Fnv;
 use super::run::{Program, RunError};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 /// Packets, and bytes from the IP header on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct CounterValue {
     pub(super) packets: u64,
     pub(super) bytes: u64,
 }
@@ -109,7 +109,7 @@ impl State {
     /// The remembered remotes, and how long ago the tunnel sent to each.
     pub(super) fn remotes(&self) -> BTreeMap<Remote, Duration> {
         let mut found = BTreeMap::new();
-        for family in Family::BOTH {
+        for family in RuleFamily::BOTH {
             let Some(inet) = &self.inet else { break };
             let name = family.remotes();
             let mut sets = inet.named("set").filter(|(set, _)| *set == name);
@@ -134,16 +134,16 @@ impl State {
         found
     }
 
-    /// The books: both tables' counters of a name together. `header` is [`Self::egress_header`] of
+    /// The counters: those of a name in both tables together. `header` is [`Self::egress_header`] of
     /// the tables whole.
-    pub(super) fn counters(&self, header: u64) -> BTreeMap<&str, Tally> {
-        let mut sums = BTreeMap::<_, Tally>::new();
+    pub(super) fn counters(&self, header: u64) -> BTreeMap<&str, CounterValue> {
+        let mut sums = BTreeMap::<_, CounterValue>::new();
         for (table, link) in [(&self.inet, 0), (&self.netdev, header)] {
             let counters = table.iter().flat_map(|table| table.counters(link));
-            for (name, tally) in counters {
+            for (name, value) in counters {
                 let sum = sums.entry(name).or_default();
-                sum.packets = sum.packets.saturating_add(tally.packets);
-                sum.bytes = sum.bytes.saturating_add(tally.bytes);
+                sum.packets = sum.packets.saturating_add(value.packets);
+                sum.bytes = sum.bytes.saturating_add(value.bytes);
             }
         }
         sums
@@ -230,7 +230,7 @@ impl TableState {
     }
 
     /// The counters of ours in it; in those of what leaves by the modem a packet has `link` bytes more.
-    pub(super) fn counters(&self, link: u64) -> impl Iterator<Item = (&str, Tally)> {
+    pub(super) fn counters(&self, link: u64) -> impl Iterator<Item = (&str, CounterValue)> {
         self.named("counter")
             .filter(|(name, _)| is_counter_name(name))
             .map(move |(name, body)| {
@@ -242,7 +242,7 @@ impl TableState {
                     0
                 };
                 let bytes = value("bytes").saturating_sub(packets.saturating_mul(link));
-                (name, Tally { packets, bytes })
+                (name, CounterValue { packets, bytes })
             })
     }
 
@@ -331,11 +331,11 @@ mod tests {
             inet: Some(inet),
             netdev: Some(netdev),
         };
-        let tally = |packets, bytes| Tally { packets, bytes };
+        let value = |packets, bytes| CounterValue { packets, bytes };
         let expected = [
-            ("modem-in/neighbour", tally(2, 56)),
-            ("modem-in/reply", tally(1 << 40, 1 << 50)),
-            ("modem-out/tunnel", tally(11, 660)),
+            ("modem-in/neighbour", value(2, 56)),
+            ("modem-in/reply", value(1 << 40, 1 << 50)),
+            ("modem-out/tunnel", value(11, 660)),
         ];
         assert_eq!(both.counters(both.egress_header()), expected.into());
     }

@@ -148,7 +148,7 @@ impl Table {
     }
 
     /// Its sets and chains, in the order in which they are to be added.
-    pub(super) fn frame(&self) -> Result<Vec<Value>, serde_json::Error> {
+    pub(super) fn structure(&self) -> Result<Vec<Value>, serde_json::Error> {
         let sets = self.sets.iter().cloned();
         let chains = self.chains.iter().cloned();
         sets.map(|set| NfListObject::Set(Box::new(set)))

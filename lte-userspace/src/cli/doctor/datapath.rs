@@ -1,83 +1,83 @@
-//! What the agent keeps, and what stands in its way.
+//! The datapath, and what conflicts with it.
 
 use super::finding::Finding;
-use crate::cli::look::Look;
+use crate::cli::dry_run::DryRun;
 use crate::config::{Config, Uplinks};
-use crate::reconcile::View;
+use crate::reconcile::Comparison;
 
-pub(super) fn findings(config: &Config, look: &Look, running: bool) -> Vec<Finding> {
-    let view = &look.view;
-    let mut findings = vec![modem(config, view)];
-    findings.extend(in_place(view, running));
-    findings.extend(uplinks(config, view));
-    findings.extend(foreign_default(view));
-    let faults = view.faults.iter();
+pub(super) fn findings(config: &Config, dry_run: &DryRun, running: bool) -> Vec<Finding> {
+    let comparison = &dry_run.comparison;
+    let mut findings = vec![modem(config, comparison)];
+    findings.extend(in_place(comparison, running));
+    findings.extend(uplinks(config, comparison));
+    findings.extend(foreign_default(comparison));
+    let faults = comparison.faults.iter();
     findings.extend(faults.map(|line| Finding::fault("modem", line)));
-    let lines = look.notes.iter().chain(&view.warnings);
+    let lines = dry_run.notes.iter().chain(&comparison.warnings);
     findings.extend(lines.map(|line| Finding::warning("datapath", line)));
     findings
 }
 
-fn modem(config: &Config, view: &View) -> Finding {
+fn modem(config: &Config, comparison: &Comparison) -> Finding {
     let identity = &config.modem.identity;
-    let Some(modem) = &view.facts.modem else {
+    let Some(modem) = &comparison.facts.modem else {
         return Finding::fault(
             "modem",
             format!(
-                "{identity}: there is no such interface: plug it in, or mend [modem] in the config (ip -br link shows what there is)"
+                "{identity}: there is no such interface: plug it in, or correct [modem] in the config (ip -br link shows what there is)"
             ),
         );
     };
-    Finding::ok("modem", format!("{} is there", modem.name))
+    Finding::ok("modem", format!("{} is plugged in", modem.name))
 }
 
-fn in_place(view: &View, running: bool) -> Vec<Finding> {
-    let blocked = view.plan.blocked.iter();
+fn in_place(comparison: &Comparison, running: bool) -> Vec<Finding> {
+    let blocked = comparison.plan.blocked.iter();
     let mut findings: Vec<_> = blocked
         .map(|line| Finding::fault("datapath", line))
         .collect();
-    match (view.plan.steps.len(), running) {
-        (0, _) if findings.is_empty() => findings.push(Finding::ok("datapath", "all is in place")),
+    match (comparison.plan.steps.len(), running) {
+        (0, _) if findings.is_empty() => findings.push(Finding::ok("datapath", "everything in place")),
         (0, _) => {}
-        (_, true) => findings.extend(view.plan.steps.iter().map(|step| {
+        (_, true) => findings.extend(comparison.plan.steps.iter().map(|step| {
             Finding::fault(
                 "datapath",
-                format!("the agent is running, and this is still to be done: {step}; its log says why"),
+                format!("the agent is running, and this step is pending: {step}; the log has the reason"),
             )
         })),
         (steps, false) => findings.push(Finding::warning(
             "datapath",
-            format!("not in place: {steps} steps are to be done (lte-userspace plan shows them, the agent does them)"),
+            format!("not in place: {steps} pending steps (lte-userspace plan lists them, the agent takes them)"),
         )),
     }
     findings
 }
 
-fn uplinks(config: &Config, view: &View) -> Vec<Finding> {
+fn uplinks(config: &Config, comparison: &Comparison) -> Vec<Finding> {
     let Uplinks::Named(names) = &config.uplinks else {
         return Vec::new();
     };
     let missing = names
         .iter()
-        .filter(|name| view.observed.link(name).is_none());
+        .filter(|name| comparison.snapshot.link(name).is_none());
     missing
         .map(|name| {
             Finding::warning(
                 "uplinks",
-                format!("{name}: there is no such interface now; mend uplinks.interfaces in the config if it has another name"),
+                format!("{name}: there is no such interface now; correct uplinks.interfaces in the config if it has another name"),
             )
         })
         .collect()
 }
 
-/// A default route on the modem that somebody else has put there.
-fn foreign_default(view: &View) -> Option<Finding> {
-    let modem = view.facts.modem.as_ref()?;
-    view.observed.routes.defaults.contains(&modem.index).then(|| {
+/// A third party's default route on the modem.
+fn foreign_default(comparison: &Comparison) -> Option<Finding> {
+    let modem = comparison.facts.modem.as_ref()?;
+    comparison.snapshot.routes.defaults.contains(&modem.index).then(|| {
         Finding::warning(
             "routes",
             format!(
-                "somebody has put a default route on {0}: what follows it is dropped there, and the house may have no internet; tell whoever does it (NetworkManager, ModemManager, a DHCP client) to leave {0} alone",
+                "another program has put a default route on {0}: packets that follow it are dropped, and the LAN may have no internet access; configure that program (NetworkManager, ModemManager, a DHCP client) to ignore {0}",
                 modem.name
             ),
         )

@@ -17,7 +17,7 @@ pub(super) enum Grade {
 }
 
 impl Grade {
-    const fn word(self) -> &'static str {
+    const fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warning => "warning",
@@ -70,7 +70,7 @@ impl Finding {
 
     /// As a line; on a terminal its grade is coloured.
     pub(super) fn line(&self, coloured: bool) -> impl fmt::Display {
-        let word = self.grade.word();
+        let word = self.grade.label();
         let (begin, end) = if coloured {
             (format!("\x1b[{}m", self.grade.colour()), "\x1b[0m")
         } else {

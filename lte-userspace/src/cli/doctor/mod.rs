@@ -10,7 +10,7 @@ use std::io::IsTerminal as _;
 use anyhow::bail;
 use clap::Args;
 
-use super::{Common, look, machine};
+use super::{Common, dry_run, requirements};
 use crate::backend::select;
 use crate::config::Config;
 use crate::state::Lock;
@@ -32,7 +32,7 @@ pub(super) struct Doctor {
 
 impl Doctor {
     pub(super) fn run(&self, common: &Common) -> anyhow::Result<()> {
-        let findings = examine(common);
+        let findings = collect(common);
         if self.json {
             println!("{}", json(&findings)?);
         } else {
@@ -64,12 +64,15 @@ fn count(findings: &[Finding], grade: Grade) -> usize {
 
 /// Everything that can be found out: what cannot be asked without the config or without rights is left out,
 /// and that is a fault then.
-fn examine(common: &Common) -> Vec<Finding> {
+fn collect(common: &Common) -> Vec<Finding> {
     let mut findings = Vec::new();
     let config = match Config::load(&common.config) {
         Ok(config) => {
             let path = common.config.display();
-            findings.push(Finding::ok("config", format!("{path} is right")));
+            findings.push(Finding::ok(
+                "config",
+                format!("{path}: configuration valid"),
+            ));
             Some(config)
         }
         Err(error) => {
@@ -77,17 +80,17 @@ fn examine(common: &Common) -> Vec<Finding> {
             None
         }
     };
-    if let Err(error) = machine::require_net_admin() {
+    if let Err(error) = requirements::require_net_admin() {
         findings.push(Finding::fault("rights", error.to_string()));
         return findings;
     }
     let holder = Lock::holder(&common.dirs.run);
     let running = matches!(holder, Ok(Some(_)));
     findings.push(match holder {
-        Ok(Some(_)) => Finding::ok("agent", "it is running"),
+        Ok(Some(_)) => Finding::ok("agent", "running"),
         Ok(None) => Finding::warning(
             "agent",
-            "it is not running: what others undo is not put back; start it (sudo systemctl start lte-backup)",
+            "not running: what other programs change is not repaired; start it (sudo systemctl start lte-backup)",
         ),
         Err(error) => Finding::fault("agent", error.to_string()),
     });
@@ -103,10 +106,10 @@ fn examine(common: &Common) -> Vec<Finding> {
         let kind = active.kind();
         let mut backends = vec![active];
         backends.extend(select::others(Some(kind)));
-        match look::look(&config, common, &mut backends) {
-            Ok(look) => {
-                findings.extend(datapath::findings(&config, &look, running));
-                findings.extend(peers::findings(&config, &look.view));
+        match dry_run::dry_run(&config, common, &mut backends) {
+            Ok(dry_run) => {
+                findings.extend(datapath::findings(&config, &dry_run, running));
+                findings.extend(peers::findings(&config, &dry_run.comparison));
             }
             Err(error) => findings.push(Finding::fault("datapath", format!("{error:#}"))),
         }
@@ -115,5 +118,5 @@ fn examine(common: &Common) -> Vec<Finding> {
 }
 
 #[cfg(test)]
-#[path = "snapshot_tests.rs"]
+#[path = "print_tests.rs"]
 mod tests;

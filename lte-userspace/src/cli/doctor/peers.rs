@@ -1,33 +1,37 @@
-//! The far sides: are they known, do they answer?
+//! The peers: are their addresses known, do they answer?
 
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use super::finding::Finding;
-use crate::backend::chain;
+use crate::backend::error_chain;
 use crate::config::{Config, Endpoint, Peer};
 use crate::kernel::wireguard;
-use crate::reconcile::View;
+use crate::reconcile::Comparison;
 
 /// WireGuard's REJECT_AFTER_TIME: a session that is older is not used any more.
 const SESSION: Duration = Duration::from_mins(3);
 
-pub(super) fn findings(config: &Config, view: &View) -> Vec<Finding> {
+pub(super) fn findings(config: &Config, comparison: &Comparison) -> Vec<Finding> {
     let now = SystemTime::now();
     let mut findings = Vec::new();
     for peer in &config.tunnel.peers {
-        findings.extend(unknown(peer, view));
-        let device = view.observed.device.as_ref();
+        findings.extend(unknown(peer, comparison));
+        let device = comparison.snapshot.device.as_ref();
         if let Some(found) = device.and_then(|device| device.peers.get(&peer.public_key)) {
             findings.push(answers(peer, found, now));
         }
     }
-    let others = view.observed.links.iter();
+    let others = comparison.snapshot.links.iter();
     for link in others.filter(|link| link.wireguard && link.name != config.tunnel.interface) {
         match wireguard::read(&link.name) {
-            Ok(other) => findings.extend(shared(config, view, &link.name, &other)),
+            Ok(other) => findings.extend(shared(config, comparison, &link.name, &other)),
             Err(error) => {
-                let line = format!("reading the peers of {}: {}", link.name, chain(&error));
+                let line = format!(
+                    "reading the peers of {}: {}",
+                    link.name,
+                    error_chain(&error)
+                );
                 findings.push(Finding::warning("peer", line));
             }
         }
@@ -37,33 +41,38 @@ pub(super) fn findings(config: &Config, view: &View) -> Vec<Finding> {
 
 /// Peers that another WireGuard interface of this machine reaches at the same address and port: its packets
 /// look like the tunnel's, but for the port they come from.
-fn shared(config: &Config, view: &View, name: &str, other: &wireguard::Found) -> Vec<Finding> {
+fn shared(
+    config: &Config,
+    comparison: &Comparison,
+    name: &str,
+    other: &wireguard::ObservedDevice,
+) -> Vec<Finding> {
     let peers = config.tunnel.peers.iter();
     peers
-        .filter_map(|peer| also_at(name, other, peer, &whereabouts(peer, view)))
+        .filter_map(|peer| shared_endpoint(name, other, peer, &known_addresses(peer, comparison)))
         .collect()
 }
 
 /// Where a peer is, by the config and by what was last heard of it.
-fn whereabouts(peer: &Peer, view: &View) -> Vec<SocketAddr> {
+fn known_addresses(peer: &Peer, comparison: &Comparison) -> Vec<SocketAddr> {
     let configured = match &peer.endpoint {
         Endpoint::Address(address) => Some(*address),
-        name @ Endpoint::Name { .. } => view.facts.resolved.get(name).copied(),
+        name @ Endpoint::Name { .. } => comparison.facts.resolved.get(name).copied(),
     };
-    let device = view.observed.device.as_ref();
+    let device = comparison.snapshot.device.as_ref();
     let found = device.and_then(|device| device.peers.get(&peer.public_key));
     let heard = found.and_then(|found| found.endpoint);
     configured.into_iter().chain(heard).collect()
 }
 
-fn also_at(
+fn shared_endpoint(
     name: &str,
-    other: &wireguard::Found,
+    other: &wireguard::ObservedDevice,
     peer: &Peer,
-    whereabouts: &[SocketAddr],
+    known_addresses: &[SocketAddr],
 ) -> Option<Finding> {
     let mut theirs = other.peers.values().filter_map(|peer| peer.endpoint);
-    let at = theirs.find(|endpoint| whereabouts.contains(endpoint))?;
+    let at = theirs.find(|endpoint| known_addresses.contains(endpoint))?;
     Some(Finding::ok(
         "peer",
         format!(
@@ -74,24 +83,25 @@ fn also_at(
 }
 
 /// A name that has never been resolved.
-fn unknown(peer: &Peer, view: &View) -> Option<Finding> {
+fn unknown(peer: &Peer, comparison: &Comparison) -> Option<Finding> {
     let name = &peer.endpoint;
-    let known = !matches!(name, Endpoint::Name { .. }) || view.facts.resolved.contains_key(name);
+    let known =
+        !matches!(name, Endpoint::Name { .. }) || comparison.facts.resolved.contains_key(name);
     (!known).then(|| {
         Finding::warning(
             "peer",
-            format!("{name}: no address is known of it yet: let the agent resolve it once while there is a name server, or write an address"),
+            format!("{name}: not resolved yet: let the agent resolve it once while a name server can be reached, or write an address"),
         )
     })
 }
 
-fn answers(peer: &Peer, found: &wireguard::FoundPeer, now: SystemTime) -> Finding {
+fn answers(peer: &Peer, found: &wireguard::ObservedPeer, now: SystemTime) -> Finding {
     let name = peer.public_key;
     let Some(time) = found.handshake else {
         return Finding::fault(
             "peer",
             format!(
-                "{name} at {} has never answered: is the server up and its port open, does it know this router's public key, has the SIM data left?",
+                "{name} at {} has never answered: check that the server is up and its port open, that it has this router's public key, and that the SIM has data left",
                 peer.endpoint
             ),
         );
@@ -118,7 +128,7 @@ fn answers(peer: &Peer, found: &wireguard::FoundPeer, now: SystemTime) -> Findin
         return Finding::fault(
             "peer",
             format!(
-                "{name} at {} is silent, the last handshake was {seconds} s ago: is the server up, has the SIM data left, has the modem a network?",
+                "{name} at {} is silent, the last handshake was {seconds} s ago: check that the server is up, that the SIM has data left, and that the modem has a network",
                 peer.endpoint
             ),
         );
@@ -145,7 +155,7 @@ mod tests {
     fn grade(keepalive: u64, handshake: Option<u64>) -> Grade {
         let now = SystemTime::UNIX_EPOCH + Duration::from_hours(1);
         let peer = peer(keepalive);
-        let found = wireguard::FoundPeer {
+        let found = wireguard::ObservedPeer {
             handshake: handshake.map(|age| now - Duration::from_secs(age)),
             endpoint: None,
             allowed_ips: Vec::new(),
@@ -169,18 +179,18 @@ mod tests {
     #[test]
     fn another_interface_at_the_same_server_is_told() {
         let at = |endpoint: &str| {
-            let found = wireguard::FoundPeer {
+            let found = wireguard::ObservedPeer {
                 endpoint: Some(endpoint.parse().unwrap()),
-                ..wireguard::FoundPeer::default()
+                ..wireguard::ObservedPeer::default()
             };
-            let other = wireguard::Found {
+            let other = wireguard::ObservedDevice {
                 listen_port: 40000,
                 peers: [(PublicKey([8; 32]), found)].into(),
-                ..wireguard::Found::default()
+                ..wireguard::ObservedDevice::default()
             };
             let ours = ["203.0.113.10:51820", "[2001:db8::1]:51820"];
             let ours = ours.map(|address| address.parse().unwrap());
-            also_at("wg-home", &other, &peer(80), &ours)
+            shared_endpoint("wg-home", &other, &peer(80), &ours)
         };
         let said = at("203.0.113.10:51820").unwrap();
         assert_eq!(said.grade, Grade::Ok);

@@ -6,20 +6,20 @@ use std::path::Path;
 use super::finding::Finding;
 use crate::backend::Backend;
 use crate::backend::select::{Purpose, select};
-use crate::cli::machine;
+use crate::cli::requirements;
 use crate::config::BackendChoice;
-use crate::kernel::qdisc::lacking::Module;
+use crate::kernel::qdisc::missing_modules::Module;
 
 pub(super) fn wireguard() -> Finding {
-    match machine::require_wireguard() {
-        Ok(()) => Finding::ok("kernel", "it has WireGuard"),
+    match requirements::require_wireguard() {
+        Ok(()) => Finding::ok("kernel", "WireGuard is available"),
         Err(error) => Finding::fault("kernel", error.to_string()),
     }
 }
 
 /// The backend that is to keep the guard, and what there is to be said of it.
 pub(super) fn backend(choice: BackendChoice) -> (Option<Box<dyn Backend>>, Vec<Finding>) {
-    let selected = match select(choice, Purpose::Look) {
+    let selected = match select(choice, Purpose::Inspect) {
         Ok(selected) => selected,
         Err(error) => return (None, vec![Finding::fault("backend", error.to_string())]),
     };
@@ -48,28 +48,25 @@ pub(super) fn backstop() -> Option<Finding> {
     let modules = Path::new("/lib/modules").join(release.trim());
     let list = |name: &str| fs::read_to_string(modules.join(name));
     let (loadable, built_in) = (list("modules.dep").ok()?, list("modules.builtin").ok()?);
-    Some(made_of(&format!("{loadable}\n{built_in}")))
+    Some(backstop_finding(&format!("{loadable}\n{built_in}")))
 }
 
-fn made_of(lists: &str) -> Finding {
-    let vital = missing(&Module::VITAL.map(Module::name), lists);
+fn backstop_finding(lists: &str) -> Finding {
+    let vital = missing(&Module::REQUIRED.map(Module::name), lists);
     let queue = missing(&[Module::SchFqCodel.name()], lists);
     let (missing, so) = match (vital.is_empty(), queue.is_empty()) {
-        (false, _) => (
-            vital,
-            "there is no backstop while somebody has taken the guard away",
-        ),
+        (false, _) => (vital, "there is no backstop while the guard is missing"),
         (true, false) => (
             queue,
-            "an upload through the tunnel delays all else that goes through it",
+            "an upload through the tunnel delays its other traffic",
         ),
-        (true, true) => return Finding::ok("kernel", "it has what the backstop is made of"),
+        (true, true) => return Finding::ok("kernel", "all modules of the backstop are available"),
     };
     let missing = missing.join(", ");
     Finding::warning(
         "kernel",
         format!(
-            "it lacks {missing}: {so}; install the package with this kernel's further modules, if there is one"
+            "this kernel lacks {missing}: {so}; install the package with its additional modules, if there is one"
         ),
     )
 }
@@ -94,7 +91,7 @@ fn missing(wanted: &[&'static str], lists: &str) -> Vec<&'static str> {
 pub(super) fn clock() -> Finding {
     let mut clocks = fs::read_dir("/sys/class/rtc").into_iter().flatten();
     if clocks.next().is_some() {
-        Finding::ok("clock", "it goes on while the power is off")
+        Finding::ok("clock", "system clock has a battery")
     } else {
         Finding::warning(
             "clock",
@@ -118,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_of_the_second_net_is_told() {
+    fn what_is_missing_of_the_backstop_is_reported() {
         let mut lists = String::new();
         let mut said = Vec::new();
         for module in ["sch_drr", "cls_fw", "cls_matchall", "sch_fq_codel"] {
-            said.push(made_of(&lists).text);
+            said.push(backstop_finding(&lists).text);
             lists.extend(["kernel/net/sched/", module, ".ko\n"]);
         }
-        said.push(made_of(&lists).text);
+        said.push(backstop_finding(&lists).text);
         assert!(
             said[0].contains("lacks sch_drr, cls_fw, cls_matchall: there is no"),
             "{said:?}"
@@ -138,6 +135,6 @@ mod tests {
             said[3].contains("lacks sch_fq_codel: an upload"),
             "{said:?}"
         );
-        assert!(said[4].contains("it has"), "{said:?}");
+        assert!(said[4].contains("all modules"), "{said:?}");
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::modem::is_point_to_point;
 use super::value::host_address;
-use crate::config::Place;
+use crate::config::InterfaceAddr;
 use crate::config::cidr::Cidr;
 use crate::config::error::Problems;
 use crate::config::raw::Texts;
@@ -39,10 +39,10 @@ pub(super) fn networks(
 }
 
 /// Puts them in the place of the gateways, which are meant where nothing is said.
-pub(super) fn place(
+pub(super) fn assign(
     networks: Vec<(Cidr, Range<usize>)>,
-    v4: &mut Option<Place>,
-    v6: &mut Option<Place>,
+    v4: &mut Option<InterfaceAddr>,
+    v6: &mut Option<InterfaceAddr>,
     problems: &mut Problems<'_>,
 ) -> Option<()> {
     let before = problems.count();
@@ -93,7 +93,7 @@ fn shown(network: &Cidr) -> String {
 /// Whether the modem itself can be there: what is beyond it is what the SIM pays for.
 fn is_the_modems(
     network: &Cidr,
-    place: &Place,
+    place: &InterfaceAddr,
     span: &Range<usize>,
     problems: &mut Problems<'_>,
 ) -> bool {

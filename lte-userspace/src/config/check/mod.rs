@@ -26,7 +26,7 @@ const LAST_PRIORITY: u32 = 32_000;
 
 /// Checks everything and builds the config; on any problem nothing.
 pub(super) fn check(raw: Raw, directory: &Path, problems: &mut Problems<'_>) -> Option<Config> {
-    names_differ(&raw, problems);
+    check_distinct_interfaces(&raw, problems);
     let modem = modem::modem(raw.modem.into_inner(), problems);
     let tunnel = tunnel::tunnel(raw.tunnel, directory, modem.as_ref(), problems);
     let routing = routing(&raw.routing, problems);
@@ -47,7 +47,7 @@ pub(super) fn check(raw: Raw, directory: &Path, problems: &mut Problems<'_>) -> 
 }
 
 /// The guard treats modem, tunnel and uplinks differently, so one interface has one part.
-fn names_differ(raw: &Raw, problems: &mut Problems<'_>) {
+fn check_distinct_interfaces(raw: &Raw, problems: &mut Problems<'_>) {
     let modem = raw.modem.get_ref();
     let tunnel = raw.tunnel.get_ref();
     let uplinks = raw.uplinks.as_ref().and_then(|u| u.interfaces.as_ref());

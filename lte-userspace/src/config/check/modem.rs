@@ -10,7 +10,7 @@ use super::value::{cidrs, host_address, interface_name, mac_address, number};
 use crate::config::cidr::Cidr;
 use crate::config::error::Problems;
 use crate::config::raw::RawModem;
-use crate::config::{Modem, ModemIdentity, Place};
+use crate::config::{InterfaceAddr, Modem, ModemIdentity};
 
 pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem> {
     let identity = match (raw.interface, raw.mac) {
@@ -57,9 +57,9 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
         );
         return None;
     }
-    let (mut v4, mut v6) = places(&addresses, &gateways?, problems)?;
+    let (mut v4, mut v6) = interface_addrs(&addresses, &gateways?, problems)?;
     if let Some(admin) = admin {
-        admin::place(admin?, &mut v4, &mut v6, problems)?;
+        admin::assign(admin?, &mut v4, &mut v6, problems)?;
     }
     let name_servers = name_servers?;
     for (server, span) in &name_servers {
@@ -83,11 +83,11 @@ pub(super) fn modem(raw: RawModem, problems: &mut Problems<'_>) -> Option<Modem>
 type Placed<T> = (T, Range<usize>);
 
 /// Pairs each address with the gateway of its family: IPv4, then IPv6.
-fn places(
+fn interface_addrs(
     addresses: &[Placed<Cidr>],
     gateways: &[Placed<IpAddr>],
     problems: &mut Problems<'_>,
-) -> Option<(Option<Place>, Option<Place>)> {
+) -> Option<(Option<InterfaceAddr>, Option<InterfaceAddr>)> {
     let before = problems.count();
     let mut place = |v6: bool| {
         let of_family = |ip: IpAddr| ip.is_ipv6() == v6;
@@ -110,12 +110,12 @@ fn places(
         match (address, gateway) {
             (Some((address, span)), gateway) => {
                 host_address(address, span, problems);
-                reaches_beyond(address, span, problems);
+                check_routable(address, span, problems);
                 match gateway {
                     Some(gateway) => check_gateway(address, gateway, problems),
-                    None => no_gateway(address, span, problems),
+                    None => require_gateway(address, span, problems),
                 }
-                Some(Place {
+                Some(InterfaceAddr {
                     address: *address,
                     gateway: gateway.map(|(gateway, _)| *gateway),
                     admin: gateway.map(|(gateway, _)| Cidr::host(*gateway)),
@@ -133,12 +133,12 @@ fn places(
             (None, None) => None,
         }
     };
-    let places = (place(false), place(true));
-    (problems.count() == before).then_some(places)
+    let interface_addrs = (place(false), place(true));
+    (problems.count() == before).then_some(interface_addrs)
 }
 
 /// An address that the carrier routes, and that means one thing only.
-fn reaches_beyond(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
+fn check_routable(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
     let IpAddr::V6(ip) = address.address else {
         return;
     };
@@ -152,7 +152,7 @@ fn reaches_beyond(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'
     } else if let Some(v4) = ip.to_ipv4_mapped() {
         problems.add(
             span.clone(),
-            format_args!("{address} is IPv4 in IPv6's clothes: write {v4}"),
+            format_args!("{address} is an IPv4-mapped address: write {v4}"),
         );
     }
 }
@@ -198,7 +198,7 @@ fn check_gateway(address: &Cidr, (gateway, span): &Placed<IpAddr>, problems: &mu
     }
 }
 
-fn no_gateway(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
+fn require_gateway(address: &Cidr, span: &Range<usize>, problems: &mut Problems<'_>) {
     if is_point_to_point(address) {
         return;
     }

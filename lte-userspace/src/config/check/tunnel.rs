@@ -60,14 +60,19 @@ pub(super) fn tunnel(
             })
             .map(|seconds| Duration::from_secs(seconds.into()))
     };
-    let handshake_patience = seconds(&raw.handshake_patience, "handshake_patience", 1, 300);
-    let handshake_pause = seconds(&raw.handshake_pause, "handshake_pause", 0, 900);
+    let handshake_retry_for = seconds(&raw.handshake_retry_for, "handshake_retry_for", 1, 300);
+    let handshake_retry_interval = seconds(
+        &raw.handshake_retry_interval,
+        "handshake_retry_interval",
+        0,
+        900,
+    );
     if raw.peer.is_empty() {
         problems.add(span, "the tunnel has no peer: add a [[tunnel.peer]]");
     }
     let peers = peers(&raw.peer, modem, problems);
     if let Some(key) = &private_key {
-        not_itself(key, &raw.peer, problems);
+        reject_own_key(key, &raw.peer, problems);
     }
     Some(Tunnel {
         interface: interface?,
@@ -75,15 +80,15 @@ pub(super) fn tunnel(
         private_key: private_key?,
         listen_port: listen_port?,
         mtu: mtu?,
-        handshake_patience: handshake_patience?,
-        handshake_pause: handshake_pause?,
+        handshake_retry_for: handshake_retry_for?,
+        handshake_retry_interval: handshake_retry_interval?,
         peers: peers?,
     })
 }
 
 /// The kernel leaves a peer with the interface's own key out, without a word (`set_peer` in
 /// drivers/net/wireguard/netlink.c).
-fn not_itself(key: &PrivateKey, peers: &[Spanned<RawPeer>], problems: &mut Problems<'_>) {
+fn reject_own_key(key: &PrivateKey, peers: &[Spanned<RawPeer>], problems: &mut Problems<'_>) {
     let own = key.public();
     for peer in peers {
         let theirs = &peer.get_ref().public_key;
@@ -139,7 +144,7 @@ fn peers(
             } else if amounts_to_default_route(&[known, next.allowed_ips.clone()].concat()) {
                 problems.add(
                     nets_span,
-                    "the peers' allowed_ips together amount to a default route, which would put the whole home on the SIM: name the networks behind the tunnel",
+                    "the peers' allowed_ips together amount to a default route, which would send all of the LAN's traffic over the SIM: name the networks behind the tunnel",
                 );
             }
         }
@@ -163,7 +168,7 @@ fn peer(raw: &RawPeer, modem: Option<&Modem>, problems: &mut Problems<'_>) -> Op
             format_args!("endpoint `{}`: {error}", raw.endpoint.get_ref()),
         ),
         // Where the modem itself is wrong, that is said already.
-        Ok(Endpoint::Address(address)) if modem.is_some_and(|m| !m.speaks(address.ip())) => {
+        Ok(Endpoint::Address(address)) if modem.is_some_and(|m| !m.has_family(address.ip())) => {
             let (this, other) = if address.is_ipv6() {
                 ("IPv6", "IPv4")
             } else {
@@ -195,7 +200,7 @@ fn peer(raw: &RawPeer, modem: Option<&Modem>, problems: &mut Problems<'_>) -> Op
         if refused {
             problems.add(
                 raw.allowed_ips.span.clone(),
-                format_args!("allowed_ips ({}) amounts to a default route, which would put the whole home on the SIM: name the networks behind the tunnel", list(all)),
+                format_args!("allowed_ips ({}) amounts to a default route, which would send all of the LAN's traffic over the SIM: name the networks behind the tunnel", list(all)),
             );
         }
         !refused

@@ -10,8 +10,8 @@ fn with_modem(modem: &str) -> String {
     GOOD.replacen(IPV4_MODEM, &format!("{modem}\n"), 1)
 }
 
-fn place(address: &str, gateway: Option<&str>) -> Place {
-    Place {
+fn place(address: &str, gateway: Option<&str>) -> InterfaceAddr {
+    InterfaceAddr {
         address: address.parse().unwrap(),
         gateway: gateway.map(|gateway| gateway.parse().unwrap()),
         admin: gateway.map(|gateway| Cidr::host(gateway.parse().unwrap())),
@@ -104,7 +104,7 @@ fn each_mistake_in_ipv6_has_its_line() {
         (
             "::ffff:192.168.0.2/120",
             "fe80::1",
-            "5:11: ::ffff:192.168.0.2/120 is IPv4 in IPv6's clothes: write 192.168.0.2",
+            "5:11: ::ffff:192.168.0.2/120 is an IPv4-mapped address: write 192.168.0.2",
         ),
         (
             "fe80::2/64",

@@ -13,13 +13,13 @@ use rtnetlink::packet_route::tc::{
     TcAttribute, TcHandle, TcMessage, TcOption, TcQdiscFqCodelOption,
 };
 
-use super::lacking::{Lacking, Module};
+use super::missing_modules::{MissingModules, Module};
 use super::{
-    CLASS, FIFO_LENGTH, KIND, ROOT, Root, TCA_FW_CLASSID, TCA_FW_MASK, TCA_OPTIONS, queue_handle,
-    queue_kind,
+    CLASS, FIFO_LENGTH, KIND, ROOT, RootQdisc, TCA_FW_CLASSID, TCA_FW_MASK, TCA_OPTIONS,
+    queue_handle, queue_kind,
 };
 use crate::desired::{Backstop, Queue};
-use crate::kernel::{Kernel, KernelError, nothing_there};
+use crate::kernel::{Kernel, KernelError, is_absent};
 
 /// For how long a packet may wait in its flow's queue, and for how long more may wait longer before any is
 /// dropped, in µs. A packet takes 6 ms at 2 Mbit/s: with the usual 5 and 100 ms (tc-fq_codel(8): the target
@@ -34,15 +34,15 @@ const ETH_P_ARP: u16 = 0x0806;
 /// Whether something was put there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub enum Made {
+pub enum BackstopResult {
     /// It is there.
-    Yes,
+    Created,
     /// The kernel lacks a module, which is noted and is no error.
-    Lacking,
+    ModuleMissing,
 }
 
 /// A part that could not be made, and the module whose absence may be why.
-struct Unmade {
+struct BuildError {
     module: Option<Module>,
     error: KernelError,
 }
@@ -112,11 +112,15 @@ impl Kernel {
     /// Makes it the root of the interface of an index, in place of the kernel's own or of one that
     /// is not whole. Until it is whole nothing passes. One that is whole but for its queue gets the other
     /// queue, and loses no more than what waits in the old one.
-    pub async fn add_backstop(&self, index: u32, want: &Backstop) -> Result<Made, KernelError> {
+    pub async fn add_backstop(
+        &self,
+        index: u32,
+        want: &Backstop,
+    ) -> Result<BackstopResult, KernelError> {
         let found = self.root_qdiscs().await?.remove(&index);
         let result = match found {
-            Some(Root::Backstop(Some(found))) if found.passes == (want.mark, want.mask) => {
-                self.put_queue(index, want).await
+            Some(RootQdisc::Backstop(Some(found))) if found.passes == (want.mark, want.mask) => {
+                self.set_queue(index, want).await
             }
             _ => {
                 // ENOENT where there was none.
@@ -124,35 +128,35 @@ impl Kernel {
                 self.build(index, want).await
             }
         };
-        let Err(Unmade { module, error }) = result else {
-            return Ok(Made::Yes);
+        let Err(BuildError { module, error }) = result else {
+            return Ok(BackstopResult::Created);
         };
         match module {
-            Some(module) if self.lacks(index, module, &error).await? => {
-                self.note_lacking(module, &error);
+            Some(module) if self.is_module_missing(index, module, &error).await? => {
+                self.note_missing(module, &error);
                 drop(self.remove_backstop(index, &want.interface).await);
-                Ok(Made::Lacking)
+                Ok(BackstopResult::ModuleMissing)
             }
             _ => Err(error),
         }
     }
 
-    async fn build(&self, index: u32, want: &Backstop) -> Result<(), Unmade> {
-        let make = async |request, module| {
-            let made = self.make(request, NLM_F_EXCL, want).await;
-            made.map_err(|error| Unmade { module, error })
+    async fn build(&self, index: u32, want: &Backstop) -> Result<(), BuildError> {
+        let create = async |request, module| {
+            let made = self.create(request, NLM_F_EXCL, want).await;
+            made.map_err(|error| BuildError { module, error })
         };
         let drr = RouteNetlinkMessage::NewQueueDiscipline(root(index));
-        make(drr, Some(Module::SchDrr)).await?;
-        make(RouteNetlinkMessage::NewTrafficClass(class(index)), None).await?;
-        self.put_queue(index, want).await?;
+        create(drr, Some(Module::SchDrr)).await?;
+        create(RouteNetlinkMessage::NewTrafficClass(class(index)), None).await?;
+        self.set_queue(index, want).await?;
         let arp = RouteNetlinkMessage::NewTrafficFilter(arp(index));
-        make(arp, Some(Module::ClsMatchall)).await?;
+        create(arp, Some(Module::ClsMatchall)).await?;
         let by_mark = RouteNetlinkMessage::NewTrafficFilter(by_mark(index, want));
-        make(by_mark, Some(Module::ClsFw)).await?;
-        self.note(|lacking| {
-            for module in Module::VITAL {
-                lacking.has(module);
+        create(by_mark, Some(Module::ClsFw)).await?;
+        self.update_missing(|missing_modules| {
+            for module in Module::REQUIRED {
+                missing_modules.note_present(module);
             }
         });
         Ok(())
@@ -160,50 +164,52 @@ impl Kernel {
 
     /// Gives the class its queue, or the other one where the kernel lacks this one: the modem does not
     /// wait for the next look.
-    async fn put_queue(&self, index: u32, want: &Backstop) -> Result<(), Unmade> {
+    async fn set_queue(&self, index: u32, want: &Backstop) -> Result<(), BuildError> {
         let put = async |kind| {
             let request = RouteNetlinkMessage::NewQueueDiscipline(queue(index, kind));
-            self.make(request, NLM_F_REPLACE, want).await
+            self.create(request, NLM_F_REPLACE, want).await
         };
-        let unmade = |error| Unmade {
+        let unmade = |error| BuildError {
             module: None,
             error,
         };
         let Err(error) = put(want.queue).await else {
             if want.queue == Queue::FqCodel {
-                self.note(|lacking| lacking.has(Module::SchFqCodel));
+                self.update_missing(|missing_modules| {
+                    missing_modules.note_present(Module::SchFqCodel);
+                });
             }
             return Ok(());
         };
-        let lacks = want.queue == Queue::FqCodel
+        let is_module_missing = want.queue == Queue::FqCodel
             && self
-                .lacks(index, Module::SchFqCodel, &error)
+                .is_module_missing(index, Module::SchFqCodel, &error)
                 .await
                 .map_err(unmade)?;
-        if !lacks {
+        if !is_module_missing {
             return Err(unmade(error));
         }
-        self.note_lacking(Module::SchFqCodel, &error);
+        self.note_missing(Module::SchFqCodel, &error);
         put(Queue::Fifo).await.map_err(unmade)
     }
 
     /// Whether an error means that the kernel lacks a module. Of a kind that it does not know it says the
     /// same (ENOENT) as of a qdisc or class that somebody has just taken away: so it is looked whether
     /// what the part was for is still there. The root itself is for nothing that could be gone.
-    async fn lacks(
+    async fn is_module_missing(
         &self,
         index: u32,
         module: Module,
         error: &KernelError,
     ) -> Result<bool, KernelError> {
-        Ok(nothing_there(error)
+        Ok(is_absent(error)
             && (module == Module::SchDrr || self.classes(index).await?.contains(&CLASS)))
     }
 
     /// Takes it away; the kernel puts its own in its place.
     pub async fn remove_backstop(&self, index: u32, name: &str) -> Result<(), KernelError> {
         let request = RouteNetlinkMessage::DelQueueDiscipline(root(index));
-        self.demand(
+        self.request_ack(
             request,
             0,
             format!("removing the qdisc {KIND} 7b: of {name}"),
@@ -212,49 +218,57 @@ impl Kernel {
     }
 
     /// What this kernel has been found to lack, and is not to be asked for yet.
-    pub fn lacking(&self) -> BTreeSet<Module> {
-        let lacking = self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
-        lacking.at(Instant::now())
+    pub fn missing_modules(&self) -> BTreeSet<Module> {
+        let missing_modules = self
+            .missing_modules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        missing_modules.at(Instant::now())
     }
 
     /// Has what was missing asked for at once: a module may have been installed.
-    pub fn ask_for_modules_again(&self) {
-        self.note(Lacking::forget);
+    pub fn retry_modules(&self) {
+        self.update_missing(MissingModules::forget);
     }
 
-    fn note_lacking(&self, module: Module, error: &KernelError) {
+    fn note_missing(&self, module: Module, error: &KernelError) {
         log::debug!("{error}: this kernel lacks {module}");
-        self.note(|lacking| lacking.note(module, Instant::now()));
+        self.update_missing(|missing_modules| missing_modules.note_missing(module, Instant::now()));
     }
 
-    fn note(&self, change: impl FnOnce(&mut Lacking)) {
-        change(&mut self.lacking.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update_missing(&self, change: impl FnOnce(&mut MissingModules)) {
+        change(
+            &mut self
+                .missing_modules
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
-    async fn make(
+    async fn create(
         &self,
         request: RouteNetlinkMessage,
         flags: u16,
         want: &Backstop,
     ) -> Result<(), KernelError> {
-        self.demand(request, NLM_F_CREATE | flags, format!("setting {want}"))
+        self.request_ack(request, NLM_F_CREATE | flags, format!("setting {want}"))
             .await
     }
 
-    async fn demand(
+    async fn request_ack(
         &self,
         request: RouteNetlinkMessage,
         flags: u16,
-        doing: String,
+        context: String,
     ) -> Result<(), KernelError> {
         let mut message = NetlinkMessage::from(request);
         message.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
-        let mut replies = self.request(message, &doing)?;
-        while let Some(reply) = self.next_of(&mut replies, &doing).await? {
+        let mut replies = self.request(message, &context)?;
+        while let Some(reply) = self.next_reply(&mut replies, &context).await? {
             if let NetlinkPayload::Error(error) = reply.payload
                 && error.code.is_some()
             {
-                return Err(KernelError::new(doing, error.to_io()));
+                return Err(KernelError::new(context, error.to_io()));
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
 //! Looking up endpoint names in the background. The datapath never waits for it.
 //!
-//! The system is asked first. Where it knows nothing, as with no uplink, the config's own name
-//! servers are asked over the modem; the agent opens the way for each question.
+//! The system's resolver is asked first. If it fails, as without an uplink, the configured name servers
+//! are asked over the modem; the agent grants a permit for each query.
 
 mod query;
-mod rhythm;
+mod refresh_schedule;
 
-pub(super) use query::LONGEST as LONGEST_QUESTION;
+pub(super) use query::MAX_DURATION as MAX_QUERY_DURATION;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,14 +16,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-use self::rhythm::Rhythm;
+use self::refresh_schedule::RefreshSchedule;
 use crate::backend::{Permit, Protocol};
 use crate::config::{Config, Endpoint, Modem};
 
 /// How long one look-up may take.
 const DEADLINE: Duration = Duration::from_secs(10);
 /// The first and the longest pause after a failure.
-const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mins(5));
 
 /// An answer.
 #[derive(Debug)]
@@ -34,25 +34,25 @@ pub(super) struct Resolved {
     pub addresses: Vec<SocketAddr>,
 }
 
-/// What a look-up has to say to the agent.
+/// An event of a look-up for the agent.
 #[derive(Debug)]
-pub(super) enum Word {
+pub(super) enum ResolverEvent {
     /// An answer.
-    Found(Resolved),
-    /// It would ask a name server over the modem.
-    Wanted(Request),
-    /// It has asked.
-    Done(Permit),
+    Resolved(Resolved),
+    /// It asks for a permit to query a name server over the modem.
+    PermitRequested(PermitRequest),
+    /// Its query is done, and the permit is not needed any more.
+    PermitDone(Permit),
 }
 
-/// A question that needs a permit.
+/// A request for a permit.
 #[derive(Debug)]
-pub(super) struct Request {
+pub(super) struct PermitRequest {
     /// The name.
     pub endpoint: Endpoint,
-    /// The way to the name server.
+    /// The flow to the name server.
     pub permit: Permit,
-    /// Whether it may.
+    /// Gets whether it is granted.
     pub granted: oneshot::Sender<bool>,
 }
 
@@ -60,14 +60,14 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct Resolver {
     tasks: Vec<JoinHandle<()>>,
-    words: mpsc::UnboundedReceiver<Word>,
+    events: mpsc::UnboundedReceiver<ResolverEvent>,
     silent: watch::Sender<BTreeSet<Endpoint>>,
 }
 
 impl Resolver {
     /// Starts looking up the names of all peers.
     pub(super) fn start(config: &Config) -> Self {
-        let (send, words) = mpsc::unbounded_channel();
+        let (send, events) = mpsc::unbounded_channel();
         let (silent, _) = watch::channel(BTreeSet::new());
         let tasks = config
             .tunnel
@@ -76,24 +76,24 @@ impl Resolver {
             .filter(|peer| matches!(peer.endpoint, Endpoint::Name { .. }))
             .map(|peer| {
                 let endpoint = peer.endpoint.clone();
-                let rhythm = Rhythm::new(silent.subscribe());
-                tokio::spawn(keep_looking(
+                let schedule = RefreshSchedule::new(silent.subscribe());
+                tokio::spawn(resolve_loop(
                     endpoint,
                     config.modem.clone(),
                     send.clone(),
-                    rhythm,
+                    schedule,
                 ))
             })
             .collect();
         Self {
             tasks,
-            words,
+            events,
             silent,
         }
     }
 
-    /// Hears which endpoints' peers are not heard of.
-    pub(super) fn told_silent(&self, endpoints: BTreeSet<Endpoint>) {
+    /// Sets which endpoints' peers are silent.
+    pub(super) fn set_silent(&self, endpoints: BTreeSet<Endpoint>) {
         self.silent.send_if_modified(|known| {
             let changed = *known != endpoints;
             *known = endpoints;
@@ -101,10 +101,10 @@ impl Resolver {
         });
     }
 
-    /// The next word. Never comes where there is no name.
-    pub(super) async fn next(&mut self) -> Word {
-        match self.words.recv().await {
-            Some(word) => word,
+    /// The next event. Never comes if no endpoint is a name.
+    pub(super) async fn next(&mut self) -> ResolverEvent {
+        match self.events.recv().await {
+            Some(event) => event,
             None => std::future::pending().await,
         }
     }
@@ -118,20 +118,20 @@ impl Drop for Resolver {
     }
 }
 
-async fn keep_looking(
+async fn resolve_loop(
     endpoint: Endpoint,
     modem: Modem,
-    send: mpsc::UnboundedSender<Word>,
-    mut rhythm: Rhythm,
+    send: mpsc::UnboundedSender<ResolverEvent>,
+    mut schedule: RefreshSchedule,
 ) {
     let Endpoint::Name { host, port } = &endpoint else {
         return;
     };
-    let mut pause = PAUSES.0;
+    let mut pause = RETRY.0;
     loop {
-        let looked = match by_the_system(host, *port, &modem).await {
+        let looked = match system_lookup(host, *port, &modem).await {
             Ok(found) => Ok(found),
-            Err(why) => match over_the_modem(&endpoint, &modem, &send).await {
+            Err(why) => match modem_lookup(&endpoint, &modem, &send).await {
                 None => Err(why),
                 Some(Ok(found)) => Ok(found),
                 Some(Err(more)) => Err(format!("{why}; over the modem: {more}")),
@@ -143,30 +143,30 @@ async fn keep_looking(
                     endpoint: endpoint.clone(),
                     addresses,
                 };
-                if send.send(Word::Found(found)).is_err() {
+                if send.send(ResolverEvent::Resolved(found)).is_err() {
                     return;
                 }
-                pause = PAUSES.0;
-                rhythm.until_due(&endpoint).await;
+                pause = RETRY.0;
+                schedule.until_due(&endpoint).await;
                 continue;
             }
             Err(why) => why,
         };
         log::warn!("looking up {host}: {why}; again in {} s", pause.as_secs());
         sleep(pause).await;
-        pause = (pause * 2).min(PAUSES.1);
+        pause = (pause * 2).min(RETRY.1);
     }
 }
 
-async fn by_the_system(host: &str, port: u16, modem: &Modem) -> Result<Vec<SocketAddr>, String> {
+async fn system_lookup(host: &str, port: u16, modem: &Modem) -> Result<Vec<SocketAddr>, String> {
     let found = match timeout(DEADLINE, tokio::net::lookup_host((host, port))).await {
         Ok(found) => found.map_err(|error| error.to_string())?,
         Err(_) => return Err(format!("no answer within {} s", DEADLINE.as_secs())),
     };
-    some_of(reachable(modem, found), modem)
+    require_some(reachable(modem, found), modem)
 }
 
-fn some_of(addresses: Vec<SocketAddr>, modem: &Modem) -> Result<Vec<SocketAddr>, String> {
+fn require_some(addresses: Vec<SocketAddr>, modem: &Modem) -> Result<Vec<SocketAddr>, String> {
     if addresses.is_empty() {
         return Err(format!(
             "it has no {} address, and the modem no other",
@@ -178,17 +178,17 @@ fn some_of(addresses: Vec<SocketAddr>, modem: &Modem) -> Result<Vec<SocketAddr>,
 
 /// Asks the config's name servers, one after the other. `None` where there are none, or where the
 /// agent does not want it.
-async fn over_the_modem(
+async fn modem_lookup(
     endpoint: &Endpoint,
     modem: &Modem,
-    send: &mpsc::UnboundedSender<Word>,
+    send: &mpsc::UnboundedSender<ResolverEvent>,
 ) -> Option<Result<Vec<SocketAddr>, String>> {
     let Endpoint::Name { host, port } = endpoint else {
         return None;
     };
     let mut why = None;
     for server in &modem.name_servers {
-        let own = modem.places().map(|place| place.address.address);
+        let own = modem.interface_addrs().map(|addr| addr.address.address);
         let own = own
             .into_iter()
             .find(|own| own.is_ipv4() == server.is_ipv4())?;
@@ -204,20 +204,20 @@ async fn over_the_modem(
             remote_port: query::PORT,
         };
         let (granted, answer) = oneshot::channel();
-        let request = Request {
+        let request = PermitRequest {
             endpoint: endpoint.clone(),
             permit,
             granted,
         };
-        send.send(Word::Wanted(request)).ok()?;
+        send.send(ResolverEvent::PermitRequested(request)).ok()?;
         if !answer.await.unwrap_or(false) {
             return None;
         }
-        let found = query::ask(socket, *server, host, modem).await;
+        let found = query::lookup(socket, *server, host, modem).await;
         // Without an agent to hear it the permit ends by itself.
-        send.send(Word::Done(permit)).ok();
+        send.send(ResolverEvent::PermitDone(permit)).ok();
         let found = found.map(|found| found.into_iter().map(|ip| SocketAddr::new(ip, *port)));
-        match found.and_then(|found| some_of(found.collect(), modem)) {
+        match found.and_then(|found| require_some(found.collect(), modem)) {
             Ok(addresses) => return Some(Ok(addresses)),
             Err(error) => why = Some(Err(format!("{server}: {error}"))),
         }
@@ -227,7 +227,9 @@ async fn over_the_modem(
 
 /// Those of a family that the modem has, in the order of the answer.
 fn reachable(modem: &Modem, found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    found.filter(|address| modem.speaks(address.ip())).collect()
+    found
+        .filter(|address| modem.has_family(address.ip()))
+        .collect()
 }
 
 fn families(modem: &Modem) -> &'static str {
@@ -245,18 +247,18 @@ fn families(modem: &Modem) -> &'static str {
 )]
 mod tests {
     use super::*;
-    use crate::config::{ModemIdentity, Place};
+    use crate::config::{InterfaceAddr, ModemIdentity};
 
     #[test]
     fn of_a_name_only_the_modems_families_are_taken() {
-        let place = |address: &str| {
-            Some(Place {
+        let addr = |address: &str| {
+            Some(InterfaceAddr {
                 address: address.parse().unwrap(),
                 gateway: None,
                 admin: None,
             })
         };
-        let (v4, v6) = (place("192.168.0.2/32"), place("2001:db8::2/128"));
+        let (v4, v6) = (addr("192.168.0.2/32"), addr("2001:db8::2/128"));
         let answers = ["[2001:db8::10]:1", "192.0.2.10:1", "[2001:db8::11]:1"]
             .map(|text| text.parse::<SocketAddr>().unwrap());
         for (v4, v6, taken) in [

@@ -14,13 +14,13 @@ use crate::config::Modem;
 /// Name servers listen there, host byte order.
 pub(super) const PORT: u16 = 53;
 /// How long an answer is waited for, each time.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a question is put: over LTE one packet is easily lost.
-const TRIES: usize = 2;
-/// All that a question can take: [`TRIES`] for each family.
-pub(in crate::reconcile) const LONGEST: Duration = Duration::from_secs(12);
+const ATTEMPTS: usize = 2;
+/// All that a question can take: [`ATTEMPTS`] for each family.
+pub(in crate::reconcile) const MAX_DURATION: Duration = Duration::from_secs(12);
 /// The longest answer over UDP that a question without EDNS gets.
-const ANSWER: usize = 512;
+const MAX_ANSWER: usize = 512;
 
 /// A socket with a port of its own.
 pub(super) fn open(own: IpAddr) -> io::Result<UdpSocket> {
@@ -30,21 +30,21 @@ pub(super) fn open(own: IpAddr) -> io::Result<UdpSocket> {
 }
 
 /// The addresses of a host, of the families that the modem has.
-pub(super) async fn ask(
+pub(super) async fn lookup(
     socket: UdpSocket,
     server: IpAddr,
     host: &str,
     modem: &Modem,
 ) -> Result<Vec<IpAddr>, String> {
-    let said = |error: io::Error| error.to_string();
-    socket.connect((server, PORT)).await.map_err(said)?;
+    let text = |error: io::Error| error.to_string();
+    socket.connect((server, PORT)).await.map_err(text)?;
     let mut found = Vec::new();
     let mut first_error = None;
     for (kind, wanted) in [(TYPE::A, modem.v4), (TYPE::AAAA, modem.v6)] {
         if wanted.is_none() {
             continue;
         }
-        match ask_for(&socket, host, kind).await {
+        match query(&socket, host, kind).await {
             Ok(more) => found.extend(more),
             Err(error) => {
                 first_error.get_or_insert(error);
@@ -57,8 +57,8 @@ pub(super) async fn ask(
     }
 }
 
-async fn ask_for(socket: &UdpSocket, host: &str, kind: TYPE) -> Result<Vec<IpAddr>, String> {
-    for _ in 0..TRIES {
+async fn query(socket: &UdpSocket, host: &str, kind: TYPE) -> Result<Vec<IpAddr>, String> {
+    for _ in 0..ATTEMPTS {
         let mut id = [0; 2];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())
             .map_err(|error| format!("no random number: {error}"))?;
@@ -68,8 +68,8 @@ async fn ask_for(socket: &UdpSocket, host: &str, kind: TYPE) -> Result<Vec<IpAdd
             .send(&question)
             .await
             .map_err(|error| error.to_string())?;
-        let end = Instant::now() + PATIENCE;
-        let mut buffer = [0; ANSWER];
+        let end = Instant::now() + TIMEOUT;
+        let mut buffer = [0; MAX_ANSWER];
         // What is no answer to this question is waited out: it may be forged, or late.
         while let Ok(received) = timeout_at(end, socket.recv(&mut buffer)).await {
             let length = received.map_err(|error| error.to_string())?;
@@ -79,8 +79,8 @@ async fn ask_for(socket: &UdpSocket, host: &str, kind: TYPE) -> Result<Vec<IpAdd
         }
     }
     Err(format!(
-        "no answer to {TRIES} questions of {} s each",
-        PATIENCE.as_secs()
+        "no answer to {ATTEMPTS} questions of {} s each",
+        TIMEOUT.as_secs()
     ))
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lte_userspace::backend::{Guard, Inet, LinkHeader, Modem, Remote, Uplink};
+use lte_userspace::backend::{FamilyAddr, Guard, LinkHeader, Modem, Remote, Uplink};
 
 /// The modem interface's address.
 pub(crate) const MODEM: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
@@ -24,7 +24,7 @@ pub(crate) fn guard(modem: u32, uplink: Option<u32>) -> Guard {
             index: modem,
             name: "modem".into(),
             header: LinkHeader::Ethernet,
-            v4: Some(Inet {
+            v4: Some(FamilyAddr {
                 address: MODEM,
                 gateway: Some(GATEWAY),
                 admin: Some(GATEWAY.into()),

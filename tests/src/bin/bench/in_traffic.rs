@@ -11,8 +11,8 @@ use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 
 use crate::report::{Chapter, Row, progress};
+use crate::setups::{Built, Setup};
 use crate::veth::{Direction, SIZES, on_one_processor, once, warm_up};
-use crate::ways::{Built, Way};
 
 /// A way that has programs.
 struct Subject {
@@ -22,9 +22,9 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(way: Way) -> Result<Self> {
+    fn new(setup: Setup) -> Result<Self> {
         let others = programs()?;
-        let mut built = Built::new(way)?;
+        let mut built = Built::new(setup)?;
         warm_up(&mut built)?;
         let programs = programs()?.difference(&others).copied().collect();
         Ok(Self { built, programs })
@@ -35,7 +35,7 @@ impl Subject {
         let (time, runs) = self.so_far()?;
         once(&mut self.built, direction, payload)?;
         let (later, more) = self.so_far()?;
-        ensure!(more > runs, "no program of {} has run", self.built.way);
+        ensure!(more > runs, "no program of {} has run", self.built.setup);
         let runs = u32::try_from(more - runs)?;
         Ok(later.saturating_sub(time).as_secs_f64() * 1e9 / f64::from(runs))
     }
@@ -64,8 +64,8 @@ fn programs() -> Result<BTreeSet<u32>> {
 pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
     on_one_processor()?;
     let _stats = enable_stats(Stats::RunTime).context("the kernel's clock for programs")?;
-    let mut empty = Subject::new(Way::Empty)?;
-    let mut ours = Subject::new(Way::Ebpf)?;
+    let mut empty = Subject::new(Setup::Empty)?;
+    let mut ours = Subject::new(Setup::Ebpf)?;
     let mut rows = Vec::new();
     for direction in [Direction::Out, Direction::In] {
         for (payload, ip) in SIZES {
@@ -76,9 +76,14 @@ pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
                 times.push(ours.once(direction, payload)?);
             }
             let over: Vec<f64> = times.iter().zip(&floor).map(|(ns, by)| ns - by).collect();
-            let name = |way: Way| format!("{way}, {direction:?}, {ip} bytes").to_lowercase();
-            rows.push(Row::new(name(Way::Empty), &floor, &vec![0.0; rounds], None));
-            rows.push(Row::new(name(Way::Ebpf), &times, &over, None));
+            let name = |setup: Setup| format!("{setup}, {direction:?}, {ip} bytes").to_lowercase();
+            rows.push(Row::new(
+                name(Setup::Empty),
+                &floor,
+                &vec![0.0; rounds],
+                None,
+            ));
+            rows.push(Row::new(name(Setup::Ebpf), &times, &over, None));
         }
     }
     Ok(Chapter {

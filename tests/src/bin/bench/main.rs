@@ -7,9 +7,9 @@ mod plot;
 mod programs;
 mod repair;
 mod report;
+mod setups;
 mod tunnel;
 mod veth;
-mod ways;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -9,11 +9,11 @@ use aya::programs::{SchedClassifier, TestRun as _, TestRunOptions};
 use lte_common::policy::Hook;
 use lte_tests::corpus::bpffs::Pins;
 use lte_userspace::backend::LinkHeader;
-use lte_userspace::backend::ebpf::{Options, load_for_test, policy_for};
+use lte_userspace::backend::ebpf::{LoadOptions, load_for_test, policy_for};
 
 use crate::guard::{MODEM, PEER, PORT, WAN, guard, wireguard};
 use crate::report::{Chapter, Goal, Row, progress};
-use crate::ways::EMPTY;
+use crate::setups::EMPTY;
 
 const REPEAT: u32 = 1_000_000;
 
@@ -93,7 +93,11 @@ fn subjects() -> Vec<Subject> {
 }
 
 fn once(subject: &Subject, pins: &Path) -> Result<Duration> {
-    let policy = policy_for(&guard(1, None), LinkHeader::Ethernet, Options::default());
+    let policy = policy_for(
+        &guard(1, None),
+        LinkHeader::Ethernet,
+        LoadOptions::default(),
+    );
     let mut loaded = load_for_test(subject.hook.unwrap_or(Hook::ModemOut), &policy, pins)?;
     let name = if subject.hook.is_some() {
         loaded.name

@@ -13,7 +13,7 @@ use nix::net::if_::if_nametoindex;
 
 use crate::guard::guard;
 use crate::report::{Chapter, Goal, Row, progress};
-use crate::ways::{Built, Way};
+use crate::setups::{Built, Setup};
 
 /// More than a look, milliseconds.
 const GOAL: f64 = 100.0;
@@ -24,24 +24,24 @@ type Hand = fn(&Netns) -> Result<()>;
 /// All damages of both backends, each in every round.
 pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
     let mut rows = Vec::new();
-    let damages: [(&str, Way, Hand); 4] = [
-        ("eBPF: all programs off the hooks", Way::Ebpf, |_| {
+    let damages: [(&str, Setup, Hand); 4] = [
+        ("eBPF: all programs off the hooks", Setup::Ebpf, |_| {
             off_the_hooks()
         }),
-        ("nft: ruleset flushed", Way::Nft, |router| {
+        ("nft: ruleset flushed", Setup::Nft, |router| {
             nft(router, &["flush", "ruleset"])
         }),
-        ("nft: table inet deleted", Way::Nft, |router| {
+        ("nft: table inet deleted", Setup::Nft, |router| {
             nft(router, &["delete", "table", "inet", "lte_backup"])
         }),
-        ("nft: chain flushed", Way::Nft, |router| {
+        ("nft: chain flushed", Setup::Nft, |router| {
             nft(router, &["flush", "chain", "inet", "lte_backup", "forward"])
         }),
     ];
-    for way in [Way::Ebpf, Way::Nft] {
-        let mut built = Built::new(way)?;
+    for setup in [Setup::Ebpf, Setup::Nft] {
+        let mut built = Built::new(setup)?;
         apply(&mut built)?;
-        let of_this = damages.iter().filter(|(_, of, _)| *of == way);
+        let of_this = damages.iter().filter(|(_, of, _)| *of == setup);
         for (name, _, hand) in of_this {
             let (mut whole, mut more) = (Vec::new(), Vec::new());
             for round in 0..rounds {
@@ -52,7 +52,7 @@ pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
             }
             rows.push(Row::new(*name, &whole, &more, Some(Goal::AtMost(GOAL))));
         }
-        let name = format!("{way}: another guard");
+        let name = format!("{setup}: another guard");
         let (mut whole, mut more) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             progress(&name, round, rounds);
@@ -108,10 +108,7 @@ fn timed(
         let look = begun.elapsed();
         change(&router, &mut wanted)?;
         let begun = Instant::now();
-        ensure!(
-            !backend.observe(&wanted)?.is_empty(),
-            "nothing is to be done"
-        );
+        ensure!(!backend.observe(&wanted)?.is_empty(), "nothing to do");
         backend.apply(&wanted)?;
         let repair = begun.elapsed();
         in_place(backend.as_mut(), &wanted)?;

@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use lte_tests::addresses::TUNNEL_PEER;
 use lte_tests::backend::Backend;
+use lte_tests::fwmark_baseline::{self, ReversePath};
 use lte_tests::installation::Installation;
 use lte_tests::ping::{PACE, Pinger};
 use lte_tests::process;
-use lte_tests::recipe::{self, ReversePath};
 use lte_tests::topology::{Lab, Options};
-use lte_tests::wait::PATIENCE;
+use lte_tests::wait::TIMEOUT;
 
 use crate::report::{Chapter, Goal, Row, progress};
-use crate::ways::Way;
+use crate::setups::Setup;
 
 /// How long TCP runs for one figure, seconds; the first of them is left out.
 const SECONDS: &str = "5";
@@ -24,19 +24,19 @@ const GOAL: f64 = 0.98;
 
 /// Megabits a second by way, each in a lab of its own, in turns.
 pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
-    const WAYS: [Way; 3] = [Way::Recipe, Way::Ebpf, Way::Nft];
+    const WAYS: [Setup; 3] = [Setup::Recipe, Setup::Ebpf, Setup::Nft];
     let mut rates = [const { Vec::new() }; WAYS.len()];
     for round in 0..rounds {
         progress("tunnel", round, rounds);
-        for (way, rates) in WAYS.into_iter().zip(&mut rates) {
-            rates.push(once(way).with_context(|| way.to_string())?);
+        for (setup, rates) in WAYS.into_iter().zip(&mut rates) {
+            rates.push(once(setup).with_context(|| setup.to_string())?);
         }
     }
     let recipe = rates[0].clone();
-    let rows = WAYS.into_iter().zip(&rates).map(|(way, rates)| {
+    let rows = WAYS.into_iter().zip(&rates).map(|(setup, rates)| {
         let ratios: Vec<f64> = rates.iter().zip(&recipe).map(|(a, b)| a / b).collect();
-        let goal = (way == Way::Ebpf).then_some(Goal::AtLeast(GOAL));
-        Row::new(way.to_string(), rates, &ratios, goal)
+        let goal = (setup == Setup::Ebpf).then_some(Goal::AtLeast(GOAL));
+        Row::new(setup.to_string(), rates, &ratios, goal)
     });
     Ok(Chapter {
         title: "iperf3 through the whole tunnel, in a virtual machine".to_owned(),
@@ -46,19 +46,19 @@ pub(crate) fn measure(rounds: usize) -> Result<Chapter> {
     })
 }
 
-fn once(way: Way) -> Result<f64> {
+fn once(setup: Setup) -> Result<f64> {
     let lab = Lab::build(&Options::default())?;
     let installation = Installation::new(&lab.router)?;
-    let _agent = match way {
-        Way::Ebpf => Some(installation.start(Backend::Ebpf)?),
-        Way::Nft => Some(installation.start(Backend::Nft)?),
+    let _agent = match setup {
+        Setup::Ebpf => Some(installation.start(Backend::Ebpf)?),
+        Setup::Nft => Some(installation.start(Backend::Nft)?),
         _ => {
-            recipe::set_up(&lab.router, ReversePath::Loose)?;
+            fwmark_baseline::set_up(&lab.router, ReversePath::Loose)?;
             None
         }
     };
     let pinger = Pinger::start(&lab.router, TUNNEL_PEER, PACE)?;
-    pinger.wait_for_answer(PATIENCE)?;
+    pinger.wait_for_answer(TIMEOUT)?;
     pinger.stop()?;
     let mut server = Command::new("iperf3");
     server
@@ -82,7 +82,7 @@ fn client(lab: &Lab) -> Result<f64> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let ended = process::end_of(lab.router.spawn(&mut client)?, PATIENCE)?;
+    let ended = process::end_of(lab.router.spawn(&mut client)?, TIMEOUT)?;
     ensure!(ended.status.success(), "iperf3: {}", ended.stdout);
     let told: serde_json::Value = serde_json::from_str(&ended.stdout)?;
     let bits = told["end"]["sum_received"]["bits_per_second"].as_f64();

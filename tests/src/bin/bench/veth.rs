@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::guard::{MODEM, PEER, PORT, wireguard};
 use crate::report::{Chapter, Goal, Row, progress};
-use crate::ways::{Built, Way};
+use crate::setups::{Built, Setup};
 
 /// How long one figure is measured.
 const TIME: Duration = Duration::from_millis(100);
@@ -50,9 +50,9 @@ pub(crate) fn warm_up(built: &mut Built) -> Result<()> {
 /// Rates by way, direction and size: one chapter for each of the two baselines.
 pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
     on_one_processor()?;
-    let mut built = Way::ALL
+    let mut built = Setup::ALL
         .iter()
-        .map(|way| Built::new(*way))
+        .map(|setup| Built::new(*setup))
         .collect::<Result<Vec<_>>>()?;
     let kinds: Vec<(Direction, usize, usize)> = [Direction::Out, Direction::In]
         .into_iter()
@@ -65,19 +65,19 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
     for round in 0..rounds {
         progress("veth", round, rounds);
         for (kind, (direction, payload, _)) in kinds.iter().enumerate() {
-            for (way, built) in built.iter_mut().enumerate() {
+            for (setup, built) in built.iter_mut().enumerate() {
                 let rate = once(built, *direction, *payload)
-                    .with_context(|| format!("{direction:?}, {payload} bytes, {}", built.way))?;
-                rates[way][kind].push(rate);
+                    .with_context(|| format!("{direction:?}, {payload} bytes, {}", built.setup))?;
+                rates[setup][kind].push(rate);
             }
         }
     }
-    let chapter = |title: &str, compared: &str, baseline: Way, ways: &[Way]| {
-        let index = |way: Way| Way::ALL.iter().position(|other| *other == way);
+    let chapter = |title: &str, compared: &str, baseline: Setup, setups: &[Setup]| {
+        let index = |setup: Setup| Setup::ALL.iter().position(|other| *other == setup);
         let mut rows = Vec::new();
         for (kind, (direction, _, ip)) in kinds.iter().enumerate() {
-            for way in ways {
-                let (Some(this), Some(base)) = (index(*way), index(baseline)) else {
+            for setup in setups {
+                let (Some(this), Some(base)) = (index(*setup), index(baseline)) else {
                     continue;
                 };
                 let values = &rates[this][kind];
@@ -86,8 +86,8 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
                     .zip(&rates[base][kind])
                     .map(|(rate, base)| rate / base)
                     .collect();
-                let name = format!("{way}, {direction:?}, {ip} bytes").to_lowercase();
-                let goal = (*way == Way::Ebpf).then_some(Goal::AtLeast(GOAL));
+                let name = format!("{setup}, {direction:?}, {ip} bytes").to_lowercase();
+                let goal = (*setup == Setup::Ebpf).then_some(Goal::AtLeast(GOAL));
                 rows.push(Row::new(name, values, &ratios, goal));
             }
         }
@@ -102,21 +102,21 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
         chapter(
             "With the guard and without, through veth",
             "ratio to our rules without a guard",
-            Way::Rules,
-            &[Way::Rules, Way::Empty, Way::Ebpf],
+            Setup::Rules,
+            &[Setup::Rules, Setup::Empty, Setup::Ebpf],
         ),
         chapter(
             "Ways of keeping the SIM to the tunnel, through veth",
             "ratio to the usual recipe",
-            Way::Recipe,
-            &[Way::Nothing, Way::Recipe, Way::Ebpf, Way::Nft],
+            Setup::Recipe,
+            &[Setup::Nothing, Setup::Recipe, Setup::Ebpf, Setup::Nft],
         ),
     ])
 }
 
 /// Packets a second. That all of them arrive, and that the guard has booked each, is made sure of.
 pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> Result<f64> {
-    let booked = built.booked()?;
+    let counted = built.counted()?;
     let receiver = match direction {
         Direction::Out => built.carrier.clone(),
         Direction::In => built.router.clone(),
@@ -133,7 +133,7 @@ pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> R
         arrived <= sent && sent - arrived < 16,
         "of {sent} packets {arrived} arrived"
     );
-    if let (Some(before), Some(after)) = (booked, built.booked()?) {
+    if let (Some(before), Some(after)) = (counted, built.counted()?) {
         let counted = match direction {
             Direction::Out => after.0 - before.0,
             Direction::In => after.1 - before.1,

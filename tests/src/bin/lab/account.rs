@@ -34,7 +34,7 @@ impl Account {
     /// A line before the first chapter.
     pub(crate) fn about(&mut self, line: impl Into<String>) -> Result<()> {
         let line = line.into();
-        self.say(&line)?;
+        self.print(&line)?;
         self.about.push(line);
         Ok(())
     }
@@ -47,10 +47,10 @@ impl Account {
         play: impl FnOnce(&mut Chapter) -> Result<()>,
     ) -> Result<()> {
         let mut chapter = Chapter::new(title, expected);
-        self.say(&format!("\n{}. {title}", self.chapters.len() + 1))?;
+        self.print(&format!("\n{}. {title}", self.chapters.len() + 1))?;
         for (number, line) in expected.iter().enumerate() {
             let label = if number == 0 { "expected" } else { "" };
-            self.say(&format!("   {label:<9} {line}"))?;
+            self.print(&format!("   {label:<9} {line}"))?;
         }
         if let Err(error) = play(&mut chapter) {
             chapter.measured(false, format!("{error:#}"));
@@ -58,22 +58,22 @@ impl Account {
         for (number, (good, line)) in chapter.measurements().enumerate() {
             let label = if number == 0 { "measured" } else { "" };
             let sign = if good { ' ' } else { '!' };
-            self.say(&format!("   {label:<9}{sign}{line}"))?;
+            self.print(&format!("   {label:<9}{sign}{line}"))?;
         }
         let verdict = if chapter.is_good() {
             "as expected"
         } else {
             "NOT as expected"
         };
-        self.say(&format!("   => {verdict}"))?;
+        self.print(&format!("   => {verdict}"))?;
         self.chapters.push(chapter);
         Ok(())
     }
 
     /// A line of the books.
-    pub(crate) fn book(&mut self, line: impl Into<String>) -> Result<()> {
+    pub(crate) fn line(&mut self, line: impl Into<String>) -> Result<()> {
         let line = line.into();
-        self.say(&line)?;
+        self.print(&line)?;
         self.books.push(line);
         Ok(())
     }
@@ -86,14 +86,14 @@ impl Account {
             println!("{}", serde_json::to_string_pretty(self)?);
         }
         told?;
-        self.say(&format!(
+        self.print(&format!(
             "\n{good} of {all} steps as expected, in {:.1} s.",
             self.opened.elapsed().as_secs_f32()
         ))?;
         Ok(all > 0 && good == all)
     }
 
-    fn say(&self, line: &str) -> Result<()> {
+    fn print(&self, line: &str) -> Result<()> {
         if !self.json {
             let mut out = stdout().lock();
             writeln!(out, "{line}")?;

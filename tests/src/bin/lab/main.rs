@@ -5,7 +5,7 @@
 
 mod account;
 mod chapter;
-mod story;
+mod demo;
 
 use std::process::ExitCode;
 
@@ -29,7 +29,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut account = Account::new(arguments.json);
-    let told = story::tell(arguments.backend, &mut account);
+    let told = demo::play(arguments.backend, &mut account);
     match account.close(told) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

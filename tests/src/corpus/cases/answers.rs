@@ -4,9 +4,9 @@ use lte_common::policy::Class::{Admin, DropUnsolicited};
 
 use super::super::case::{Case, modem_in};
 use super::super::packet::{icmp, tcp};
-use super::super::site::{Admin as At, GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, NEIGHBOUR, PEER, STRANGER, WAN};
+use super::super::site::{Admin as At, GATEWAY, GATEWAY6, MARK, MODEM, MODEM6, NEIGHBOUR, PEER, UNKNOWN_SENDER, WAN};
 use super::When::Ago;
-use super::{ICMP, ICMPV6, Known, RST, SYN, SYN_ACK, TCP, talk};
+use super::{ICMP, ICMPV6, Known, RST, SYN, SYN_ACK, TCP, flow};
 
 const ECHO: (u8, u8) = (8, 0);
 const ECHO_REPLY: (u8, u8) = (0, 0);
@@ -15,10 +15,10 @@ const ID: [u8; 4] = [0x12, 0x34, 0, 1];
 const OTHER_ID: [u8; 4] = [0x12, 0x35, 0, 1];
 
 pub(super) fn cases() -> Vec<Case> {
-    let asked = |when| [Known::Asked(talk((GATEWAY, 80), 40000, TCP), when)];
-    let asked6 = |when| [Known::Asked(talk((GATEWAY6, 80), 40000, TCP), when)];
-    let echoed = |when| [Known::Asked(talk((GATEWAY, 0), 0x1234, ICMP), when)];
-    let echoed6 = |when| [Known::Asked(talk((GATEWAY6, 0), 0x1234, ICMPV6), when)];
+    let asked = |when| [Known::AdminFlow(flow((GATEWAY, 80), 40000, TCP), when)];
+    let asked6 = |when| [Known::AdminFlow(flow((GATEWAY6, 80), 40000, TCP), when)];
+    let echoed = |when| [Known::AdminFlow(flow((GATEWAY, 0), 0x1234, ICMP), when)];
+    let echoed6 = |when| [Known::AdminFlow(flow((GATEWAY6, 0), 0x1234, ICMPV6), when)];
     let page = |flags| tcp((GATEWAY, 80), (MODEM, 40000), flags);
     let page6 = |flags| tcp((GATEWAY6, 80), (MODEM6, 40000), flags);
     let pong = |id| icmp(GATEWAY, MODEM, ECHO_REPLY, id, [0; 56]);
@@ -35,19 +35,19 @@ pub(super) fn cases() -> Vec<Case> {
         modem_in("the admin page's answer from another port", tcp((GATEWAY, 8080), (MODEM, 40000), SYN_ACK)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
         modem_in("the admin page's answer to another port", tcp((GATEWAY, 80), (MODEM, 40001), SYN_ACK)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
         modem_in("the admin page's answer to another address", page(SYN_ACK).destination(WAN)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
-        modem_in("the admin page's answer from another address", tcp((STRANGER, 80), (MODEM, 40000), SYN_ACK)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
-        modem_in("an answer that was asked, from outside the subnet", tcp((STRANGER, 80), (MODEM, 40000), SYN_ACK))
-            .knowing(&[Known::Asked(talk((STRANGER, 80), 40000, TCP), Ago(1))])
+        modem_in("the admin page's answer from another address", tcp((UNKNOWN_SENDER, 80), (MODEM, 40000), SYN_ACK)).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
+        modem_in("an answer that was asked, from outside the subnet", tcp((UNKNOWN_SENDER, 80), (MODEM, 40000), SYN_ACK))
+            .knowing(&[Known::AdminFlow(flow((UNKNOWN_SENDER, 80), 40000, TCP), Ago(1))])
             .dropped(DropUnsolicited),
         modem_in("an answer that was asked, of the modem's neighbour", tcp((NEIGHBOUR, 80), (MODEM, 40000), SYN_ACK))
-            .knowing(&[Known::Asked(talk((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
+            .knowing(&[Known::AdminFlow(flow((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
             .dropped(DropUnsolicited),
         modem_in("an echo reply that was asked, of the modem's neighbour", icmp(NEIGHBOUR, MODEM, ECHO_REPLY, ID, [0; 56]))
-            .knowing(&[Known::Asked(talk((NEIGHBOUR, 0), 0x1234, ICMP), Ago(1))])
+            .knowing(&[Known::AdminFlow(flow((NEIGHBOUR, 0), 0x1234, ICMP), Ago(1))])
             .dropped(DropUnsolicited),
         modem_in("an answer of an admin page anywhere on the subnet", tcp((NEIGHBOUR, 80), (MODEM, 40000), SYN_ACK))
             .admin(At::Subnet)
-            .knowing(&[Known::Asked(talk((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
+            .knowing(&[Known::AdminFlow(flow((NEIGHBOUR, 80), 40000, TCP), Ago(1))])
             .marked(Admin),
         modem_in("the gateway's answer, asked while there was an admin page", page(SYN_ACK)).admin(At::Nowhere).knowing(&asked(Ago(1))).dropped(DropUnsolicited),
         modem_in("a new connection from the admin page's port", page(SYN)).dropped(DropUnsolicited),
@@ -61,7 +61,7 @@ pub(super) fn cases() -> Vec<Case> {
         modem_in("echo reply over IPv6, not asked", pong6(ID)).knowing(&echoed(Ago(1))).dropped(DropUnsolicited),
         modem_in("echo reply of the peer", icmp(PEER.0, MODEM, ECHO_REPLY, ID, [0; 56])).knowing(&echoed(Ago(1))).dropped(DropUnsolicited),
         modem_in("echo from the modem", icmp(GATEWAY, MODEM, ECHO, ID, [0; 56])).knowing(&echoed(Ago(1))).dropped(DropUnsolicited),
-        modem_in("echo from the internet", icmp(STRANGER, MODEM, ECHO, ID, [0; 56])).dropped(DropUnsolicited),
+        modem_in("echo from the internet", icmp(UNKNOWN_SENDER, MODEM, ECHO, ID, [0; 56])).dropped(DropUnsolicited),
         modem_in("unreachable about the admin page", icmp(GATEWAY, MODEM, (3, 3), [0; 4], tcp((MODEM, 40000), (GATEWAY, 80), SYN).ip()))
             .knowing(&asked(Ago(1)))
             .dropped(DropUnsolicited),

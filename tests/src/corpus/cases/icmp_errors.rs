@@ -7,13 +7,13 @@ use lte_common::policy::Class::{DropFamily, DropMalformed, DropUnsolicited, Icmp
 use super::super::case::{Case, modem_in};
 use super::super::packet::{Extension, Packet, icmp, tcp, udp};
 use super::super::payload::data;
-use super::super::site::{GATEWAY, LISTEN, MODEM, MODEM6, PEER, PEER6, STRANGER, STRANGER6, WAN, WAN6};
+use super::super::site::{GATEWAY, LISTEN, MODEM, MODEM6, PEER, PEER6, UNKNOWN_SENDER, UNKNOWN_SENDER6, WAN, WAN6};
 use super::When::{Ago, Never};
 use super::{SYN, remote, steered, tunnel, tunnel6};
 
 /// A router on the way.
-const HOP: IpAddr = STRANGER;
-const HOP6: IpAddr = STRANGER6;
+const HOP: IpAddr = UNKNOWN_SENDER;
+const HOP6: IpAddr = UNKNOWN_SENDER6;
 const TOO_BIG: (u8, u8) = (3, 4);
 
 /// An error that quotes all of a packet, as far as it is 128 bytes.
@@ -53,7 +53,7 @@ fn admitted() -> Vec<Case> {
         modem_in("an error that quotes the ports and no more", quoting(24, &ours)).knowing(&known).marked(IcmpError),
         modem_in("an error about a packet with options", error(TOO_BIG, &tunnel(data(96)).options(3))).knowing(&known).marked(IcmpError),
         modem_in("an error behind options", error(TOO_BIG, &ours).options(3)).knowing(&known).marked(IcmpError),
-        modem_in("an error about a first piece of ours", error((11, 1), &ours.clone().piece(7, 0, 640))).knowing(&known).marked(IcmpError),
+        modem_in("an error about a first fragment of ours", error((11, 1), &ours.clone().fragment(7, 0, 640))).knowing(&known).marked(IcmpError),
         modem_in("an error about a keepalive", error((3, 1), &tunnel([0xff]))).knowing(&known).marked(IcmpError),
         modem_in("an error, other bits of the mark kept", error(TOO_BIG, &ours)).with_mark(0x3_0000).knowing(&known).marked(IcmpError),
         modem_in("an error on a raw-IP modem", error(TOO_BIG, &ours)).raw().knowing(&known).marked(IcmpError),
@@ -69,14 +69,14 @@ fn refused() -> Vec<Case> {
     let ours = tunnel(data(1424));
     let cut = quoting(28, &ours);
     vec![
-        modem_in("an error about a stranger's packet", error(TOO_BIG, &udp((MODEM, LISTEN), (STRANGER, 41414), data(96)))).knowing(&known).dropped(DropUnsolicited),
+        modem_in("an error about an unknown sender's packet", error(TOO_BIG, &udp((MODEM, LISTEN), (UNKNOWN_SENDER, 41414), data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about the peer's other port", error(TOO_BIG, &udp((MODEM, LISTEN), (PEER.0, 41415), data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about another port of ours", error(TOO_BIG, &udp((MODEM, 51821), PEER, data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about port 0 of ours", error(TOO_BIG, &udp((MODEM, 0), PEER, data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about a packet from another source", error(TOO_BIG, &ours.clone().source(WAN))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about a reply", error(TOO_BIG, &udp(PEER, (MODEM, LISTEN), data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about TCP", error(TOO_BIG, &tcp((MODEM, LISTEN), PEER, SYN))).knowing(&known).dropped(DropUnsolicited),
-        modem_in("an error about a later piece of ours", error((11, 1), &ours.clone().piece(7, 640, 320))).knowing(&known).dropped(DropUnsolicited),
+        modem_in("an error about a later fragment of ours", error((11, 1), &ours.clone().fragment(7, 640, 320))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error about a remote sent to too long ago", error(TOO_BIG, &ours)).knowing(&[remote(PEER, Ago(25))]).dropped(DropUnsolicited),
         modem_in("an error about a remote never sent to", error(TOO_BIG, &ours)).knowing(&[remote(PEER, Never)]).dropped(DropUnsolicited),
         modem_in("an error about a remote that nobody knows", error(TOO_BIG, &ours)).dropped(DropUnsolicited),
@@ -113,7 +113,7 @@ fn over_ipv6() -> Vec<Case> {
         modem_in("an error over IPv6 that quotes an IP header", quoting(40)).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error over IPv6 that quotes half an IP header", quoting(20)).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error over IPv6, the quoted ports in the link's padding", quoting(40).padding(&ours.ip()[40..60])).knowing(&known).dropped(DropUnsolicited),
-        modem_in("an error over IPv6 about a stranger's packet", error6((2, 0), &udp((MODEM6, LISTEN), (STRANGER6, 41414), data(96)))).knowing(&known).dropped(DropUnsolicited),
+        modem_in("an error over IPv6 about an unknown sender's packet", error6((2, 0), &udp((MODEM6, LISTEN), (UNKNOWN_SENDER6, 41414), data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error over IPv6 about another port of ours", error6((2, 0), &udp((MODEM6, 51821), PEER6, data(96)))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error over IPv6 about a packet from another source", error6((2, 0), &ours.clone().source(WAN6))).knowing(&known).dropped(DropUnsolicited),
         modem_in("an error over IPv6 about a remote sent to too long ago", error6((2, 0), &ours)).knowing(&[remote(PEER6, Ago(25))]).dropped(DropUnsolicited),

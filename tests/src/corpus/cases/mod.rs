@@ -12,7 +12,7 @@ mod fragments_out;
 #[rustfmt::skip]
 mod icmp_errors;
 #[rustfmt::skip]
-mod modem_itself;
+mod admin_page;
 #[rustfmt::skip]
 mod neighbours;
 #[rustfmt::skip]
@@ -33,7 +33,7 @@ mod unwanted_out;
 mod uplink_rest;
 
 use super::case::Case;
-use super::memory::{Known, Talk, When};
+use super::guard_state::{Flow, Known, When};
 use super::packet::{Endpoint, Packet, udp};
 use super::payload::RECEIVER;
 use super::site::{LISTEN, MODEM, MODEM6, PEER, PEER6};
@@ -43,7 +43,7 @@ pub fn all() -> Vec<Case> {
     let rows = [
         ("out: tunnel, NAT keepalive", tunnel_out::cases()),
         ("out: fragments", fragments_out::cases()),
-        ("out: the modem itself", modem_itself::cases()),
+        ("out: the modem itself", admin_page::cases()),
         ("both: neighbours", neighbours::cases()),
         ("both: permits", permits::cases()),
         ("out: anything else", unwanted_out::cases()),
@@ -129,8 +129,8 @@ fn in_session(known: Known) -> Known {
 }
 
 /// A conversation with a known far end.
-fn talk(remote: Endpoint, local_port: u16, protocol: u8) -> Talk {
-    Talk {
+fn flow(remote: Endpoint, local_port: u16, protocol: u8) -> Flow {
+    Flow {
         remote: Some(remote.0),
         remote_port: remote.1,
         local_port,

@@ -7,7 +7,7 @@ use lte_common::policy::Class::{DropExpired, DropFamily, DropStranger, DropUnsol
 use super::super::case::{Case, modem_in};
 use super::super::packet::{Extension, udp};
 use super::super::payload::{NAT_KEEPALIVE, cookie, data, initiation, response};
-use super::super::site::{LAN_HOST, LISTEN, MODEM, MODEM6, PEER, PEER6, STRANGER, STRANGER6, WAN, WAN6};
+use super::super::site::{LAN_HOST, LISTEN, MODEM, MODEM6, PEER, PEER6, UNKNOWN_SENDER, UNKNOWN_SENDER6, WAN, WAN6};
 use super::When::{Ago, Never};
 use super::{remote, reply, reply6, steered};
 
@@ -84,13 +84,13 @@ fn refused() -> Vec<Case> {
     let known = [remote(PEER, Ago(5))];
     let known6 = [remote(PEER6, Ago(5))];
     vec![
-        modem_in("data of a stranger", udp((STRANGER, 41414), (MODEM, LISTEN), data(96))).knowing(&known).dropped(DropStranger),
-        modem_in("initiation of a stranger, nothing known", reply(initiation())).dropped(DropStranger),
-        modem_in("data of a stranger over IPv6", udp((STRANGER6, 41414), (MODEM6, LISTEN), data(96))).knowing(&known6).dropped(DropStranger),
-        modem_in("data of a stranger on a raw-IP modem", udp((STRANGER, 41414), (MODEM, LISTEN), data(96))).raw().knowing(&known).dropped(DropStranger),
+        modem_in("data of an unknown sender", udp((UNKNOWN_SENDER, 41414), (MODEM, LISTEN), data(96))).knowing(&known).dropped(DropStranger),
+        modem_in("initiation of an unknown sender, nothing known", reply(initiation())).dropped(DropStranger),
+        modem_in("data of an unknown sender over IPv6", udp((UNKNOWN_SENDER6, 41414), (MODEM6, LISTEN), data(96))).knowing(&known6).dropped(DropStranger),
+        modem_in("data of an unknown sender on a raw-IP modem", udp((UNKNOWN_SENDER, 41414), (MODEM, LISTEN), data(96))).raw().knowing(&known).dropped(DropStranger),
         modem_in("data of the peer's address from another port", udp((PEER.0, 41415), (MODEM, LISTEN), data(96))).knowing(&known).dropped(DropStranger),
         modem_in("data of the peer's address over IPv6 from another port", udp((PEER6.0, 41415), (MODEM6, LISTEN), data(96))).knowing(&known6).dropped(DropStranger),
-        modem_in("data of a stranger from another port", udp((STRANGER, 41415), (MODEM, LISTEN), data(96))).knowing(&known).dropped(DropStranger),
+        modem_in("data of an unknown sender from another port", udp((UNKNOWN_SENDER, 41415), (MODEM, LISTEN), data(96))).knowing(&known).dropped(DropStranger),
         modem_in("data of a remote from the config, never sent to", reply(data(96))).knowing(&[remote(PEER, Never)]).dropped(DropStranger),
         modem_in("data of a remote sent to too long ago", reply(data(96))).knowing(&[remote(PEER, Ago(25))]).dropped(DropExpired),
         modem_in("data over IPv6 of a remote sent to too long ago", reply6(data(96))).knowing(&[remote(PEER6, Ago(25))]).dropped(DropExpired),

@@ -134,7 +134,7 @@ fn by_an_uplink() -> Vec<Case> {
             .wireguard_gone()
             .knowing(&known)
             .dropped(DropAmbiguous),
-        uplink_out("data of WireGuard to a stranger while nobody holds the tunnel's port", other(data(96)))
+        uplink_out("data of WireGuard to an unknown sender while nobody holds the tunnel's port", other(data(96)))
             .from_a_held_port()
             .wireguard_gone()
             .untouched(),

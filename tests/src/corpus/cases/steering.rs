@@ -42,7 +42,7 @@ pub(super) fn cases() -> Vec<Case> {
     let mut cases = by_port();
     cases.extend(by_remote());
     cases.extend(links());
-    cases.extend(pieces());
+    cases.extend(fragments());
     cases.extend(modem_gone());
     cases
 }
@@ -130,22 +130,22 @@ fn links() -> Vec<Case> {
     ]
 }
 
-fn pieces() -> Vec<Case> {
+fn fragments() -> Vec<Case> {
     let seen = |when| passed(UplinkOut, (WAN, PEER.0), when, Some(MODEM));
     let seen6 = |when| passed(UplinkOut, (WAN6, PEER6.0), when, Some(MODEM6));
     vec![
-        uplink_out("first piece", first(ours(data(1312))))
+        uplink_out("first fragment", first(ours(data(1312))))
             .steered_as(&first(tunnel(data(1312))))
             .remembering(&noted())
             .remembering(&[seen(Now)]),
-        uplink_out("middle piece", middle(ours(data(1312)))).knowing(&[seen(Ago(1))]).steered_as(&middle(tunnel(data(1312)))),
-        uplink_out("last piece behind a VLAN tag", last(ours(data(1312))).tag(TAG.0, TAG.1)).knowing(&[seen(Ago(1))]).steered_as(&last(tunnel(data(1312)))),
-        uplink_out("first piece over IPv6", first(ours6(data(1312))))
+        uplink_out("middle fragment", middle(ours(data(1312)))).knowing(&[seen(Ago(1))]).steered_as(&middle(tunnel(data(1312)))),
+        uplink_out("last fragment behind a VLAN tag", last(ours(data(1312))).tag(TAG.0, TAG.1)).knowing(&[seen(Ago(1))]).steered_as(&last(tunnel(data(1312)))),
+        uplink_out("first fragment over IPv6", first(ours6(data(1312))))
             .steered_as(&first(tunnel6(data(1312))))
             .remembering(&noted6())
             .remembering(&[seen6(Now)]),
-        uplink_out("last piece over IPv6", last(ours6(data(1312)))).knowing(&[seen6(Ago(1))]).steered_as(&last(tunnel6(data(1312)))),
-        uplink_out("first piece with a masqueraded port", first(masqueraded(data(1312))))
+        uplink_out("last fragment over IPv6", last(ours6(data(1312)))).knowing(&[seen6(Ago(1))]).steered_as(&last(tunnel6(data(1312)))),
+        uplink_out("first fragment with a masqueraded port", first(masqueraded(data(1312))))
             .knowing(&[remote(PEER, Never)])
             .steered_as(&first(udp((MODEM, MASQUERADED), PEER, data(1312))))
             .remembering(&[steered(PEER, Never, WAN, MASQUERADED), seen(Now)]),
@@ -163,13 +163,13 @@ fn modem_gone() -> Vec<Case> {
         uplink_out("data on a raw-IP uplink, modem gone", ours(data(96))).raw_uplink().modem_gone().dropped(DropModemGone),
         uplink_out("data with a masqueraded port, modem gone", masqueraded(data(96))).modem_gone().knowing(&[remote(PEER, Never)]).dropped(DropModemGone),
         uplink_out("NAT keepalive, modem gone", ours(NAT_KEEPALIVE)).modem_gone().dropped(DropModemGone),
-        uplink_out("first piece, modem gone", first(ours(data(1312)))).modem_gone().dropped(DropModemGone).remembering(&[refused(Now)]),
-        uplink_out("later piece, modem gone", middle(ours(data(1312)))).modem_gone().knowing(&[refused(Ago(1))]).dropped(DropModemGone),
-        uplink_out("later piece, modem gone since the first", middle(ours(data(1312))))
+        uplink_out("first fragment, modem gone", first(ours(data(1312)))).modem_gone().dropped(DropModemGone).remembering(&[refused(Now)]),
+        uplink_out("later fragment, modem gone", middle(ours(data(1312)))).modem_gone().knowing(&[refused(Ago(1))]).dropped(DropModemGone),
+        uplink_out("later fragment, modem gone since the first", middle(ours(data(1312))))
             .modem_gone()
             .knowing(&[passed(UplinkOut, between, Ago(1), Some(MODEM))])
             .dropped(DropModemGone),
-        uplink_out("later piece, modem back since the first", middle(ours(data(1312)))).knowing(&[refused(Ago(1))]).steered_as(&middle(tunnel(data(1312)))),
+        uplink_out("later fragment, modem back since the first", middle(ours(data(1312)))).knowing(&[refused(Ago(1))]).steered_as(&middle(tunnel(data(1312)))),
         uplink_out("data over IPv6, the modem has IPv4 alone", ours6(data(96))).ipv6_off().dropped(DropModemGone),
         uplink_out("data over IPv4, the modem has IPv6 alone", udp((WAN, LISTEN), PEER, data(96))).ipv4_off().dropped(DropModemGone),
     ]

@@ -172,7 +172,7 @@ fn memories() -> Vec<Case> {
             .with_mark(MARK)
             .knowing(&[remote(PEER, When::Ago(5))])
             .dropped(DropLocal),
-        modem_out("marked, with a masqueraded port, to a stranger", masqueraded()).with_mark(MARK).dropped(DropLocal),
+        modem_out("marked, with a masqueraded port, to an unknown sender", masqueraded()).with_mark(MARK).dropped(DropLocal),
         modem_out("steered here with a masqueraded port, not WireGuard", udp((MODEM, MASQUERADED), PEER, [1, 2, 3]))
             .with_mark(MARK)
             .knowing(&[steered(PEER, When::Ago(5), WAN, MASQUERADED)])

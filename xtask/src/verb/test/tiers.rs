@@ -11,20 +11,20 @@ use super::length::Length;
 const ON_THE_ENDS: [&str; 27] = [
     "attacks::",
     "doctor::",
-    "elsewhere::*::below_",
-    "elsewhere::*::found_",
-    "elsewhere::*::in_a_bond",
-    "elsewhere::*::in_a_vrf",
-    "elsewhere::*::known_",
-    "elsewhere::*::under_another_name",
+    "modem_moved::*::below_",
+    "modem_moved::*::found_",
+    "modem_moved::*::in_a_bond",
+    "modem_moved::*::in_a_vrf",
+    "modem_moved::*::known_",
+    "modem_moved::*::under_another_name",
     "hangs::",
     "ipv6::tunnel::",
     "lifecycle::*::down_",
     "lock::",
-    "names::*::a_name_",
-    "names::*::a_tunnel_",
-    "names::*::the_last_good_address",
-    "names::*::without_name_servers",
+    "endpoint_names::*::a_name_",
+    "endpoint_names::*::a_tunnel_",
+    "endpoint_names::*::the_last_good_address",
+    "endpoint_names::*::without_name_servers",
     "nft_ruleset::",
     "packet_log::",
     "pins::",
@@ -33,29 +33,29 @@ const ON_THE_ENDS: [&str; 27] = [
     "super_packets::",
     "switch::",
     "unit::",
-    "ways::*::a_",
-    "ways::*::containers",
-    "ways::*::rules_",
+    "uplink_routes::*::a_",
+    "uplink_routes::*::containers",
+    "uplink_routes::*::rules_",
 ];
 
 /// What runs on the oldest kernel only, where programs know least of devices and packets, and have to lock
 /// their memory.
-const ON_THE_OLDEST: [&str; 2] = ["kinds::*::ebpf::", "memory::"];
+const ON_THE_OLDEST: [&str; 2] = ["link_types::*::ebpf::", "locked_memory::"];
 
 /// What runs on the newest kernel only: it is about the agent more than about the kernel, or about
 /// the tests themselves.
 const ON_THE_NEWEST: [&str; 14] = [
-    "at_rest::",
+    "idle::",
     "bad_input::",
-    "choosing::",
+    "backend_selection::",
     "control::",
     "corpus_policy::",
-    "kinds::*::nft::",
-    "names::*::a_resolver_that_hangs",
-    "names::*::a_walled_garden",
-    "names::*::an_address_that_fails",
-    "names::*::another_address",
-    "patience::",
+    "link_types::*::nft::",
+    "endpoint_names::*::a_resolver_that_hangs",
+    "endpoint_names::*::a_walled_garden",
+    "endpoint_names::*::an_address_that_fails",
+    "endpoint_names::*::another_address",
+    "handshake_backoff::",
     "private_key::",
     "properties::",
     "tests (lib)::",
@@ -66,8 +66,8 @@ const IN_BETWEEN: [&str; 6] = [
     "damage::*::a_new_modem",
     "damage::*::beside_networkd",
     "damage::*::chaos",
-    "damage::fight",
-    "killed::ebpf::",
+    "damage::contention",
+    "crash::ebpf::",
     "upgrade::",
 ];
 
@@ -75,13 +75,13 @@ const IN_BETWEEN: [&str; 6] = [
 const ON_THE_FIRST_BETWEEN: [&str; 2] = ["beside_others::", "conformance::"];
 
 /// What runs on the newest of these only.
-const ON_THE_LAST_BETWEEN: [&str; 4] = ["growth::", "ipv6::guard::", "killed::nft::", "reload::"];
+const ON_THE_LAST_BETWEEN: [&str; 4] = ["leak::", "ipv6::guard::", "crash::nft::", "reload::"];
 
 /// What runs with `--long` only: minutes of waiting, and what shows after many turns alone.
 const LONG: [&str; 3] = [
-    "patience::nothing_is_sent_while_it_is_left_in_peace",
-    "growth::ebpf::many_repairs_cost_nothing",
-    "growth::nft::many_repairs_cost_nothing",
+    "handshake_backoff::nothing_is_sent_during_a_pause",
+    "leak::ebpf::many_repairs_cost_nothing",
+    "leak::nft::many_repairs_cost_nothing",
 ];
 
 /// All of what does not run on every kernel.
@@ -188,20 +188,20 @@ mod tests {
         assert_eq!(kernels("senders::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("nft_ruleset::x"), [0, 3]);
         assert_eq!(kernels("attacks::ebpf::x"), [0, 3]);
-        assert_eq!(kernels("kinds::any::ebpf::x"), [0]);
-        assert_eq!(kernels("kinds::any::nft::x"), [3]);
-        assert_eq!(kernels("ways::ebpf::split_vpn"), [0, 1, 2, 3]);
-        assert_eq!(kernels("ways::nft::rules_of_others"), [0, 3]);
-        assert_eq!(kernels("names::ebpf::a_name_x"), [0, 3]);
+        assert_eq!(kernels("link_types::any::ebpf::x"), [0]);
+        assert_eq!(kernels("link_types::any::nft::x"), [3]);
+        assert_eq!(kernels("uplink_routes::ebpf::split_vpn"), [0, 1, 2, 3]);
+        assert_eq!(kernels("uplink_routes::nft::rules_of_others"), [0, 3]);
+        assert_eq!(kernels("endpoint_names::ebpf::a_name_x"), [0, 3]);
         assert_eq!(kernels("bad_input::x"), [3]);
         assert_eq!(kernels("damage::ebpf::x"), [0, 1, 2, 3]);
         assert_eq!(kernels("damage::nft::chaos"), [1, 2]);
-        assert_eq!(kernels("names::nft::another_address_x"), [3]);
-        assert_eq!(kernels("damage::fight::x"), [1, 2]);
+        assert_eq!(kernels("endpoint_names::nft::another_address_x"), [3]);
+        assert_eq!(kernels("damage::contention::x"), [1, 2]);
         assert_eq!(kernels("conformance::x"), [1]);
-        assert_eq!(kernels("killed::nft::x"), [2]);
-        assert!(Tier::Common.has("flood::x") && !Tier::Common.has("kinds::y::nft::x"));
-        assert!(Tier::Whole.has("killed::nft::x"));
+        assert_eq!(kernels("crash::nft::x"), [2]);
+        assert!(Tier::Common.has("flood::x") && !Tier::Common.has("link_types::y::nft::x"));
+        assert!(Tier::Whole.has("crash::nft::x"));
     }
 
     #[test]
@@ -209,9 +209,9 @@ mod tests {
         let all = PARTS.concat().into_iter().chain(LONG);
         let mut tests: Vec<String> = all.map(|name| name.replace('*', "x")).collect();
         assert_eq!(idle(&tests).next(), None);
-        tests.retain(|name| !name.starts_with("growth::ebpf") && !name.starts_with("pins"));
+        tests.retain(|name| !name.starts_with("leak::ebpf") && !name.starts_with("pins"));
         let idle: Vec<_> = idle(&tests).collect();
-        assert_eq!(idle, ["pins::", "growth::ebpf::many_repairs_cost_nothing"]);
+        assert_eq!(idle, ["pins::", "leak::ebpf::many_repairs_cost_nothing"]);
     }
 
     #[test]

@@ -15,10 +15,10 @@ mod modem_in;
 mod modem_out;
 mod steer;
 
-use super::expr::{Expr, Family, Stmt, concat, drop, eq, field, meta, ne, number, text};
+use super::expr::{Expr, RuleFamily, Stmt, concat, drop, eq, field, meta, ne, number, text};
 use super::permits;
+use super::rule_context::{RuleContext, count};
 use super::table::Table;
-use super::terms::{Terms, book};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::schema::SetType;
@@ -34,21 +34,21 @@ const MANGLE: i32 = -150;
 const REMOTES_MAX: u32 = 1024;
 
 /// The table.
-pub(super) fn table(terms: Terms<'_>) -> Table {
+pub(super) fn table(context: RuleContext<'_>) -> Table {
     let mut table = Table::new(NfFamily::INet);
-    let timeout = whole_seconds(terms.guard.flow_timeout);
-    for (family, _) in terms.places() {
+    let timeout = whole_seconds(context.guard.flow_timeout);
+    for (family, _) in context.addrs() {
         let of = vec![family.address_type(), SetType::InetService];
         table.expiring_set(family.remotes(), of, timeout, REMOTES_MAX);
     }
-    permits::sets(&mut table, terms);
-    steer::output(&mut table, terms);
-    modem_out::postrouting(&mut table, terms);
-    steer::uplink_out(&mut table, terms);
-    steer::pin_source(&mut table, terms);
-    forward(&mut table, terms);
-    arrival::arrival(&mut table, terms);
-    modem_in::prerouting(&mut table, terms);
+    permits::sets(&mut table, context);
+    steer::output(&mut table, context);
+    modem_out::postrouting(&mut table, context);
+    steer::uplink_out(&mut table, context);
+    steer::pin_source(&mut table, context);
+    forward(&mut table, context);
+    arrival::arrival(&mut table, context);
+    modem_in::prerouting(&mut table, context);
     table
 }
 
@@ -58,20 +58,20 @@ pub(super) fn whole_seconds(time: Duration) -> u32 {
     u32::try_from(up.max(1)).unwrap_or(u32::MAX)
 }
 
-fn forward(table: &mut Table, terms: Terms<'_>) {
+fn forward(table: &mut Table, context: RuleContext<'_>) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Forward);
     table.base_chain("forward", kind, hook, MANGLE, None);
-    closed::out(table, terms, "forward", Class::DropForwarded);
-    closed::into(table, terms, "forward");
-    if let Some(modem) = terms.modem() {
-        let forwarded = book(Hook::ModemOut, Class::DropForwarded);
+    closed::drop_out(table, context, "forward", Class::DropForwarded);
+    closed::drop_in(table, context, "forward");
+    if let Some(modem) = context.modem() {
+        let forwarded = count(Hook::ModemOut, Class::DropForwarded);
         let [by_number, by_no_name] =
-            renamed(MetaKey::Oif, modem.index, leaves_not_by(&modem.name));
+            renamed(MetaKey::Oif, modem.index, not_to_interface(&modem.name));
         table.rule("forward", [by_number, by_no_name, forwarded, drop()]);
-        let forwarded = book(Hook::ModemOut, Class::DropForwarded);
-        table.rule("forward", [leaves_by(&modem.name), forwarded, drop()]);
-        // It is in the books already: it came in as a reply that another table sends elsewhere.
-        table.rule("forward", [came_by(&modem.name), drop()]);
+        let forwarded = count(Hook::ModemOut, Class::DropForwarded);
+        table.rule("forward", [to_interface(&modem.name), forwarded, drop()]);
+        // It is counted already: it came in as a reply that another table sends elsewhere.
+        table.rule("forward", [from_interface(&modem.name), drop()]);
     }
 }
 
@@ -80,7 +80,7 @@ fn renamed(key: MetaKey, index: u32, not_by_name: Stmt) -> [Stmt; 2] {
     [eq(meta(key), number(index)), not_by_name]
 }
 
-fn is_of(family: Family) -> Stmt {
+fn is_family(family: RuleFamily) -> Stmt {
     eq(meta(MetaKey::Nfproto), text(family.nfproto()))
 }
 
@@ -88,23 +88,23 @@ fn is_udp() -> Stmt {
     eq(meta(MetaKey::L4proto), text("udp"))
 }
 
-fn leaves_by(interface: &str) -> Stmt {
+fn to_interface(interface: &str) -> Stmt {
     eq(meta(MetaKey::Oifname), text(interface))
 }
 
-fn leaves_not_by(interface: &str) -> Stmt {
+fn not_to_interface(interface: &str) -> Stmt {
     ne(meta(MetaKey::Oifname), text(interface))
 }
 
-fn came_by(interface: &str) -> Stmt {
+fn from_interface(interface: &str) -> Stmt {
     eq(meta(MetaKey::Iifname), text(interface))
 }
 
-fn came_not_by(interface: &str) -> Stmt {
+fn not_from_interface(interface: &str) -> Stmt {
     ne(meta(MetaKey::Iifname), text(interface))
 }
 
-/// A far end of the tunnel, as the sets hold it.
-fn remote(family: Family, address: &'static str, port: &'static str) -> Expr {
+/// A remote, as the sets hold it.
+fn remote(family: RuleFamily, address: &'static str, port: &'static str) -> Expr {
     concat(vec![field(family.header(), address), field("udp", port)])
 }

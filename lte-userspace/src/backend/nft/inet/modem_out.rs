@@ -1,13 +1,16 @@
 //! What leaves by the modem through the IP stack (spec: `modem-out`).
 
 use super::{
-    came_by, came_not_by, closed, is_of, is_udp, leaves_by, leaves_not_by, remote, renamed,
+    closed, from_interface, is_family, is_udp, not_from_interface, not_to_interface, remote,
+    renamed, to_interface,
 };
 use crate::backend::Modem;
-use crate::backend::nft::expr::{Family, Stmt, accept, ct, drop, goto, meta, ne, number, remember};
+use crate::backend::nft::expr::{
+    RuleFamily, Stmt, accept, ct, drop, goto, meta, ne, number, update_set,
+};
 use crate::backend::nft::permits;
+use crate::backend::nft::rule_context::{RuleContext, count, neighbour_discovery, payload_shapes};
 use crate::backend::nft::table::Table;
-use crate::backend::nft::terms::{Terms, book, neighbour_discovery, shapes};
 use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
@@ -15,29 +18,37 @@ use nftables::types::{NfChainType, NfHook};
 /// Before address translation (100): the tunnel is told by its own port.
 const BEFORE_NAT: i32 = 90;
 
-pub(super) fn postrouting(table: &mut Table, terms: Terms<'_>) {
+pub(super) fn postrouting(table: &mut Table, context: RuleContext<'_>) {
     let chain = "postrouting";
     let (kind, hook) = (NfChainType::Filter, NfHook::Postrouting);
     table.base_chain(chain, kind, hook, BEFORE_NAT, None);
-    closed::out(table, terms, chain, Class::DropFamily);
+    closed::drop_out(table, context, chain, Class::DropFamily);
     table.chain("uplink_out");
-    if let Some(modem) = terms.modem() {
-        let local = book(Hook::ModemOut, Class::DropLocal);
+    if let Some(modem) = context.modem() {
+        let local = count(Hook::ModemOut, Class::DropLocal);
         let [by_number, by_no_name] =
-            renamed(MetaKey::Oif, modem.index, leaves_not_by(&modem.name));
+            renamed(MetaKey::Oif, modem.index, not_to_interface(&modem.name));
         table.rule(chain, [by_number, by_no_name, local, drop()]);
-        modem_out(table, terms, modem);
-        tunnel_out(table, terms);
-        table.rule(chain, [leaves_by(&modem.name), goto("modem_out")]);
+        modem_out(table, context, modem);
+        tunnel_out(table, context);
+        table.rule(chain, [to_interface(&modem.name), goto("modem_out")]);
     }
-    let elsewhere = [leaves_not_by("lo"), terms.of_port(), goto("uplink_out")];
+    let elsewhere = [
+        not_to_interface("lo"),
+        context.source_is_listen_port(),
+        goto("uplink_out"),
+    ];
     table.rule(chain, elsewhere);
     // Of another port, which somebody has given the tunnel: `steer` cannot tell it from others'.
-    let by_tunnel = [leaves_not_by("lo"), came_by(&terms.guard.tunnel), is_udp()];
+    let by_tunnel = [
+        not_to_interface("lo"),
+        from_interface(&context.guard.tunnel),
+        is_udp(),
+    ];
     table.rule(chain, by_tunnel.into_iter().chain([goto("uplink_out")]));
 }
 
-fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
+fn modem_out(table: &mut Table, context: RuleContext<'_>, modem: &Modem) {
     let chain = "modem_out";
     table.chain(chain);
     table.chain("tunnel_out");
@@ -46,82 +57,86 @@ fn modem_out(table: &mut Table, terms: Terms<'_>, modem: &Modem) {
     // (`ip_output` takes `skb->dev` for that), and neighbour discovery, by the modem itself.
     let forwarded = [
         ne(meta(MetaKey::Iif), number(0)),
-        came_not_by(&terms.guard.tunnel),
-        came_not_by(&modem.name),
-        book(Hook::ModemOut, Class::DropForwarded),
+        not_from_interface(&context.guard.tunnel),
+        not_from_interface(&modem.name),
+        count(Hook::ModemOut, Class::DropForwarded),
         drop(),
     ];
     table.rule(chain, forwarded);
-    for family in terms.closed_families() {
-        let closed = book(Hook::ModemOut, Class::DropFamily);
-        table.rule(chain, [is_of(family), closed, drop()]);
+    for family in context.closed_families() {
+        let closed = count(Hook::ModemOut, Class::DropFamily);
+        table.rule(chain, [is_family(family), closed, drop()]);
     }
     // What WireGuard sends has come in by its interface (`wg_socket_send_skb` sets `skb->dev`); what a
     // program sends that holds the port while WireGuard does not, by none.
     let ours = [
-        came_by(&terms.guard.tunnel),
-        terms.of_port(),
+        from_interface(&context.guard.tunnel),
+        context.source_is_listen_port(),
         goto("tunnel_out"),
     ];
     table.rule(chain, ours);
-    for (family, place) in terms.places() {
+    for (family, addr) in context.addrs() {
         for permitted in permits::out(family) {
-            table.rule(chain, pass(permitted, Class::Permit, terms));
+            table.rule(chain, pass(permitted, Class::Permit, context));
         }
         for mut permitted in permits::echo_out(family) {
-            if terms.features.egress {
+            if context.features.egress {
                 // How it is known there.
-                permitted.push(terms.mark_packet());
+                permitted.push(context.mark_packet());
             }
-            table.rule(chain, pass(permitted, Class::Permit, terms));
+            table.rule(chain, pass(permitted, Class::Permit, context));
         }
-        if family == Family::V6 {
-            let neighbour = pass(neighbour_discovery(), Class::Neighbour, terms);
+        if family == RuleFamily::V6 {
+            let neighbour = pass(neighbour_discovery(), Class::Neighbour, context);
             table.rule(chain, neighbour);
         }
-        for question in terms.questions(family, place) {
-            table.rule(chain, pass(question, Class::Admin, terms));
+        for request in context.admin_requests(family, addr) {
+            table.rule(chain, pass(request, Class::Admin, context));
         }
     }
-    let local = book(Hook::ModemOut, Class::DropLocal);
+    let local = count(Hook::ModemOut, Class::DropLocal);
     table.rule(chain, [local, drop()]);
 }
 
-/// A rule that lets pass. Where the kernel has the egress hook the packet is booked there, where
-/// it is seen as it leaves: in pieces, and together with those that go round the IP stack.
-fn pass(parts: impl IntoIterator<Item = Stmt>, class: Class, terms: Terms<'_>) -> Vec<Stmt> {
+/// A rule that lets pass. If the kernel has the egress hook, the packet is counted there, where it is seen
+/// as it leaves: in fragments, and together with those that bypass the IP stack.
+fn pass(
+    parts: impl IntoIterator<Item = Stmt>,
+    class: Class,
+    context: RuleContext<'_>,
+) -> Vec<Stmt> {
     let mut parts: Vec<_> = parts.into_iter().collect();
-    if !terms.features.egress {
-        // What lies below the guard lets nothing else pass.
-        parts.push(terms.mark_packet());
-        parts.push(book(Hook::ModemOut, class));
+    if !context.features.egress {
+        // The backstop lets nothing else pass.
+        parts.push(context.mark_packet());
+        parts.push(count(Hook::ModemOut, class));
     }
     parts.push(accept());
     parts
 }
 
-fn tunnel_out(table: &mut Table, terms: Terms<'_>) {
+fn tunnel_out(table: &mut Table, context: RuleContext<'_>) {
     let chain = "tunnel_out";
     // Nobody but `steer` has marked a packet of this port so far.
-    let steered = book(Hook::UplinkOut, Class::Steered);
-    table.rule(chain, [terms.is_marked(meta(MetaKey::Mark)), steered]);
+    let steered = count(Hook::UplinkOut, Class::Steered);
+    table.rule(chain, [context.is_marked(meta(MetaKey::Mark)), steered]);
     table.chain("tunnel_passes");
-    for (shape, class) in shapes() {
-        let mut parts = shape;
-        if !terms.features.egress {
-            parts.push(book(Hook::ModemOut, class));
+    for (payload_shape, class) in payload_shapes() {
+        let mut parts = payload_shape;
+        if !context.features.egress {
+            parts.push(count(Hook::ModemOut, class));
         }
         parts.push(goto("tunnel_passes"));
         table.rule(chain, parts);
     }
-    let other = book(Hook::ModemOut, Class::DropNotWireguard);
+    let other = count(Hook::ModemOut, Class::DropNotWireguard);
     table.rule(chain, [other, drop()]);
 
     let chain = "tunnel_passes";
-    for (family, _) in terms.places() {
+    for (family, _) in context.addrs() {
         let far = remote(family, "daddr", "dport");
-        table.rule(chain, [remember(far, family.remotes())]);
+        table.rule(chain, [update_set(far, family.remotes())]);
     }
-    table.rule(chain, [terms.mark_packet(), terms.mark(ct("mark"))]);
+    table.rule(chain, [context.mark_packet(), context.mark(ct("mark"))]);
     table.rule(chain, [accept()]);
 }
