@@ -1,4 +1,5 @@
-//! Blocking calls on a thread of their own: signals, the watchdog and other repairs go on meanwhile. A thread is in the network namespace of the one that has it made.
+//! Blocking calls on a thread of their own: signals, the watchdog and other repairs go on meanwhile. A thread
+//! is in the network namespace of the one that creates it.
 
 use std::panic::resume_unwind;
 use std::sync::Arc;

@@ -439,6 +439,24 @@ fn each_mistake_has_its_line() {
 }
 
 #[test]
+fn keys_of_earlier_versions_are_taken() {
+    let config = |keys: &str| {
+        let source = GOOD.replace("mtu = 1380", &format!("mtu = 1380\n{keys}"));
+        Home::new().parse(&source)
+    };
+    let old = config("handshake_patience = 7\nhandshake_pause = 8").unwrap();
+    let new = config("handshake_retry_for = 7\nhandshake_retry_interval = 8").unwrap();
+    assert_eq!(old.tunnel, new.tunnel);
+    assert_eq!(new.tunnel.handshake_retry_for, Duration::from_secs(7));
+    assert_eq!(new.tunnel.handshake_retry_interval, Duration::from_secs(8));
+    let both = config("handshake_pause = 8\nhandshake_retry_interval = 8").unwrap_err();
+    assert!(
+        both[0].contains("duplicate field `handshake_retry_interval`"),
+        "{both:?}"
+    );
+}
+
+#[test]
 fn a_missing_table_is_named() {
     let errors = Home::new().parse("backend = \"nft\"\n").unwrap_err();
     assert_eq!(errors, ["1:1: key `modem` is missing"]);

@@ -160,4 +160,52 @@ mod tests {
         baseline_file.forget().unwrap();
         fs::remove_dir_all(&run).unwrap();
     }
+
+    /// What an earlier version has written is read, and it reads what this one writes.
+    #[test]
+    fn the_keys_of_the_file_are_those_of_earlier_versions() {
+        let text = r#"{
+  "world": "boot net:1",
+  "tunnel": "wg-lte",
+  "send_redirects": "1",
+  "guards": [
+    "ebpf"
+  ],
+  "interfaces": {
+    "7": {
+      "name": "wwan0",
+      "up": false,
+      "master": null,
+      "sysctls": {},
+      "offloads": {},
+      "addresses": [],
+      "added": [
+        "192.168.0.2/32"
+      ]
+    }
+  },
+  "devices": {
+    "identity": "wwan0",
+    "known": [
+      {
+        "index": 7,
+        "name": "wwan0",
+        "address": "",
+        "hardware": {
+          "path": null,
+          "product": null,
+          "serial": null,
+          "driver": null
+        }
+      }
+    ]
+  },
+  "lacking": [
+    "cls_fw"
+  ]
+}"#;
+        let baseline: Baseline = serde_json::from_str(text).unwrap();
+        assert_eq!(baseline.missing_modules, BTreeSet::from([Module::ClsFw]));
+        assert_eq!(serde_json::to_string_pretty(&baseline).unwrap(), text);
+    }
 }

@@ -47,7 +47,7 @@ impl Why {
             Self::AnotherHost => "another host's packet, by a device of its own on an uplink",
             Self::Answers => "answers of the modem's page",
             Self::Astray => {
-                "from a far end, to the tunnel's port and another address than the modem's"
+                "from a remote, to the tunnel's port and another address than the modem's"
             }
             Self::BeforeEgress => "kernel before 5.16",
             Self::Broadcast => "a broadcast of this machine's own",
