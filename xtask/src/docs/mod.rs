@@ -9,6 +9,7 @@ mod config;
 mod json;
 mod markdown;
 mod paths;
+mod walks;
 
 use std::process::Command;
 
