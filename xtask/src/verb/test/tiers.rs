@@ -221,4 +221,34 @@ mod tests {
         }
         assert!(has(Length::Usual, "damage::ebpf::uplinks"));
     }
+
+    /// The lists, as the document has them.
+    fn table() -> String {
+        let rows: [(&str, &[&str]); 7] = [
+            ("the oldest and the newest", &ON_THE_ENDS),
+            ("the oldest", &ON_THE_OLDEST),
+            ("the newest", &ON_THE_NEWEST),
+            ("those in between", &IN_BETWEEN),
+            ("the first in between", &ON_THE_FIRST_BETWEEN),
+            ("the last in between", &ON_THE_LAST_BETWEEN),
+            ("those of the row that has them, with `--long` only", &LONG),
+        ];
+        let lines = rows.map(|(kernels, patterns)| {
+            let patterns: Vec<_> = patterns.iter().map(|name| format!("`{name}`")).collect();
+            format!("| {kernels} | {} |\n", patterns.join(", "))
+        });
+        "| on | tests that begin with |\n| --- | --- |\n".to_owned() + &lines.concat()
+    }
+
+    #[test]
+    fn the_document_says_what_runs_where() -> anyhow::Result<()> {
+        let path = crate::host::workspace::root().join("docs/lab.md");
+        let text = std::fs::read_to_string(path)?;
+        let table = table();
+        anyhow::ensure!(
+            text.contains(&table),
+            "docs/lab.md is to have this table:\n{table}"
+        );
+        Ok(())
+    }
 }
