@@ -109,7 +109,7 @@ fn a_qdisc_on_the_modem(backend: Backend) -> Result<()> {
     let before = scene.lab.snapshot()?;
     let agent = scene.installation()?.start(backend)?;
     scene.handshake_after(agent.started())?;
-    agent.wait_logged("has given modem a root qdisc tbf")?;
+    agent.wait_logged("modem has a root qdisc tbf of another program")?;
     let shown = router.tool("tc", &["qdisc", "show", "dev", "modem", "root"])?;
     ensure!(shown.starts_with("qdisc tbf 1:"), "{shown}");
     scene.tunnel_is_sound()?;
