@@ -11,6 +11,7 @@ mod events;
 mod link;
 mod maps;
 mod object;
+mod packet_log;
 mod permits;
 mod pins;
 mod policy;
@@ -32,7 +33,10 @@ use super::{
 };
 use attach::{AttachMode, Attachment, ProgramCache};
 
-pub use object::{LoadOptions, LoadedProgram, PacketLog, load_for_test, object_for_test};
+pub use object::{
+    LoadOptions, LoadedProgram, PacketLog, load_for_test, load_with_options_for_test,
+    object_for_test,
+};
 pub use policy::{policy_for, ticks_per_second};
 
 /// The eBPF backend.

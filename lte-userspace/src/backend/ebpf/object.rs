@@ -9,6 +9,7 @@ use lte_common::layout::{Policy, Recent};
 use lte_common::policy::Hook;
 
 use super::maps::{self, Pinned};
+use super::packet_log;
 use super::program::Program;
 use crate::backend::BackendError;
 
@@ -186,21 +187,9 @@ fn load(
         .load(OBJECT)
         .map_err(|e| BackendError::failed("load the eBPF object", e))?;
     if logs {
-        let logger = aya_log::EbpfLogger::init(&mut ebpf)
-            .map_err(|e| BackendError::failed("read the programs' log", e))?;
-        spawn_logger(logger);
+        packet_log::read(&mut ebpf)?;
     }
     Ok(ebpf)
-}
-
-fn spawn_logger(mut logger: aya_log::EbpfLogger<&'static dyn log::Log>) {
-    tokio::spawn(async move {
-        let mut tick = tokio::time::interval(std::time::Duration::from_millis(200));
-        loop {
-            tick.tick().await;
-            logger.flush();
-        }
-    });
 }
 
 /// The program of a hook, loaded into the kernel.
@@ -279,7 +268,20 @@ pub fn load_for_test(
     policy: &Policy,
     pins: &Path,
 ) -> Result<LoadedProgram, BackendError> {
-    let mut ebpf = load(policy, LoadOptions::default(), Some(pins))?;
+    load_with_options_for_test(hook, policy, LoadOptions::default(), pins)
+}
+
+/// The same with options. Programs that log need a runtime of tokio's.
+///
+/// # Errors
+/// What the kernel's verifier or the loader says.
+pub fn load_with_options_for_test(
+    hook: Hook,
+    policy: &Policy,
+    options: LoadOptions,
+    pins: &Path,
+) -> Result<LoadedProgram, BackendError> {
+    let mut ebpf = load(policy, options, Some(pins))?;
     program(&mut ebpf, hook)?;
     Ok(LoadedProgram {
         ebpf,
