@@ -38,7 +38,7 @@ fn guard(header: LinkHeader, v6: bool) -> Guard {
 
 #[test]
 fn every_program_loads_in_every_configuration() {
-    let pins = tempfile();
+    let pins = Pins::create("silent");
     for hook in Hook::ALL {
         for header in [LinkHeader::Ethernet, LinkHeader::None] {
             for v6 in [false, true] {
@@ -51,7 +51,7 @@ fn every_program_loads_in_every_configuration() {
 /// Their lines for diagnosis are verified, too: with them there are more ways through a program.
 #[test]
 fn every_program_loads_with_its_log() {
-    let pins = tempfile();
+    let pins = Pins::create("log");
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()
@@ -106,15 +106,16 @@ fn load(pins: &Pins, hook: Hook, header: LinkHeader, v6: bool, packet_log: Packe
 struct Pins(std::path::PathBuf);
 
 impl Pins {
+    fn create(name: &str) -> Self {
+        let name = format!("lte-verifier-{}-{name}", std::process::id());
+        let dir = std::path::Path::new("/sys/fs/bpf").join(name);
+        std::fs::create_dir(&dir).unwrap();
+        Self(dir)
+    }
+
     fn as_path(&self) -> &std::path::Path {
         &self.0
     }
-}
-
-fn tempfile() -> Pins {
-    let dir = std::path::PathBuf::from(format!("/sys/fs/bpf/lte-verifier-{}", std::process::id()));
-    std::fs::create_dir(&dir).unwrap();
-    Pins(dir)
 }
 
 impl Drop for Pins {
