@@ -23,19 +23,19 @@ impl Held {
     /// `BPF_PROG_TEST_RUN` takes its packet to be on the loopback device there.
     pub(super) fn in_a_namespace_of_its_own() -> Result<Self> {
         unshare(CloneFlags::CLONE_NEWNET).context("a network namespace for sockets")?;
-        for path in ["ipv4/conf/lo/forwarding", "ipv6/conf/lo/forwarding"] {
-            let path = format!("/proc/sys/net/{path}");
-            fs::write(&path, "1").with_context(|| path)?;
-        }
         ip("link add near type veth peer name far")?;
         for device in ["near", "far"] {
             ip(&format!("link set {device} up"))?;
         }
+        for family in ["-4", "-6"] {
+            ip(&format!("{family} route add default dev near"))?;
+        }
         Ok(Self::default())
     }
 
-    /// Holds the ports that the sender of a packet from this port implies, and no others; routes to its
-    /// source by an interface where that is another host.
+    /// Holds the ports that the sender of a packet from this port implies, and no others. Every source is
+    /// another host's here, and is known for it where the device forwards: a word in a file, where a route
+    /// more or less would be a process for each packet.
     pub(super) fn hold(&mut self, sender: Sender, source_port: Option<u16>) -> Result<()> {
         if sender.wireguard != self.tunnels.is_some() {
             self.tunnels = if sender.wireguard {
@@ -52,9 +52,10 @@ impl Held {
             };
         }
         if sender.foreign != self.foreign {
-            let action = if sender.foreign { "add" } else { "del" };
-            for family in ["-4", "-6"] {
-                ip(&format!("{family} route {action} default dev near"))?;
+            let forwards = if sender.foreign { "1" } else { "0" };
+            for family in ["ipv4", "ipv6"] {
+                let path = format!("/proc/sys/net/{family}/conf/lo/forwarding");
+                fs::write(&path, forwards).with_context(|| path)?;
             }
             self.foreign = sender.foreign;
         }
