@@ -43,7 +43,7 @@ fn modem_ingress(ctx: TcContext) -> i32 {
     guard(&Skb::new(&ctx), Hook::ModemIn)
 }
 
-/// On an uplink, leaving: every packet of the house comes by, so that what is certainly not the
+/// On an uplink, leaving: every packet of the LAN passes, so that what is certainly not the
 /// tunnel's goes on after a few reads at fixed offsets.
 #[classifier]
 fn uplink_egress(ctx: TcContext) -> i32 {

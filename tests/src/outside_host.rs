@@ -78,7 +78,7 @@ pub fn mac(netns: &Netns, interface: &str) -> Result<[u8; 6]> {
     Ok(mac)
 }
 
-/// The router's sockets that a stranger would like to reach: UDP and TCP, open to all, in both
+/// The router's sockets that an unknown sender would like to reach: UDP and TCP, open to all, in both
 /// families.
 #[derive(Debug)]
 pub struct Services {

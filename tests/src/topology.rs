@@ -43,7 +43,7 @@ pub struct Options {
     pub loss: f32,
     /// Seconds after which the carrier forgets a UDP flow.
     pub udp_timeout: Option<u32>,
-    /// Whether there is IPv6, too: in the house, on the uplink, at the carrier, inside the tunnel.
+    /// Whether there is IPv6, too: in the LAN, on the uplink, at the carrier, inside the tunnel.
     /// Nobody translates it. The modem looks for duplicate addresses, as it does by default.
     pub ipv6: bool,
     /// Whether the server runs WireGuard. Without it the lab needs none in the kernel.
@@ -155,7 +155,7 @@ impl Lab {
         Ok(lab)
     }
 
-    /// The router hides the house behind the uplink's address.
+    /// The router hides the LAN behind the uplink's address.
     pub fn masquerade(&self) -> Result<()> {
         self.router
             .tool_with_input("nft", &["-f", "-"], MASQUERADE)

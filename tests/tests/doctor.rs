@@ -133,7 +133,7 @@ fn silence_is_a_fault(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// That is how many a house has it, and nothing is wrong with it.
+/// Many routers have it so, and nothing is wrong with it.
 fn a_peer_that_another_interface_has_too(backend: Backend) -> Result<()> {
     const TOO: &str = "is a peer of wg-home, too";
     let scene = Scene::open(&Options::default())?;

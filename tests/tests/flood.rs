@@ -84,7 +84,8 @@ fn only_the_tunnel_reaches_the_carrier(backend: Backend) -> Result<()> {
             wanted -= lost;
         }
         let name = format!("modem-out/{counter}");
-        let of = |books: &BTreeMap<String, u64>| books.get(&name).copied().unwrap_or_default();
+        let of =
+            |counters: &BTreeMap<String, u64>| counters.get(&name).copied().unwrap_or_default();
         let counted = of(&after) - of(&before);
         // The kernel's own IPv6 (router solicitations, reports of groups) is refused with the rest.
         let exact = counter != "drop-family";

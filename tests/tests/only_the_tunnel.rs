@@ -161,7 +161,7 @@ fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
             "no {kind} was sent"
         );
     }
-    ensure!(services.visitors()? == (0, 0), "a stranger got in");
+    ensure!(services.visitors()? == (0, 0), "an unknown sender got in");
     scene.tunnel_is_sound()
 }
 

@@ -160,8 +160,8 @@ fn two_namespaces_share_it() -> Result<()> {
     let (one, other) = (Fixture::open()?, Fixture::open()?);
     let first = one.start()?;
     let second = other.start()?;
-    for house in [&one, &other] {
-        house.is_whole()?;
+    for fixture in [&one, &other] {
+        fixture.is_whole()?;
     }
     set_once(&first)?;
     set_once(&second)?;

@@ -1,4 +1,4 @@
-//! What is the tunnel's is told by who sends it: the house's own WireGuard to the same server and port goes
+//! What is the tunnel's is told by who sends it: the router's own WireGuard to the same server and port goes
 //! its way, a program that imitates the tunnel does not get out by the modem, and neither does one that
 //! holds the tunnel's port.
 
@@ -26,10 +26,10 @@ for_each_backend!(
 );
 
 const QUICK: Duration = Duration::from_millis(50);
-/// Where the house's own WireGuard sends from.
+/// Where the router's own WireGuard sends from.
 const OWN_PORT: u16 = 51999;
 
-/// Of the house's own WireGuard.
+/// Of the router's own WireGuard.
 fn is_own(seen: &Seen) -> bool {
     seen.packet
         .ports
@@ -44,7 +44,10 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
         scene.at_isp.count(own)?,
         scene.at_carrier.count(tunnel_out)?,
     );
-    for (name, peer) in [("the house's own", OTHER_PEER), ("the tunnel", TUNNEL_PEER)] {
+    for (name, peer) in [
+        ("the router's own", OTHER_PEER),
+        ("the tunnel", TUNNEL_PEER),
+    ] {
         let pinger = Pinger::start(router, peer, QUICK)?;
         pinger.wait_for_more(20)?;
         let pings = pinger.stop()?;
@@ -64,7 +67,7 @@ fn both_are_whole(scene: &Scene) -> Result<()> {
     all.with_context(|| format!("by wan and by the modem came {:?}", so_far()))?;
     scene
         .at_carrier
-        .none("the house's own on the modem", |seen| {
+        .none("the router's own on the modem", |seen| {
             from_modem(seen) && is_own(seen)
         })?;
     scene.nothing_leaked_but(is_own, |_| false)

@@ -1,7 +1,7 @@
-//! The books hold what is on the wire, where the kernel has one packet for many.
+//! The counters hold what is on the wire, where the kernel has one packet for many.
 //!
 //! A program of the router's talks with the modem's page by TCP, much in both directions, while the
-//! router's side of the cable joins what it can. The far side's offloads are off: what a real modem
+//! router's side of the cable joins what it can. The other side's offloads are off: what a real modem
 //! sends has come over a wire.
 
 use std::collections::BTreeMap;
@@ -59,7 +59,7 @@ fn the_counters_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
     let before = counters(&installation, backend)?;
     transfer(router, carrier)?;
     let mut told = String::new();
-    let agree = wait::until(TIMEOUT, "the books to agree with the wire", || {
+    let agree = wait::until(TIMEOUT, "the counters to agree with the wire", || {
         let passed = wire.passed()?;
         let after = counters(&installation, backend)?;
         let since = |name: &str| {
@@ -74,7 +74,7 @@ fn the_counters_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
             }
         };
         let (out, back) = (since("modem-out/admin"), since("modem-in/admin"));
-        told = format!("booked {out:?} and {back:?}, on the wire {passed:?}");
+        told = format!("counted {out:?} and {back:?}, on the wire {passed:?}");
         Ok((out == passed.entered && back == passed.left).then_some(passed))
     });
     let passed = agree.with_context(|| told.clone())?;

@@ -34,7 +34,7 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
     let installation = scene.installation()?;
     let agent = installation.start(from)?;
     scene.handshake_after(agent.started())?;
-    // The house, and this machine, would go by the modem.
+    // The LAN, and this machine, would go by the modem.
     scene.lab.default_route_on_modem()?;
     let pinger = scene.ping_tunnel()?;
     // The peer speaks too, and is not waited for.

@@ -33,7 +33,7 @@ const QUICK: Duration = Duration::from_millis(50);
 /// Other VPNs, and a network of another kind: with and without a link header.
 const VPNS: [&str; 5] = ["vpn-ether", "vpn-wg", "vpn-gre", "vpn-ipip", "vpn-sit"];
 
-/// With the port rule gone, the server's address is routed into one VPN of the house after the other.
+/// With the port rule gone, the server's address is routed into one VPN of the router after the other.
 fn split_vpn(backend: Backend) -> Result<()> {
     // The modules of these tunnels would give each namespace to come a device of its own.
     fs::write("/proc/sys/net/core/fb_tunnels_only_for_init_net", "1")?;

@@ -116,7 +116,7 @@ pub struct Uplink {
 pub struct Guard {
     /// The modem; `None` while it is unplugged: what an uplink gets of the tunnel is then dropped.
     pub modem: Option<Modem>,
-    /// Name of the tunnel's interface: what it sends out has come in by it, in netfilter's eyes.
+    /// Name of the tunnel's interface: for netfilter, what it sends out has come in by it.
     pub tunnel: String,
     /// Devices that nothing passes, by interface index.
     pub closed: BTreeMap<u32, Uplink>,

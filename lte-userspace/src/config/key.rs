@@ -60,7 +60,7 @@ impl PrivateKey {
         Self { bytes: own, public }
     }
 
-    /// The bytes, for the kernel's eyes.
+    /// The bytes, as the kernel takes them.
     pub fn expose(&self) -> &[u8; KEY_LEN] {
         &self.bytes
     }

@@ -68,17 +68,10 @@ impl SysctlKey {
         Self::DisableIpv6,
         Self::AcceptRa,
     ];
-    /// Those of the modem that are looked at, and written down as they were found.
-    pub const RECORDED: [Self; 8] = [
-        Self::SrcValidMark,
-        Self::ArpIgnore,
-        Self::ArpAnnounce,
-        Self::DisableXfrm,
-        Self::DisablePolicy,
-        Self::DisableIpv6,
-        Self::AcceptRa,
-        Self::RpFilter,
-    ];
+    /// Those of the modem that are read, and recorded in the baseline.
+    pub fn recorded() -> impl Iterator<Item = Self> {
+        Self::MODEM.into_iter().chain([Self::RpFilter])
+    }
 
     /// The family's directory and the file's name, as in `ipv4` and `src_valid_mark`.
     pub const fn path(self) -> (&'static str, &'static str) {

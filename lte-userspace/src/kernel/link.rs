@@ -52,6 +52,30 @@ pub struct ObservedLink {
     pub loopback: bool,
 }
 
+#[cfg(test)]
+impl ObservedLink {
+    /// An Ethernet interface that is down, for tests.
+    pub(crate) fn ethernet(index: u32, name: &str) -> Self {
+        Self {
+            index,
+            name: name.to_owned(),
+            mac: None,
+            permanent_mac: None,
+            kind: None,
+            wireguard: false,
+            lower: None,
+            master: None,
+            can_send_ip: true,
+            header: Some(LinkHeader::Ethernet),
+            up: false,
+            mtu: 1500,
+            alias: None,
+            gso_max_segs: Some(65535),
+            loopback: false,
+        }
+    }
+}
+
 impl ObservedLink {
     /// Whether it is a WireGuard interface that bears our alias.
     pub fn is_our_tunnel(&self) -> bool {

@@ -6,7 +6,6 @@
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader};
 
 use super::*;
-use crate::backend::LinkHeader;
 use crate::desired::{Route, Rule};
 use crate::kernel::{link, rule, wireguard};
 
@@ -45,26 +44,6 @@ fn with(mut message: RouteMessage, attribute: RouteAttribute) -> RouteMessage {
     message
 }
 
-fn link(index: u32, name: &str) -> link::ObservedLink {
-    link::ObservedLink {
-        index,
-        name: name.to_owned(),
-        mac: None,
-        permanent_mac: None,
-        kind: None,
-        wireguard: false,
-        lower: None,
-        master: None,
-        can_send_ip: true,
-        header: Some(LinkHeader::Ethernet),
-        up: true,
-        mtu: 1500,
-        alias: None,
-        gso_max_segs: None,
-        loopback: false,
-    }
-}
-
 /// Ours in place, and these of others.
 fn seen(elsewhere: Vec<RouteMessage>) -> Snapshot {
     let ours = |to: &str, gateway: Option<&str>| route::ObservedRoute {
@@ -81,7 +60,10 @@ fn seen(elsewhere: Vec<RouteMessage>) -> Snapshot {
         },
     };
     let mut snapshot = Snapshot {
-        links: vec![link(WAN, "wan"), link(MODEM, "modem")],
+        links: vec![
+            link::ObservedLink::ethernet(WAN, "wan"),
+            link::ObservedLink::ethernet(MODEM, "modem"),
+        ],
         ..Snapshot::default()
     };
     snapshot.routes.ours = vec![

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::backend::{Guard, LinkHeader};
+use crate::backend::Guard;
 use crate::config::PrivateKey;
 use crate::desired::{
     Address, Backstop, IpFamily, Link, Peer, Queue, Route, Rule, WireguardDevice,
@@ -107,30 +107,10 @@ fn rule() -> Rule {
     }
 }
 
-fn link(index: u32, name: &str) -> link::ObservedLink {
-    link::ObservedLink {
-        index,
-        name: name.to_owned(),
-        mac: None,
-        permanent_mac: None,
-        kind: None,
-        wireguard: false,
-        lower: None,
-        master: None,
-        can_send_ip: true,
-        header: Some(LinkHeader::Ethernet),
-        up: false,
-        mtu: 1500,
-        alias: None,
-        gso_max_segs: Some(65535),
-        loopback: false,
-    }
-}
-
 /// The machine before anything was done.
 fn bare() -> Snapshot {
     Snapshot {
-        links: vec![link(MODEM, "modem")],
+        links: vec![link::ObservedLink::ethernet(MODEM, "modem")],
         sysctls: [((MODEM, SysctlKey::SrcValidMark), "0".to_owned())].into(),
         offloads: [((MODEM, OffloadKey::Gro), 1)].into(),
         send_redirects: Some("1".to_owned()),
@@ -148,7 +128,7 @@ fn complete() -> Snapshot {
         up: true,
         mtu: 1380,
         alias: Some(ALIAS.to_owned()),
-        ..link(TUNNEL, "wg-lte")
+        ..link::ObservedLink::ethernet(TUNNEL, "wg-lte")
     });
     have.sysctls
         .insert((MODEM, SysctlKey::SrcValidMark), "1".to_owned());
@@ -278,7 +258,7 @@ fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
 #[test]
 fn down_leaves_the_modem_with_the_master_that_it_had() {
     let mut have = complete();
-    have.links.push(link(77, "br0"));
+    have.links.push(link::ObservedLink::ethernet(77, "br0"));
     let mut baseline = record();
     if let Some(before) = baseline.interfaces.get_mut(&MODEM) {
         before.master = Some(77);

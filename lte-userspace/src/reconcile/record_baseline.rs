@@ -102,7 +102,7 @@ fn note_sysctls(
     index: u32,
     found: &BTreeMap<(u32, SysctlKey), String>,
 ) {
-    for key in SysctlKey::RECORDED {
+    for key in SysctlKey::recorded() {
         if let Some(value) = found.get(&(index, key)) {
             let noted = before.sysctls.entry(sysctl_name(key));
             noted.or_insert_with(|| value.clone());

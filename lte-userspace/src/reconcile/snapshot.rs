@@ -56,7 +56,7 @@ impl Snapshot {
             .collect();
         let mut sysctls = BTreeMap::new();
         for index in of_interest(&links) {
-            for key in SysctlKey::RECORDED {
+            for key in SysctlKey::recorded() {
                 if let Some(name) = names.get(&index)
                     && let Some(value) = sysctl::read(name, key)?
                 {

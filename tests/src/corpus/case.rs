@@ -127,7 +127,7 @@ pub fn frame(hook: Hook, name: &str, bytes: Vec<u8>) -> Draft {
 }
 
 impl Draft {
-    /// Forwarded for a host of the house.
+    /// Forwarded for a host of the LAN.
     pub fn forwarded(mut self) -> Self {
         self.forwarded = true;
         self

@@ -49,7 +49,7 @@ pub struct Flow {
 /// Something that is remembered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {
-    /// A far end of the tunnel.
+    /// A remote of the tunnel.
     Remote {
         /// Where it is.
         at: Endpoint,

@@ -1,4 +1,4 @@
-//! Packets that are several on the wire, and what they are booked as.
+//! Packets that are several on the wire, and what they are counted as.
 
 use std::fmt::Write;
 
@@ -20,7 +20,7 @@ struct Case {
     packet: Packet,
     size: u32,
     segments: u32,
-    booked: (Class, u64, u64),
+    counted: (Class, u64, u64),
 }
 
 /// TCP with so many words of header and bytes of payload.
@@ -35,13 +35,13 @@ fn tcp(from: Endpoint, to: Endpoint, words: u8, payload: usize) -> Packet {
 }
 
 fn cases() -> Vec<Case> {
-    let case = |name, hook, packet, (size, segments), booked| Case {
+    let case = |name, hook, packet, (size, segments), counted| Case {
         name,
         hook,
         packet,
         size,
         segments,
-        booked,
+        counted,
     };
     let page = || tcp((MODEM, 40000), (GATEWAY, 80), 8, 2000);
     let page6 = tcp((MODEM6, 40000), (GATEWAY6, 80), 5, 2000);
@@ -73,7 +73,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-/// Shows them to a subject; what is booked otherwise, a line each.
+/// Shows them to a subject; what is counted otherwise, a line each.
 pub fn check_all(subject: &mut impl Subject) -> Result<String> {
     let mut wrong = String::new();
     for case in cases() {
@@ -99,7 +99,7 @@ pub fn check_all(subject: &mut impl Subject) -> Result<String> {
                 segments: case.segments,
             },
         };
-        let (class, packets, bytes) = case.booked;
+        let (class, packets, bytes) = case.counted;
         let wanted = vec![(case.hook, class, packets, bytes)];
         match subject.judge(&seen)? {
             Some(outcome) if outcome.counters == wanted => {}

@@ -69,7 +69,7 @@ pub struct Programs {
     loaded: BTreeMap<Site, LoadedProgram>,
     maps: Maps,
     held: Held,
-    books: CounterMap,
+    counters: CounterMap,
     taps: Option<Taps>,
     ticks: SchedClassifier,
     hz: u64,
@@ -98,7 +98,7 @@ impl Programs {
         let maps = Maps::open(pins.path())?;
         let mut programs = Self {
             loaded: [(Site::ETHERNET, first)].into(),
-            books: maps.read_counters()?,
+            counters: maps.read_counters()?,
             maps,
             held: Held::in_a_namespace_of_its_own()?,
             taps: None,
@@ -192,14 +192,14 @@ impl Programs {
         for hook in Hook::ALL {
             for class in Class::ALL {
                 let index = class.index(hook);
-                let (before, after) = (self.books[&index], now[&index]);
+                let (before, after) = (self.counters[&index], now[&index]);
                 if before != after {
                     let (packets, bytes) = (after.0 - before.0, after.1 - before.1);
                     moved.push((hook, *class, packets, bytes));
                 }
             }
         }
-        self.books = now;
+        self.counters = now;
         Ok(moved)
     }
 
@@ -249,8 +249,8 @@ impl Programs {
             Some(taps) => taps,
             none => none.insert(Taps::new(self.pins.path())?),
         };
-        let (maps, books) = (&self.maps, &self.books);
-        let counted = || Ok(maps.read_counters()? != *books);
+        let (maps, before) = (&self.maps, &self.counters);
+        let counted = || Ok(maps.read_counters()? != *before);
         let sent = taps.send(seen, program, PRIORITY, counted)?;
         let counters = self.moved()?;
         Ok(Outcome { counters, ..sent })
@@ -403,14 +403,14 @@ impl Maps {
     }
 
     fn read_counters(&self) -> Result<CounterMap> {
-        let mut books = CounterMap::new();
+        let mut counters = CounterMap::new();
         for hook in Hook::ALL {
             for class in Class::ALL {
                 let index = class.index(hook);
-                books.insert(index, self.read_counter(index)?);
+                counters.insert(index, self.read_counter(index)?);
             }
         }
-        Ok(books)
+        Ok(counters)
     }
 }
 

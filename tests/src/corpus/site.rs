@@ -36,11 +36,11 @@ pub const MODEM: IpAddr = IpAddr::V4(MODEM_V4);
 pub const GATEWAY: IpAddr = IpAddr::V4(GATEWAY_V4);
 /// The router's address on its uplink.
 pub const WAN: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7));
-/// The tunnel's far end.
+/// The tunnel's peer.
 pub const PEER: Endpoint = (IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 41414);
 /// An address of the internet that the tunnel has never sent to.
 pub const UNKNOWN_SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 66));
-/// A host of the house.
+/// A host of the LAN.
 pub const LAN_HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 1, 50));
 
 /// The modem interface's IPv6 address.
@@ -49,7 +49,7 @@ pub const MODEM6: IpAddr = IpAddr::V6(MODEM_V6);
 pub const GATEWAY6: IpAddr = IpAddr::V6(GATEWAY_V6);
 /// The router's IPv6 address on its uplink.
 pub const WAN6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 7));
-/// The tunnel's far end over IPv6.
+/// The tunnel's peer over IPv6.
 pub const PEER6: Endpoint = (
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbeef, 0, 0, 0, 0, 0x10)),
     41414,
@@ -57,7 +57,7 @@ pub const PEER6: Endpoint = (
 /// An IPv6 address of the internet that the tunnel has never sent to.
 pub const UNKNOWN_SENDER6: IpAddr =
     IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66));
-/// A host of the house, over IPv6.
+/// A host of the LAN, over IPv6.
 pub const LAN_HOST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x50));
 /// The modem device's link-local address.
 pub const GATEWAY6_LINK: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1));

@@ -135,7 +135,7 @@ fn holds(seen: &Seen<'_>, known: &[Known], outcome: &Outcome) -> Result<()> {
     ensure!(hook == seen.hook, "it is in another hook's counter");
     ensure!(
         bytes <= seen.frame.len() as u64,
-        "more is booked than there was"
+        "more is counted than there was"
     );
     ensure!(outcome.fate != Fate::Steered, "steered from the modem");
     let link_len = seen.site.device.header_len() as u16;

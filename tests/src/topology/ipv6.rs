@@ -1,4 +1,4 @@
-//! IPv6 in the lab: as the house, the provider and the carrier give it, without translation.
+//! IPv6 in the lab: as the LAN, the provider and the carrier give it, without translation.
 
 use anyhow::Result;
 

@@ -22,7 +22,7 @@ fn in_esp(seen: &Seen) -> bool {
     seen.packet.kind == Kind::OtherIp(ESP)
 }
 
-/// It takes what the house sends to that network, and neither the tunnel's packets nor what answers them.
+/// It takes what the LAN sends to that network, and neither the tunnel's packets nor what answers them.
 pub(crate) fn policy_for_the_server(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
@@ -50,13 +50,11 @@ pub(crate) fn policy_for_the_server(backend: Backend) -> Result<()> {
     scene.at_isp.none("the tunnel in ESP", in_esp)?;
     scene.tunnel_is_sound()?;
 
-    // The policy is in force: what the house sends there goes by it.
+    // The policy is in force: what the LAN sends there goes by it.
     let to = [SocketAddrV4::new(ELSEWHERE, 9)];
     traffic::send_udp(router, 40000, &to, &[b"hello".to_vec()])?;
-    scene
-        .at_isp
-        .wait_for(TIMEOUT, "the house's in ESP", |seen| {
-            from_wan(seen) && in_esp(seen)
-        })?;
+    scene.at_isp.wait_for(TIMEOUT, "the LAN's in ESP", |seen| {
+        from_wan(seen) && in_esp(seen)
+    })?;
     agent.interrupt()
 }

@@ -98,7 +98,7 @@ pub(crate) fn gets_nothing_out(backend: Backend) -> Result<()> {
     if !has_udp_lite() {
         missing.retain(|name| *name != "UDP-Lite");
     }
-    let all = wait::until(TIMEOUT, "each of them in an open house", || {
+    let all = wait::until(TIMEOUT, "each of them at an unguarded router", || {
         for frame in tally.left()? {
             let of = of_way(&frame);
             missing.retain(|name| Some(*name) != of);

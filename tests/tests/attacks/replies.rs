@@ -62,7 +62,11 @@ pub(crate) fn lead_nowhere_else(backend: Backend) -> Result<()> {
     let at_home = Capture::start(&scene.lab.lan)?;
     say(&scene, &routed_on())?;
     at_home
-        .wait_for(TIMEOUT, "what was routed on, in an open house", is_reply)
+        .wait_for(
+            TIMEOUT,
+            "what was routed on, by an unguarded router",
+            is_reply,
+        )
         .map(drop)
 }
 

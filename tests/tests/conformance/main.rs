@@ -1,6 +1,6 @@
 //! Both backends, whole, against the corpus, by packets that are really sent: local ones through
 //! the IP stack, where it takes them, forwarded ones in by another device, incoming ones in by the
-//! modem. What came out, where, with what mark and in which book, is printed side by side.
+//! modem. What came out, where, with what mark and in which counter, is printed side by side.
 //!
 //! Where nftables differ is in a list with reasons, and `docs/nft.md` gives them; a difference that
 //! is not in it fails, and so does one in it that is none.

@@ -128,7 +128,7 @@ struct Stage<'a> {
     marking: bool,
     /// The case before was of a fragment: whether of IPv6, and when it was sent.
     fragments: Option<(bool, Instant)>,
-    /// What the books said last.
+    /// What the counters were last.
     counters: Option<Counters>,
     rig: Rig,
     hook: Hook,
@@ -185,7 +185,7 @@ impl Stage<'_> {
         })
     }
 
-    /// The books as the kernel has them: of nftables both tables' counters together, without the
+    /// The counters as the kernel has them: of nftables both tables' counters together, without the
     /// link header that the egress chain has in it.
     fn counters(&mut self) -> Result<Counters> {
         if self.installed.is_some() {
@@ -198,8 +198,8 @@ impl Stage<'_> {
                 NETDEV if name.starts_with("modem-out/") => header,
                 _ => 0,
             };
-            let book = counters.entry(name).or_default();
-            *book = (book.0 + packets, book.1 + bytes - packets * link);
+            let counter = counters.entry(name).or_default();
+            *counter = (counter.0 + packets, counter.1 + bytes - packets * link);
         }
         Ok(counters)
     }
@@ -224,8 +224,8 @@ impl Stage<'_> {
         let side = &mut *self.side;
         let counters: Vec<NamedCounter> =
             self.rig.netns.run(|| Ok(side.backend().counters()?))?;
-        let book = |counter: NamedCounter| (counter.name, (counter.packets, counter.bytes));
-        Ok(counters.into_iter().map(book).collect())
+        let values = |counter: NamedCounter| (counter.name, (counter.packets, counter.bytes));
+        Ok(counters.into_iter().map(values).collect())
     }
 
     /// Nothing is remembered, and the observer has seen nothing.
@@ -362,7 +362,7 @@ fn is_ipv6(case: &Case) -> bool {
         .is_some_and(|first| first >> 4 == 6)
 }
 
-/// The books of a hook that moved. A steered packet is met by the modem's hook too.
+/// The counters of a hook that moved. A steered packet is met by the modem's hook too.
 fn moved(hook: Hook, before: &Counters, after: &Counters) -> Result<Vec<(Class, u64, u64)>> {
     let mut moved = Vec::new();
     for (name, (packets, bytes)) in after {

@@ -14,7 +14,7 @@ pub(crate) struct Verdict {
     pub(crate) fate: Fate,
     /// Its mark where it was seen to pass; 0 where it was dropped.
     pub(crate) mark: u32,
-    /// The books of the case's hook that moved: class, packets, bytes.
+    /// The counters of the case's hook that moved: class, packets, bytes.
     pub(crate) counters: Vec<(Class, u64, u64)>,
     /// What is comparable of its bytes: see [`comparable`].
     pub(crate) bytes: Vec<u8>,
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
     Refuses,
     /// It leaves, but by another device.
     Elsewhere,
-    /// It goes where it should, under another mark, in another book, or with other addresses.
+    /// It goes where it should, under another mark, in another counter, or with other addresses.
     Counters,
     /// The kernel does not take such a packet.
     NotShown,
@@ -82,7 +82,7 @@ impl Verdict {
             format!("{:#x}", self.mark),
             format!("{:#x}", want.mark),
         );
-        compare("books", self.counters(), want.counters());
+        compare("counters", self.counters(), want.counters());
         compare(
             "bytes",
             format!("{:02x?}", self.bytes),

@@ -239,7 +239,7 @@ impl Fixture {
     }
 
     /// Nothing leaked so far. Somebody gives the tunnel another port at times: until it has its own again,
-    /// it is steered as what goes to its far end. No bystander's packet is: theirs have their own length.
+    /// it is steered as what goes to its peer. No bystander's packet is: theirs have their own length.
     pub(crate) fn nothing_leaked(&self) -> Result<()> {
         let of_any_port = |seen: &Seen| steered(seen) && !background_traffic::is_look_alike(seen);
         let nothing = self

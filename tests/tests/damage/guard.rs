@@ -173,7 +173,7 @@ pub(crate) fn each_alone(backend: Backend) -> Result<()> {
     fixture.route_by_modem("modem")?;
     let mut difference = String::new();
     let same = wait::until(TIMEOUT, "all to be as before", || {
-        // A program that is loaded anew has another number; what it is, the eyes have seen.
+        // A program that is loaded anew has another number; what it is, the probe has seen.
         let found = before
             .difference(&fixture.scene.lab.snapshot()?)
             .only(|line| !line.starts_with("tc filter protocol all pref 1 bpf"));

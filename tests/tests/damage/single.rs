@@ -19,7 +19,7 @@ const REST: Duration = Duration::from_millis(200);
 const IN_A_ROW: usize = 3;
 const PEACE: Duration = Duration::from_secs(11);
 
-/// All of a list, in one house.
+/// All of a list, in one fixture.
 pub(crate) fn alone(backend: Backend, damages: &[Damage]) -> Result<()> {
     let fixture = Fixture::open(backend)?;
     in_fixture(&fixture, damages)?;

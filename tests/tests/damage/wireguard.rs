@@ -43,7 +43,7 @@ pub(crate) fn damages() -> Vec<Damage> {
         // The same for a packet with a mark of somebody's.
         set("mark set", Defeats::Neither, &["fwmark", "0x99"]),
         of_a_peer("peer removed", remove_peer),
-        of_a_peer("stranger added", add_unknown_peer),
+        of_a_peer("unknown peer added", add_unknown_peer),
         of_a_peer("allowed addresses changed", change_allowed),
         of_a_peer("private key changed", change_key),
     ]

@@ -57,7 +57,7 @@ fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
         given <= pings,
         "{given} datagrams for sockets, of which {pings} are the tunnel's"
     );
-    ensure!(services.visitors()? == (0, 0), "a stranger got in");
+    ensure!(services.visitors()? == (0, 0), "an unknown sender got in");
     let now = routes6(&scene)?;
     ensure!(now == table, "routes have changed:\n{table}\n{now}");
     scene.tunnel_is_sound()?;
@@ -67,11 +67,15 @@ fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
     router.ip("link set modem up\n")?;
     router.ip(&format!("addr add {MODEM6}/64 dev modem nodad\n"))?;
     send_all(&scene, &unsolicited_packets())?;
-    wait::until(TIMEOUT, "the strangers in an open house", || {
-        let now = accepted(&scene)?;
-        let each = before.iter().zip(now).all(|(before, now)| now > *before);
-        Ok(each.then_some(()))
-    })
+    wait::until(
+        TIMEOUT,
+        "the unknown senders at an unguarded router",
+        || {
+            let now = accepted(&scene)?;
+            let each = before.iter().zip(now).all(|(before, now)| now > *before);
+            Ok(each.then_some(()))
+        },
+    )
 }
 
 fn only_the_tunnel_leaves(backend: Backend) -> Result<()> {

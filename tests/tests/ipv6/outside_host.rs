@@ -16,7 +16,7 @@ use lte_tests::{drops, traffic};
 /// The link's own nodes.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
-/// Everything a stranger on the carrier's link can say in IPv6.
+/// Everything an unknown sender on the carrier's link can say in IPv6.
 pub(crate) fn unsolicited_packets() -> Vec<Packet> {
     let gateway: IpAddr = MODEM_GATEWAY6.into();
     let (modem, elsewhere): (IpAddr, IpAddr) = (MODEM6.into(), ELSEWHERE6.into());
@@ -59,7 +59,7 @@ pub(crate) fn unsolicited_packets() -> Vec<Packet> {
     ]
 }
 
-/// What IPv6 of the router has taken in, as far as a stranger can add to it.
+/// What IPv6 of the router has taken in, as far as an unknown sender can add to it.
 pub(crate) fn accepted(scene: &Scene) -> Result<[u64; 4]> {
     let router = &scene.lab.router;
     Ok([
@@ -100,7 +100,7 @@ pub(crate) fn send_all(scene: &Scene, words: &[Packet]) -> Result<()> {
     }
     // Two are of WireGuard's shape.
     let plain = words.len() - 2;
-    wait::until(TIMEOUT, "the stranger's packets on the link", || {
+    wait::until(TIMEOUT, "the unknown sender's packets on the link", || {
         Ok((scene.at_carrier.count(said)? >= before + plain).then_some(()))
     })
 }

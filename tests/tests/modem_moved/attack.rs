@@ -22,7 +22,7 @@ const TIMES: usize = 3;
 /// A length that the tunnel itself never has here.
 const LOOK_ALIKE: usize = 32 + 16 * 37;
 
-/// Whom strangers would like to reach.
+/// What unknown senders would like to reach.
 pub(crate) struct Targets {
     at_home: Services,
     on_router: Services,

@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 const SERVICE: u16 = 8080;
 const NAME: &str = "wwan7";
 
-/// Somebody sets it up under its new name, as a DHCP client would, and the house is led there.
+/// Somebody sets it up under its new name, as a DHCP client would, and the LAN is led there.
 fn set_up(scene: &Scene, name: &str) -> Result<()> {
     scene
         .lab

@@ -34,7 +34,7 @@ fn the_listen_port_is_open_to_remembered_remotes_alone() {
     rig.round_trip(&keepalive());
     let carrier = &rig.lab.carrier.netns;
     let port = SocketAddrV4::new(MODEM, LISTEN_PORT);
-    // A stranger, the peer's address from another port, the modem itself.
+    // An unknown sender, the peer's address from another port, the modem itself.
     for from in [
         SocketAddrV4::new(ELSEWHERE, PEER_PORT),
         SocketAddrV4::new(PEER, PEER_PORT + 1),
@@ -99,7 +99,7 @@ fn errors_about_the_tunnel_get_in_and_others_do_not() {
     forged.extend(PEER_PORT.to_be_bytes());
     forged.extend([0, 40, 0, 0]);
     crate::rig::send_icmp(&rig.lab.carrier.netns, MODEM, forged);
-    lte_tests::wait::until(SOON * 10, "the forged error in the books", || {
+    lte_tests::wait::until(SOON * 10, "the forged error in the counters", || {
         Ok((rig.counted("modem-in/drop-unsolicited") == 1).then_some(()))
     })
     .unwrap();
@@ -119,7 +119,7 @@ fn fragments_from_unknown_senders_do_not_get_in() {
     socket.send_to(&vec![4; 4000], port).unwrap();
     assert!(receive(&rig.tunnel, SOON).is_none());
     assert_eq!(rig.counters()["modem-in/fragment"], (3, 4000 + 8 + 3 * 20));
-    // They are in the books once.
+    // They are counted once.
     assert_eq!(rig.counted("modem-in/drop-stranger"), 0);
 }
 
@@ -131,7 +131,7 @@ fn what_is_neither_ip_nor_arp_does_not_get_in() {
     frame.extend([0x88, 0xcc]);
     frame.extend([0; 46]);
     crate::rig::send_frame(&rig.lab.carrier.netns, "modem0", &frame);
-    lte_tests::wait::until(SOON * 10, "the frame in the books", || {
+    lte_tests::wait::until(SOON * 10, "the frame in the counters", || {
         Ok((rig.counters()["modem-in/drop-not-ip"] == (1, 46)).then_some(()))
     })
     .unwrap();

@@ -21,7 +21,7 @@ pub(crate) const AWAY: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 
 /// The router on the uplink.
 const UPLINK: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0xa, 0, 0, 0, 0, 2));
 
-/// A router advertisement with a prefix, from the far side's link-local address.
+/// A router advertisement with a prefix, from the other side's link-local address.
 fn advertisement() -> Vec<u8> {
     let mut body = vec![134, 0, 0, 0, 64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0];
     body.extend([3, 4, 64, 0xc0, 0, 0, 255, 255, 0, 0, 255, 255, 0, 0, 0, 0]);
@@ -45,7 +45,7 @@ fn without_ipv6_in_the_config_nothing_of_it_passes() {
     rig.at_carrier.none("IPv6", leaves).unwrap();
     let before = rig.counted("modem-in/drop-family");
     crate::rig::send_icmp6(&rig.lab.carrier.netns, "modem0", &advertisement());
-    wait::until(TIMEOUT, "the advertisement in the books", || {
+    wait::until(TIMEOUT, "the advertisement in the counters", || {
         Ok((rig.counted("modem-in/drop-family") > before).then_some(()))
     })
     .unwrap();
@@ -122,7 +122,7 @@ fn the_tunnel_goes_over_ipv6() {
     // Other ICMPv6 is dropped, both ways.
     let before = rig.counted("modem-in/drop-unsolicited");
     crate::rig::send_icmp6(&rig.lab.carrier.netns, "modem0", &advertisement());
-    wait::until(TIMEOUT, "the advertisement in the books", || {
+    wait::until(TIMEOUT, "the advertisement in the counters", || {
         Ok((rig.counted("modem-in/drop-unsolicited") > before).then_some(()))
     })
     .unwrap();

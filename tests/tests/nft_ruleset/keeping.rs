@@ -148,15 +148,15 @@ fn counters_of_more_than_32_bits_and_remotes_outlast_a_new_guard() {
     rig.apply();
     remotes();
     assert_eq!(counters(&rig), before);
-    assert!(before.values().any(|book| book.0 >= 5_000_000_000));
+    assert!(before.values().any(|counter| counter.0 >= 5_000_000_000));
     let modem = rig.guard.modem.take();
     rig.apply();
     assert_eq!(rig.differences(), Vec::<String>::new());
     rig.guard.modem = modem;
     rig.apply();
     let after = counters(&rig);
-    for (name, book) in before {
-        assert_eq!(after.get(&name), Some(&book), "{name}");
+    for (name, counter) in before {
+        assert_eq!(after.get(&name), Some(&counter), "{name}");
     }
 }
 

@@ -155,7 +155,7 @@ fn what_only_looks_like_the_tunnel_goes_its_way() {
     let counters = rig.counters();
     let moved = counters
         .iter()
-        .filter(|(name, book)| book.0 > 0 && name.starts_with("uplink-out/"));
+        .filter(|(name, counter)| counter.0 > 0 && name.starts_with("uplink-out/"));
     assert_eq!(moved.count(), 0, "{counters:?}");
 }
 

@@ -104,7 +104,7 @@ impl Rig {
         found.into_iter().map(|difference| difference.0).collect()
     }
 
-    /// The books: packets and bytes by name.
+    /// The counters: packets and bytes by name.
     pub(crate) fn counters(&self) -> BTreeMap<String, (u64, u64)> {
         self.on_nft(|nft, _| Ok(nft.counters()?))
             .into_iter()
@@ -112,9 +112,9 @@ impl Rig {
             .collect()
     }
 
-    /// Packets in one book.
+    /// Packets in one counter.
     pub(crate) fn counted(&self, name: &str) -> u64 {
-        self.counters().get(name).map_or(0, |book| book.0)
+        self.counters().get(name).map_or(0, |counter| counter.0)
     }
 
     /// Whether this kernel's nftables see what leaves a device.
@@ -146,7 +146,7 @@ impl Rig {
         self.source.set(UPLINK);
     }
 
-    /// Sends as the tunnel, to the far end.
+    /// Sends as the tunnel, to the peer.
     pub(crate) fn send(&self, payload: &[u8]) {
         self.send_to(payload, FAR);
     }
@@ -167,10 +167,10 @@ impl Rig {
         self.tunnel_device.send(ip).unwrap();
     }
 
-    /// Sends as the tunnel, and waits for the far end's echo.
+    /// Sends as the tunnel, and waits for the peer's echo.
     pub(crate) fn round_trip(&self, payload: &[u8]) {
         self.send(payload);
-        let (echo, from) = receive(&self.tunnel, TIMEOUT).expect("no echo of the far end");
+        let (echo, from) = receive(&self.tunnel, TIMEOUT).expect("no echo of the peer");
         assert_eq!((echo.as_slice(), from), (payload, SocketAddr::from(FAR)));
     }
 

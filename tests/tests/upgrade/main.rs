@@ -121,7 +121,7 @@ fn upgrade(between: impl FnOnce(&Scene, &Path) -> Result<()>) -> Result<()> {
     agent.terminate()?;
     let pins = bpf::agents_layout(&scene.lab.router)?;
     between(&scene, &pins)?;
-    // The other version learns of the tunnel's far end.
+    // The other version learns of the tunnel's peer.
     Pinger::start(&scene.lab.router, TUNNEL_PEER, PACE)?.wait_for_answer(TIMEOUT)?;
     scene.lab.default_route_on_modem()?;
     // From now on the peer alone speaks: the router answers, where it lets it in.

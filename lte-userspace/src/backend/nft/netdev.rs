@@ -161,7 +161,7 @@ fn ip_in(
 fn egress(table: &mut Table, context: RuleContext<'_>, modem: &Modem, chain: &str) {
     let (kind, hook) = (NfChainType::Filter, NfHook::Egress);
     table.base_chain(chain, kind, hook, FIRST, Some(&modem.name));
-    // What this machine itself sends is for nobody else in the link layer's eyes. What a bridge hands on
+    // What this machine itself sends has the packet type `host`. What a bridge hands on
     // still is for whom it came in.
     let bridged = count(Hook::ModemOut, Class::DropForwarded);
     for whom in ["other", "broadcast", "multicast"] {

@@ -10,7 +10,7 @@ pub(crate) const MODEM: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 2);
 pub(crate) const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 /// The router's address on its uplink.
 pub(crate) const WAN: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
-/// The tunnel's far end.
+/// The tunnel's peer.
 pub(crate) const PEER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 /// The tunnel's port, on both sides.
 pub(crate) const PORT: u16 = 51820;

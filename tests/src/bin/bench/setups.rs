@@ -77,7 +77,7 @@ pub(crate) struct Built {
     _tunnel: UdpSocket,
     /// At the peer, connected to the router's modem.
     pub(crate) far: UdpSocket,
-    /// Its books tell whether it is at work.
+    /// Its counters tell whether it is at work.
     pub(crate) backend: Option<Box<dyn Backend + Send>>,
     /// Attached as long as they are held.
     _empty: Vec<LoadedProgram>,
@@ -162,9 +162,9 @@ impl Built {
         let Some(backend) = &mut self.backend else {
             return Ok(None);
         };
-        let books = self.router.run(|| Ok(backend.counters()?))?;
+        let counters = self.router.run(|| Ok(backend.counters()?))?;
         let packets = |name: &str| {
-            let found = books.iter().find(|counter| counter.name == name);
+            let found = counters.iter().find(|counter| counter.name == name);
             found.map_or(0, |counter| counter.packets)
         };
         Ok(Some((

@@ -114,7 +114,7 @@ pub(crate) fn measure(rounds: usize) -> Result<Vec<Chapter>> {
     ])
 }
 
-/// Packets a second. That all of them arrive, and that the guard has booked each, is made sure of.
+/// Packets a second. That all of them arrive, and that the guard has counted each, is made sure of.
 pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> Result<f64> {
     let counted = built.counted()?;
     let receiver = match direction {
@@ -138,7 +138,7 @@ pub(crate) fn once(built: &mut Built, direction: Direction, payload: usize) -> R
             Direction::Out => after.0 - before.0,
             Direction::In => after.1 - before.1,
         };
-        ensure!(counted == sent, "of {sent} packets {counted} were booked");
+        ensure!(counted == sent, "of {sent} packets {counted} were counted");
     }
     Ok(f64::from(BATCH) / took.as_secs_f64())
 }

@@ -17,7 +17,7 @@ pub(crate) struct Account {
     opened: Instant,
     about: Vec<String>,
     chapters: Vec<Chapter>,
-    books: Vec<String>,
+    table: Vec<String>,
 }
 
 impl Account {
@@ -27,7 +27,7 @@ impl Account {
             opened: Instant::now(),
             about: Vec::new(),
             chapters: Vec::new(),
-            books: Vec::new(),
+            table: Vec::new(),
         }
     }
 
@@ -70,11 +70,11 @@ impl Account {
         Ok(())
     }
 
-    /// A line of the books.
+    /// A line of the table of packets.
     pub(crate) fn line(&mut self, line: impl Into<String>) -> Result<()> {
         let line = line.into();
         self.print(&line)?;
-        self.books.push(line);
+        self.table.push(line);
         Ok(())
     }
 

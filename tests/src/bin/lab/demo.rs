@@ -273,7 +273,7 @@ fn compare_counters(
     account: &mut Account,
 ) -> Result<()> {
     account.chapter(
-        "The books are compared",
+        "The counters are compared",
         &["the guard has counted what the carrier has seen, to the byte"],
         |chapter| {
             let status = installation.run(None, &["status", "--json"])?;
@@ -306,7 +306,7 @@ fn counter(status: &serde_json::Value, name: &str) -> Option<(u64, u64)> {
 }
 
 fn print_counters(scene: &Scene, installation: &Installation, account: &mut Account) -> Result<()> {
-    account.line("\nThe books, as counted on the other side of each cable:")?;
+    account.line("\nThe packets, as counted on the other side of each cable:")?;
     for (cable, capture, from_router) in [
         ("modem", &scene.at_carrier, from_modem as fn(&Seen) -> bool),
         ("wan", &scene.at_isp, from_wan as fn(&Seen) -> bool),

@@ -128,7 +128,7 @@ fn in_session(known: Known) -> Known {
     }
 }
 
-/// A conversation with a known far end.
+/// A flow with a known remote.
 fn flow(remote: Endpoint, local_port: u16, protocol: u8) -> Flow {
     Flow {
         remote: Some(remote.0),

@@ -1,4 +1,4 @@
-//! What this machine and the house would send over the modem, and must not.
+//! What this machine and the LAN would send over the modem, and must not.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

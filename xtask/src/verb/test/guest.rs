@@ -37,7 +37,7 @@ const ROOM: usize = 2560;
 struct Test {
     /// `binary::path::of::test`.
     name: String,
-    /// Marked `#[ignore]`.
+    /// Marked with the attribute `ignore`.
     ignored: bool,
 }
 
@@ -61,7 +61,12 @@ pub(crate) fn run(
     }
     for test in tests.iter().filter(|test| test.ignored) {
         for kernel in kernels {
-            report.kernel(*kernel, &test.name, Verdict::Skipped, "marked #[ignore]");
+            report.kernel(
+                *kernel,
+                &test.name,
+                Verdict::Skipped,
+                "marked with the attribute ignore",
+            );
         }
     }
     tests.retain(|test| !test.ignored);

@@ -11,7 +11,7 @@ use crate::fetch::kernel::Series;
 pub(crate) enum Verdict {
     Passed,
     Failed,
-    /// Marked `#[ignore]`.
+    /// Marked with the attribute `ignore`.
     Skipped,
 }
 

@@ -1,7 +1,7 @@
 //! Which test runs on which kernel. Under emulation all of them on all kernels take hours.
 //!
 //! On each kernel run the programs (verifier, corpus, generated packets) and the scenarios that every
-//! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, strangers, flood, and every
+//! promise hangs on: up, uplink lost, cold start, rules flushed, look-alikes, unknown senders, flood, and every
 //! damage alone. The others run on two kernels, one of each way of attaching programs and of each series of
 //! nft, or on one where it makes no difference.
 
