@@ -78,6 +78,7 @@ impl Subject for Model {
             .sender
             .host_sockets(info.ok().map(|info| info.source_port));
         sockets.receiver = info.map_or(0, |info| headers::receiver(&Slice(frame), info));
+        sockets.foreign &= info.is_ok_and(|info| is_routed(&info.source));
         let verdict = decide(seen.hook, info, meta, &policy, &self.state, &sockets);
         let info = info.ok();
         if let Some(info) = info {
@@ -93,6 +94,13 @@ impl Subject for Model {
         };
         Ok(Some(outcome(seen, &policy, &verdict, info, billed)))
     }
+}
+
+/// Whether the kernel looks for a route to an address by any interface: to one of IPv6's links, and to a group,
+/// only by the interface that it is asked for (`RT6_LOOKUP_F_IFACE`).
+fn is_routed(address: &Addr) -> bool {
+    let octets = address.octets();
+    octets[0] != 0xff && (octets[0] != 0xfe || octets[1] & 0xc0 != 0x80)
 }
 
 fn outcome(
