@@ -16,7 +16,8 @@ pub struct StoppedThread {
 }
 
 impl StoppedThread {
-    /// Stops the youngest thread of a name.
+    /// Stops the youngest thread of a name where it waits for events. At any other place it might hold a lock of
+    /// its process, such as the allocator's, for which every other thread would wait.
     pub fn of(process: u32, name: &str) -> Result<Self> {
         let mut threads = Vec::new();
         for task in fs::read_dir(format!("/proc/{process}/task"))? {
@@ -29,12 +30,19 @@ impl StoppedThread {
         let thread = threads.into_iter().max();
         let thread = thread.with_context(|| format!("the process has no thread {name}"))?;
         let thread = Pid::from_raw(thread);
-        trace(libc::PTRACE_SEIZE, thread).with_context(|| format!("seizing thread {name}"))?;
-        let stands = Self { thread };
+        wait::until(TIMEOUT, "a thread to wait for events", || {
+            let stopped = Self::stop(thread).with_context(|| format!("stopping thread {name}"))?;
+            let call = fs::read_to_string(format!("/proc/{process}/task/{thread}/syscall"))?;
+            Ok(waits_for_events(&call).then_some(stopped))
+        })
+    }
+
+    fn stop(thread: Pid) -> Result<Self> {
+        trace(libc::PTRACE_SEIZE, thread)?;
         trace(libc::PTRACE_INTERRUPT, thread)?;
         match waitpid(thread, Some(WaitPidFlag::__WALL))? {
-            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..) => Ok(stands),
-            other => bail!("thread {name} does not stand still: {other:?}"),
+            WaitStatus::PtraceEvent(..) | WaitStatus::Stopped(..) => Ok(Self { thread }),
+            other => bail!("it has not stopped: {other:?}"),
         }
     }
 
@@ -55,6 +63,17 @@ impl Drop for StoppedThread {
         // It may have ended.
         drop(trace(libc::PTRACE_DETACH, self.thread));
     }
+}
+
+/// Whether `/proc/PID/task/TID/syscall` names a call that waits for events.
+fn waits_for_events(call: &str) -> bool {
+    let number = call.split(' ').next().and_then(|word| word.parse().ok());
+    let waits = [
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+    ];
+    number.is_some_and(|number: i64| waits.contains(&number))
 }
 
 fn trace(request: libc::c_uint, thread: Pid) -> io::Result<()> {
