@@ -18,7 +18,7 @@ const AF_INET: u32 = 2;
 const AF_INET6: u32 = 10;
 const NEXT_HOP_LEN: i32 = size_of::<bpf_redir_neigh>().cast_signed() as i32;
 
-/// Does what the verdict says to a packet with the given mark, counts it, and tells the kernel.
+/// Does what the verdict says to a packet with the given mark, counts it, and returns the kernel's action.
 #[inline(always)]
 pub(crate) fn verdict_to_action(
     skb: &Skb,

@@ -93,7 +93,7 @@ static POLICY: Policy = Policy {
     hz: 0,
 };
 
-/// What the agent has told.
+/// The settings that the agent has given.
 #[inline(always)]
 pub(crate) fn policy() -> &'static Policy {
     let at: *const Policy = &raw const POLICY;

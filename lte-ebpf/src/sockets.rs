@@ -1,4 +1,4 @@
-//! The sockets of this machine, as the kernel's helpers tell of them, and the packet's session.
+//! The sockets of this machine, as the kernel's helpers report them, and the packet's session.
 
 use aya_ebpf::bindings::{
     BPF_FIB_LKUP_RET_FRAG_NEEDED, BPF_FIB_LKUP_RET_NO_NEIGH, BPF_FIB_LKUP_RET_SUCCESS,
@@ -53,7 +53,7 @@ impl Sockets for Skb {
     #[inline(always)]
     fn is_sender(&self, port: u16) -> bool {
         let sk = self.socket();
-        // What of a socket is not whole has this field, too: nearly every packet is told without a call.
+        // A request or time-wait socket has this field, too: nearly every packet is decided without a call.
         // SAFETY: the pointer is the context's, and read where it is not null.
         !sk.is_null() && unsafe { (*sk).src_port } == u32::from(port) && self.sender() == port
     }

@@ -30,7 +30,7 @@ impl<T: Send + 'static> Blocking<T> {
         Self(Arc::new(Mutex::new(subject)))
     }
 
-    /// Has something done with it. Whoever stops waiting for it does not stop it.
+    /// Has something done with it. A caller that stops waiting for it does not stop it.
     pub async fn call<R: Send + 'static>(
         &self,
         within: Duration,

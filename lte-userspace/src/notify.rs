@@ -60,11 +60,11 @@ impl Notifier {
         })
     }
 
-    /// Sends lines such as `READY=1`. Nobody's listening is no error; what somebody who listens has no
+    /// Sends lines such as `READY=1`. That no manager listens is no error; what its socket has no
     /// room for is sent with the next.
     pub fn send(&mut self, lines: &str) {
         let mut lines = lines.to_owned();
-        // Type=notify-reload tells by the time which reload this is.
+        // Type=notify-reload knows by the time which reload this is.
         if lines.lines().any(|line| line == "RELOADING=1") {
             let now = clock_gettime(ClockId::Monotonic);
             let microseconds = now.tv_sec * 1_000_000 + now.tv_nsec / 1000;

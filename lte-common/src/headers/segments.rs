@@ -12,7 +12,7 @@ const TCP_DATA_OFFSET: usize = 12;
 pub struct Joined {
     /// Bytes of payload in each of them but the last; 0: it is one packet.
     pub size: u32,
-    /// How many they are; 0 where nobody has counted: what comes from a virtual machine or by a
+    /// How many they are; 0 if the kernel has not counted them: what comes from a virtual machine or by a
     /// packet socket has a size alone.
     pub segments: u32,
 }

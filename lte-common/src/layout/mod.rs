@@ -52,7 +52,7 @@ pub struct Remote {
     /// Zero.
     pub pad: u16,
     /// The receiver index of the last data message that was noted, as it lies in the message; 0: none
-    /// yet. Whoever sends by the same session is the tunnel.
+    /// yet. A packet of the same session is the tunnel's.
     pub receiver: u32,
 }
 

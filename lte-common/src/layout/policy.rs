@@ -1,4 +1,4 @@
-//! The policy: what the programs are told, as read-only data.
+//! The policy: the programs' settings, as read-only data.
 
 use super::Addr;
 use crate::headers::Family;
@@ -6,11 +6,11 @@ use crate::headers::Family;
 /// Admin ports that fit.
 pub const ADMIN_PORTS: usize = 8;
 
-/// What the programs are told when they are loaded: read-only data, which the verifier knows.
+/// The programs' settings, set when they are loaded: read-only data, whose values the verifier knows.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
-    /// Which build of the programs this is for; tells an adopter whether what runs is what it
+    /// Which build of the programs this is for: by it an adopter knows whether what runs is what it
     /// would load.
     pub build: u64,
     /// How long after the last packet to a remote its replies are let in, ticks.

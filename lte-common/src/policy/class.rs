@@ -48,7 +48,7 @@ classes! {
     DropLocal = 17, "drop-local";
     /// From the tunnel's port, not of WireGuard's shape.
     DropNotWireguard = 18, "drop-not-wireguard";
-    /// Nobody asked for it.
+    /// It answers no packet of this machine.
     DropUnsolicited = 19, "drop-unsolicited";
     /// To the tunnel's port, from where the tunnel never sent to.
     DropStranger = 20, "drop-stranger";
@@ -66,7 +66,7 @@ classes! {
     DropNotIp = 26, "drop-not-ip";
     /// The tunnel's, on an uplink, while there is no modem.
     DropModemGone = 27, "drop-modem-gone";
-    /// The tunnel's, or a program's whose port a masquerade has changed, on an uplink: nothing tells
+    /// The tunnel's, or a program's whose port a masquerade has changed, on an uplink: nothing shows
     /// which.
     DropAmbiguous = 28, "drop-ambiguous";
 }

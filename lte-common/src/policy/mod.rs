@@ -61,7 +61,7 @@ impl Hook {
     }
 }
 
-/// What the kernel tells of a packet besides its bytes.
+/// What the kernel knows of a packet besides its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SkbMeta {
     /// It was made on this machine (`ingress_ifindex` is 0), not forwarded.

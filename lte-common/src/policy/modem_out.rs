@@ -28,7 +28,7 @@ pub(super) fn decide<T: State, S: Sockets>(
         let ours = info.source_port == policy.listen_port
             // Steered here with a port that a masquerade on the uplink gave it.
             || policy.is_marked(meta.mark) && source_port_is_known(info, state);
-        // Whoever holds the tunnel's port while WireGuard does not is a program like any other.
+        // While WireGuard does not hold the tunnel's port, the program that does is one like any other.
         if ours && !is_sent_by_program(info, sockets) {
             return tunnel(info, policy);
         }

@@ -1,4 +1,4 @@
-//! Whose packet it is: the sockets of this machine, as the kernel tells of them, and the session.
+//! Whose packet it is: the sockets of this machine, as the kernel reports them, and the session.
 //!
 //! Measured with kernel WireGuard at TC egress. WireGuard's own datagrams belong to no socket, or to
 //! that of the flow they carry; a program's belong to its UDP socket, whose port is their source port
@@ -19,7 +19,7 @@ pub trait Sockets {
     /// port, host byte order (`bpf_sk_lookup_udp` of the packet's addresses reversed).
     fn is_bound(&self, info: &PacketInfo, port: u16) -> bool;
     /// Whether the packet's source is another host's: this namespace routes to it by an interface. False
-    /// where that cannot be told, as on a machine that does not forward.
+    /// where that is not known, as on a machine that does not forward.
     fn is_foreign(&self, info: &PacketInfo) -> bool;
 }
 
@@ -44,7 +44,7 @@ mod host {
     use super::{PacketInfo, Session, Sockets};
     use std::collections::BTreeSet;
 
-    /// The sockets and the session on the host, as a test tells them.
+    /// The sockets and the session on the host, as a test sets them.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct HostSockets {
         /// The port of the UDP socket the packet belongs to; 0: none.

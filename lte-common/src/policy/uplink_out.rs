@@ -35,7 +35,7 @@ pub(super) fn decide<T: State, S: Sockets + Session>(
     }
     if policy.modem_index == 0 || policy.modem(info.family).is_none() {
         let mut gone = Verdict::drop(Class::DropModemGone);
-        // Later pieces have no port by which they could be told.
+        // Later fragments have no port to be recognised by.
         gone.fragments_follow = verdict.fragments_follow;
         return gone;
     }
@@ -53,10 +53,10 @@ enum Owner {
     Unknown,
 }
 
-/// By the port; or, where a masquerade or somebody else may have changed that, by the remote, the shape,
+/// By the port; or, where a masquerade or another program may have changed that, by the remote, the shape,
 /// and the session's index, or that the port is no socket's. Of a machine whose packets no hook of the IP
-/// stack here has seen, as of a container on a macvlan, the source tells: it is no address of this one.
-/// What cannot be told is dropped: it costs neither the SIM's bytes nor shows the uplink's address to the
+/// stack here has seen, as of a container on a macvlan, by the source: it is no address of this machine.
+/// What may be either is dropped: it costs no bytes of the SIM and does not show the uplink's address to the
 /// peer.
 #[inline(always)]
 fn owner<T: State, S: Sockets + Session>(
@@ -82,8 +82,8 @@ fn owner<T: State, S: Sockets + Session>(
     let Some(remote) = state.remote(&remote_key(info.destination, info.destination_port)) else {
         return Owner::Other;
     };
-    // Somebody moves WireGuard to another port: it sends from there, and holds the old one for an RCU
-    // grace period (`wg_socket_reinit`). Nobody else knows the session's index.
+    // WireGuard is moved to another port: it sends from there, and holds the old one for an RCU
+    // grace period (`wg_socket_reinit`). No other program knows the session's index.
     if remote.receiver != 0 && sockets.receiver(info) == remote.receiver {
         return Owner::Tunnel;
     }
@@ -91,8 +91,8 @@ fn owner<T: State, S: Sockets + Session>(
         return Owner::Other;
     }
     let of_a_socket = sockets.is_bound(info, info.source_port);
-    // While nobody holds the tunnel's port the socket may be WireGuard's, at a port that somebody has
-    // given it. The socket of another port that a packet belongs to may be the program's that has sent
+    // While no socket holds the tunnel's port the socket may be WireGuard's, at a port that it has been
+    // given. The socket of another port that a packet belongs to may be the program's that has sent
     // it, or that of a flow inside the tunnel.
     if !sockets.is_bound(info, policy.listen_port) || !of_a_socket && sockets.sender() != 0 {
         return Owner::Unknown;

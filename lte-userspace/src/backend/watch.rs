@@ -1,4 +1,4 @@
-//! Hearing of changes to a guard, where the kernel tells of them.
+//! Events of changes to a guard, where the kernel sends them.
 
 use std::fmt;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 /// What becomes readable when something of a guard may have changed.
 pub(super) trait EventSource: AsRawFd + fmt::Debug + Send {
-    /// Reads all that has been told since, without waiting. Returns whether any of it can be about
+    /// Reads all events since, without waiting. Returns whether any of them can be about
     /// the guard; that something was lost counts.
     fn read(&mut self) -> io::Result<bool>;
 }
@@ -20,7 +20,7 @@ impl Watch {
         Self(Box::new(source))
     }
 
-    /// Reads what has been told since. Returns whether any of it can be about the guard.
+    /// Reads the events since. Returns whether any of them can be about the guard.
     ///
     /// # Errors
     /// Of the source, when it is of no more use.

@@ -18,7 +18,7 @@ pub(super) struct DryRun {
     pub(super) notes: Vec<String>,
 }
 
-/// Whoever only looks chooses nothing.
+/// A dry run chooses nothing.
 const NOT_YET_CHOSEN: &str = "tunnel.listen_port is left out, and none is chosen yet: the first start chooses one and keeps it";
 
 /// Looks. The first backend is the one that is to keep the guard, the others are all the others.

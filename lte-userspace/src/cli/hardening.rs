@@ -2,8 +2,8 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
-/// Leaves no core, and lets nobody look into the process who may not look into all: its `/proc` files are
-/// root's from now on, whoever runs it. To be called before any secret is read.
+/// Leaves no core, and keeps unprivileged processes from tracing this one: its `/proc` files are
+/// root's from now on, whichever user runs it. To be called before any secret is read.
 pub(super) fn harden() {
     let none = Rlimit {
         current: Some(0),

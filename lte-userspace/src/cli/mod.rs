@@ -91,7 +91,7 @@ struct Common {
     dirs: Dirs,
 }
 
-/// What the command line may say, for whoever holds documents to it.
+/// The command line's grammar, for the tests that check documents against it.
 pub fn command() -> clap::Command {
     Arguments::command()
 }

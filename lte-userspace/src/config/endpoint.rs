@@ -45,7 +45,7 @@ pub enum EndpointError {
     /// An IPv4 address in IPv6's notation (`::ffff:0:0/96`).
     #[error("an IPv4 address is written as one: {0}")]
     Mapped(Ipv4Addr),
-    /// An address that nobody can be reached at.
+    /// An address at which no host can be reached.
     #[error("this address is not one a server can be reached at")]
     Unreachable,
 }

@@ -31,8 +31,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A private key: never printed, in memory once however often it is cloned, wiped with the last clone. Told
-/// from another by its public half.
+/// A private key: never printed, in memory once however often it is cloned, wiped with the last clone. Compared
+/// with another by its public half.
 #[derive(Clone)]
 pub struct PrivateKey {
     bytes: Arc<Zeroizing<[u8; KEY_LEN]>>,
@@ -145,7 +145,7 @@ pub enum KeyFileError {
     },
 }
 
-/// Reads a private key from a regular file that nobody but its owner can read.
+/// Reads a private key from a regular file that only its owner can read.
 pub fn read_private_key(path: &Path) -> Result<PrivateKey, KeyFileError> {
     let name = || path.display().to_string();
     let io = |source| KeyFileError::Io {

@@ -315,7 +315,7 @@ fn keep_packets_apart(modem: &ModemFacts) -> impl Iterator<Item = Offload> {
 
 /// Router advertisements are refused in any case: the modem's way out stands in the config.
 ///
-/// By ARP nobody learns of another address of the router: questions are answered for the modem's alone, also
+/// ARP shows no other address of the router: requests are answered for the modem's alone, also
 /// those without a sender's address, which the reverse-path check lets through (RFC 5227), and they are asked
 /// with the modem's alone. No policy of IPsec takes the tunnel's packets on their way by the modem.
 fn sysctls(config: &Config, modem: &ModemFacts) -> impl Iterator<Item = Sysctl> {
@@ -363,8 +363,8 @@ fn tunnel(config: &Config, facts: &Facts) -> Vec<Object> {
             public_key: peer.public_key,
             endpoint,
             allowed_ips,
-            // WireGuard greets a peer when its keepalive goes from off to on. So it stays off as
-            // long as nobody knows where the peer is, and the first known address is used at once.
+            // WireGuard sends to a peer when its keepalive goes from off to on. So it stays off as
+            // long as the peer's address is not known, and the first known address is used at once.
             // That of a peer at rest is off for the same reason.
             keepalive: endpoint
                 .filter(|_| !facts.backed_off.contains(&peer.public_key))

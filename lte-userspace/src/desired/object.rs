@@ -45,7 +45,7 @@ pub enum SysctlKey {
     /// Whether redirects are sent. Not ours to set: WireGuard turns it off for all interfaces when
     /// one of its own comes up, and so it is put back.
     SendRedirects,
-    /// How strictly the reverse path is checked. Only put back where somebody has loosened it.
+    /// How strictly the reverse path is checked. Only put back where others have loosened it.
     RpFilter,
     /// For which addresses questions by ARP are answered: with 1 for the interface's own alone.
     ArpIgnore,

@@ -1,4 +1,4 @@
-//! What joins packets on their way: a guard that cannot tell a joined one counts it as one.
+//! What joins packets on their way: a guard that cannot recognise a joined one counts it as one.
 
 use std::fmt;
 

@@ -84,7 +84,7 @@ impl Kernel {
 }
 
 /// Duplicates are not looked for: an IPv6 address could not be a route's source until that is
-/// done, a second or two after the link is up, and nobody else chooses the config's addresses.
+/// done, a second or two after the link is up, and no other host chooses the config's addresses.
 fn flags(address: &Address) -> AddressFlags {
     let mut flags = AddressFlags::empty();
     flags.set(AddressFlags::Noprefixroute, !address.prefix_route);

@@ -1,5 +1,5 @@
 //! Connections to the kernel's routing side, each served by a thread of its own: the kernel does what it is
-//! asked while the request is being sent, and the sender waits as long as somebody holds the routing lock.
+//! asked while the request is being sent, and the sender waits as long as another holds the routing lock.
 
 use std::io;
 use std::sync::mpsc::{self, Sender};
@@ -37,7 +37,7 @@ fn serve(sender: &Sender<io::Result<Handle>>) {
     runtime.block_on(async {
         match rtnetlink::new_connection_with_strict_check() {
             Ok((mut connection, handle, _)) => {
-                // By its last word a listing that is whole is told from one that was cut off.
+                // NLMSG_DONE distinguishes a dump that is whole from one that was cut off.
                 connection.set_forward_done(true);
                 sender.send(Ok(handle)).ok();
                 connection.await;

@@ -1,4 +1,4 @@
-//! How an interface's packets start, and whether it is a way out at all: told by its type, as the
+//! How an interface's packets start, and whether it is a way out at all: by its type, as the
 //! kernel's traffic control sees them (`skb->data` at egress).
 
 use rtnetlink::packet_route::link::{

@@ -26,7 +26,7 @@ pub struct ObservedLink {
     pub name: String,
     /// Its hardware address as it is set now.
     pub mac: Option<Vec<u8>>,
-    /// The hardware address that is built into the device; the kernel tells it from 5.6 on.
+    /// The hardware address that is built into the device; the kernel reports it from 5.6 on.
     pub permanent_mac: Option<Vec<u8>>,
     /// What kind of virtual interface it is (`bridge`, `veth`); most drivers of devices name none.
     pub kind: Option<String>,
@@ -46,7 +46,7 @@ pub struct ObservedLink {
     pub mtu: u32,
     /// Its alias.
     pub alias: Option<String>,
-    /// How many packets a flow may hand down as one, where the kernel tells.
+    /// How many packets a flow may hand down as one, where the kernel reports it.
     pub gso_max_segs: Option<u32>,
     /// Whether it is the loopback.
     pub loopback: bool,
@@ -87,7 +87,7 @@ impl ObservedLink {
         self.permanent_mac.as_deref().or(self.mac.as_deref())
     }
 
-    /// As the kernel tells it.
+    /// As the kernel reports it.
     pub(crate) fn from_message(message: LinkMessage) -> Self {
         let mut found = Self {
             index: message.header.index,

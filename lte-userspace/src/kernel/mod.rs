@@ -36,8 +36,8 @@ const NLM_F_DUMP_INTR: u16 = 0x10;
 /// How often a listing is tried anew when it was disturbed.
 const DUMP_ATTEMPTS: u32 = 5;
 
-/// How long the kernel may take for the next word of an answer. It takes milliseconds, and longer while
-/// somebody holds the routing lock; an answer that was lost (ENOBUFS) never comes.
+/// How long the kernel may take for the next message of an answer. It takes milliseconds, and longer while
+/// another holds the routing lock; an answer that was lost (ENOBUFS) never comes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A request to the kernel that failed.

@@ -35,7 +35,7 @@ const ENODEV: i32 = 19;
 const EOPNOTSUPP: i32 = 95;
 
 /// The features that can be switched, and whether they are on; empty where the interface has gone, and
-/// where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`). Blocks.
+/// where the kernel does not report them (`CONFIG_ETHTOOL_NETLINK`). Blocks.
 fn features(index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
     let mut switchable = Vec::new();
     let mut on = Vec::new();
@@ -91,7 +91,7 @@ fn set_feature(index: u32, want: &Offload) -> io::Result<()> {
 
 impl Kernel {
     /// The features of an interface that can be switched, and whether they are on; empty where the
-    /// interface has gone, and where the kernel does not tell (`CONFIG_ETHTOOL_NETLINK`).
+    /// interface has gone, and where the kernel does not report them (`CONFIG_ETHTOOL_NETLINK`).
     pub async fn offloads(&self, index: u32) -> Result<BTreeMap<OffloadKey, u32>, KernelError> {
         match blocking::call_once(DEADLINE, move || features(index)).await {
             Ok(features) => features,

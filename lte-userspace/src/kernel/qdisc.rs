@@ -2,8 +2,8 @@
 //!
 //! The guard marks whatever it lets out. A `drr` qdisc drops what no filter puts into a class
 //! (`drr_enqueue`, net/sched/sch_drr.c), and here the filters know our mark, and ARP, which one of
-//! the backends has no hook to mark in. So when somebody takes the guard away nothing leaves, until
-//! it is back; and when somebody takes the qdisc away the guard is there.
+//! the backends has no hook to mark in. So when the guard is removed by others nothing leaves, until
+//! it is back; and when the qdisc is removed the guard is there.
 
 mod build;
 pub mod missing_modules;

@@ -1,4 +1,4 @@
-//! Routes: ours, and the default routes of others, which tell the uplinks.
+//! Routes: ours, and the default routes of others, by which the uplinks are known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -22,7 +22,7 @@ pub struct Routes {
     pub in_main: Vec<RouteMessage>,
     /// Everybody else's in our table, where they were asked for.
     pub in_ours: Vec<RouteMessage>,
-    /// Interfaces over which a default route of somebody else leads, by index, alike.
+    /// Interfaces over which a default route of others leads, by index, alike.
     pub defaults: BTreeSet<u32>,
 }
 
@@ -31,7 +31,7 @@ pub struct Routes {
 pub struct ObservedRoute {
     /// What it says; `None` where it is of a kind that we never make.
     pub route: Option<Route>,
-    /// As the kernel told it, to be removed exactly.
+    /// As the kernel reported it, to be removed exactly.
     pub message: RouteMessage,
 }
 
@@ -127,7 +127,7 @@ impl Kernel {
     }
 
     /// Adds a route by the interface of an index: in our own table in place of one to the same destination, in the main table
-    /// beside what is there. Somebody else's route there is an error, EEXIST.
+    /// beside what is there. Another's route there is an error, EEXIST.
     pub async fn add_route(&self, index: u32, route: &Route) -> Result<(), KernelError> {
         let mut request = self.handle().route().add(message(route, index));
         if route.table != MAIN_TABLE {

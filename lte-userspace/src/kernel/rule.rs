@@ -19,7 +19,7 @@ pub use print::print;
 pub struct ObservedRule {
     /// What it says; `None` where it is of a kind that we never make.
     pub rule: Option<Rule>,
-    /// As the kernel told it, to be removed exactly.
+    /// As the kernel reported it, to be removed exactly.
     pub message: RuleMessage,
 }
 

@@ -78,8 +78,8 @@ pub fn reverse_path_filter(interface: &str) -> Result<Option<u8>, KernelError> {
         .max())
 }
 
-/// Whom the kernel tells the addresses of any interface by ARP, whatever that interface's own setting
-/// says: with 2 and above not everybody who asks for an address of it.
+/// To whom the kernel answers ARP for the addresses of any interface, whatever that interface's own setting
+/// says: with 2 and above not every host that asks for an address of it.
 pub fn arp_ignore_of_all() -> Result<Option<u8>, KernelError> {
     Ok(read("all", SysctlKey::ArpIgnore)?.and_then(|value| value.parse().ok()))
 }

@@ -1,6 +1,6 @@
 //! Kernel WireGuard: reading the device, and its peers one by one.
 //!
-//! The kernel gives the private key to whoever may read the device, and this is done twice a second: the
+//! The kernel gives the private key to any process that may read the device, and this is done twice a second: the
 //! key is left in the answer, which is wiped, and the device is known by its public key.
 //!
 //! The kernel is asked by sockets that block, apart from the agent's own thread.

@@ -93,7 +93,7 @@ impl FailedSteps {
             Step::Set(Object::Link(link)) => self.tunnel = Some(link.name.clone()),
             Step::Set(Object::WireguardDevice(device)) => {
                 self.device = true;
-                // Without its port the tunnel would come up on one that nobody guards.
+                // Without its port the tunnel would come up on one that the guard does not know.
                 self.tunnel = Some(device.interface.clone());
             }
             _ => {}

@@ -180,7 +180,7 @@ impl Target {
         Ok(target)
     }
 
-    /// Whether a route in the main table is to be added: somebody else's may be in its place.
+    /// Whether a route in the main table is to be added: another's may be in its place.
     fn lacks_a_route_in_main(&self) -> bool {
         self.want.iter().any(|object| {
             matches!(object, Object::Route(route) if route.table == MAIN_TABLE)

@@ -1,5 +1,5 @@
 //! The guard follows the device: what has been the modem stays closed under any name, until the config
-//! tells the modem by something else.
+//! identifies the modem by something else.
 
 use super::identity::copies_mac;
 use crate::config::ModemIdentity;

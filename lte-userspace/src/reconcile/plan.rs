@@ -60,14 +60,14 @@ pub enum Removal {
     },
     /// A rule.
     Rule {
-        /// As the kernel told it.
+        /// As the kernel reported it.
         message: Box<RuleMessage>,
         /// In words.
         text: String,
     },
     /// A route.
     Route {
-        /// As the kernel told it.
+        /// As the kernel reported it.
         message: Box<RouteMessage>,
         /// In words.
         text: String,

@@ -204,7 +204,7 @@ fn leads_to_local(rule: &RuleMessage) -> bool {
         })
 }
 
-/// Rules that stand before ours as these are now, one line each; told without the config.
+/// Rules that stand before ours as these are now, one line each; found without the config.
 pub fn rules_before_ours(snapshot: &Snapshot) -> Vec<String> {
     let ours: Vec<_> = snapshot
         .rules

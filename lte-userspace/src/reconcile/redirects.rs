@@ -73,7 +73,7 @@ mod tests {
     fn what_the_kernel_took_is_put_back_by_the_next_agent() {
         let mut baseline = Baseline::default();
         record(&mut baseline, "wg-lte", &[set_up()], &seen("1"));
-        // The interface is up, and nobody has given the redirects back.
+        // The interface is up, and the redirects have not been given back.
         let set = ["set sysctl net.ipv4.conf.all.send_redirects = 1"];
         assert_eq!(next(&mut baseline, &seen("0")), set);
         assert_eq!(next(&mut baseline, &seen("0")), set, "it failed");

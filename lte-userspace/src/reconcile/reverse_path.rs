@@ -1,4 +1,4 @@
-//! The modem's reverse-path filter, where somebody has loosened it.
+//! The modem's reverse-path filter, where others have loosened it.
 
 use super::plan::sysctl_name;
 use super::snapshot::Snapshot;

@@ -125,7 +125,7 @@ impl Snapshot {
         }
     }
 
-    /// Whether an interface is a WireGuard interface of ours. Our alias tells; before it has one,
+    /// Whether an interface is a WireGuard interface of ours. Our alias says so; before it has one,
     /// between two requests, the record does.
     pub fn is_our_tunnel(&self, link: &link::ObservedLink, baseline: &Baseline) -> bool {
         link.is_our_tunnel()

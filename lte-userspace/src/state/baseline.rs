@@ -56,7 +56,7 @@ pub struct InterfaceBaseline {
     pub master: Option<u32>,
     /// Its sysctls that are ours to set: value by name, as in `ipv4/src_valid_mark`.
     pub sysctls: BTreeMap<String, String>,
-    /// What joined packets on it: value by name, as in `rx-gro`. Empty where nobody has changed it.
+    /// What joined packets on it: value by name, as in `rx-gro`. Empty where it has not been changed.
     #[serde(default)]
     pub offloads: BTreeMap<String, u32>,
     /// Its addresses, as in `192.168.0.2/24`.

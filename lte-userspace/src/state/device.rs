@@ -7,7 +7,7 @@ use crate::kernel::hardware::Hardware;
 /// The devices that have been the modem of a config.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModemDevices {
-    /// How the config told the modem: of another one's nothing is known.
+    /// How the config identified the modem: of another one's nothing is known.
     pub identity: String,
     /// The devices, the last one at the end.
     pub known: Vec<ModemDevice>,

@@ -2,7 +2,7 @@
 //!
 //! A file is replaced as a whole: written beside, synced, renamed, and its directory synced, so that at any
 //! moment there is the old content or the new one. The content before is kept beside, as a second name of the old
-//! file: where a file system has lost the newer one after all, or somebody has emptied it, that is read. A file
+//! file: where a file system has lost the newer one after all, or it has been emptied, that is read. A file
 //! with invalid content is reported and kept.
 
 use std::ffi::OsString;
@@ -52,7 +52,7 @@ fn replace_by(
     on_stage: &mut dyn FnMut(Stage) -> io::Result<()>,
 ) -> Result<(), StateError> {
     let new = new_path(path);
-    // What a power cut has left, or somebody has planted.
+    // What a power cut has left, or another process has planted.
     remove(&new)?;
     let write = |on_stage: &mut dyn FnMut(Stage) -> io::Result<()>| {
         let mut file = OpenOptions::new()
@@ -138,7 +138,7 @@ fn read_one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option
 /// More than any of these files ever has, bytes.
 const MAX_LEN: u64 = 1 << 20;
 
-/// A file's text. What is planted in its place does not hold the agent up: a pipe that nobody writes to, a
+/// A file's text. What is planted in its place does not hold the agent up: a pipe without a writer, a
 /// device without an end, a link.
 fn text(path: &Path) -> io::Result<String> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;

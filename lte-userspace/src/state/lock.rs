@@ -1,7 +1,7 @@
 //! One agent at a time.
 //!
-//! The lock is a record lock (`F_SETLK`) on a file that nobody but its owner can open, and who holds it is
-//! asked of the kernel (`F_GETLK`): nothing that others could have written or held tells it. A process loses
+//! The lock is a record lock (`F_SETLK`) on a file that only its owner can open, and its holder is
+//! asked of the kernel (`F_GETLK`): nothing that others could have written or held decides it. A process loses
 //! its record locks when it closes *any* descriptor of the file: an agent opens it once.
 
 use std::fs::{File, OpenOptions, Permissions};
@@ -37,7 +37,7 @@ pub enum LockError {
     /// Another agent runs.
     #[error("another agent is running{}: stop it first, or use it", .0.suffix())]
     Held(Holder),
-    /// Somebody else could have put the file there, or may hold it.
+    /// Another user could have put the file there, or may hold it.
     #[error("{0}: {why}: remove it (rm {0}) and try again", .path.display())]
     NotOurs {
         /// The file.
@@ -66,15 +66,15 @@ impl Lock {
                 Err(Errno::AGAIN | Errno::ACCESS) => {}
                 Err(error) => return Err(StateError::new("locking", &path)(error.into()).into()),
             }
-            // Whoever has let go of it meanwhile is nobody.
+            // A process that has released it meanwhile is no holder.
             if let Some(holder) = query_holder(&file, &path)? {
                 return Err(LockError::Held(holder));
             }
         }
     }
 
-    /// Who holds the lock. No lock is taken to find it out, so that nobody is held up by the question.
-    /// Not to be asked by the one who holds it.
+    /// The process that holds the lock. No lock is taken to find it out, so that no process waits for the question.
+    /// Not to be called by the holder.
     pub fn holder(run: &Path) -> Result<Option<Holder>, LockError> {
         if let Some(holder) = legacy_lock::holder(run) {
             return Ok(Some(holder));
@@ -127,8 +127,8 @@ impl Holder {
     }
 }
 
-/// The lock's file. Not `lock`: that was for all to read in earlier versions, and whoever has opened it
-/// then may lock it for ever.
+/// The lock's file. Not `lock`: that was for all to read in earlier versions, and a process that has opened it
+/// then may lock it at any time.
 fn file(run: &Path) -> PathBuf {
     run.join("agent.lock")
 }
@@ -153,7 +153,7 @@ fn open(path: &Path, flags: OFlags) -> Result<File, LockError> {
     })
 }
 
-/// Sees to it that nobody else can open the file.
+/// Makes sure that only the owner can open the file.
 fn check_owner(file: &File, path: &Path) -> Result<(), LockError> {
     let metadata = file
         .metadata()

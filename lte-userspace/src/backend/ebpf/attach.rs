@@ -138,8 +138,8 @@ pub(super) fn policy_of(program: &Program) -> Option<Policy> {
 }
 
 /// Whether a program is that of a hook, of whatever version. On a kernel without tracing the loader
-/// leaves programs without a name (aya's `is_prog_name_supported` asks with a tracepoint's): what they
-/// were loaded with tells then.
+/// leaves programs without a name (aya's `is_prog_name_supported` asks with a tracepoint's): the policy they
+/// were loaded with decides then.
 pub(super) fn is_for_hook(program: &Program, hook: Hook) -> bool {
     match program.name() {
         "" => policy_of(program).is_some(),

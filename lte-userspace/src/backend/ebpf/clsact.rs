@@ -153,7 +153,7 @@ fn ensure_qdisc(at: &Attachment) -> Result<(), BackendError> {
             ),
         ));
     }
-    // The marker first: an agent that is killed in between leaves no qdisc that nobody owns.
+    // The marker first: an agent that is killed in between leaves no qdisc without an owner.
     pins::create_marker(&format!("{QDISC}{}", at.index))?;
     tc::add_clsact(at.index)
         .map_err(|e| BackendError::failed(format!("add a clsact qdisc to {}", at.name), e))
@@ -208,7 +208,7 @@ pub(super) fn forget_gone() {
     }
 }
 
-/// Takes away the qdiscs that are ours, where nobody else's filter is on them by now.
+/// Removes the qdiscs that are ours and have no filter of others on them.
 pub(super) fn remove_qdiscs() -> Vec<BackendError> {
     let mut errors = Vec::new();
     let names = match pins::names(QDISC) {

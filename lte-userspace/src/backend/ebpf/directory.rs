@@ -1,8 +1,8 @@
 //! Directories of the BPF file system, opened step by step.
 //!
 //! The BPF file system is often mounted so that everybody may write to its root (mode 1777 is its
-//! default). So nothing is followed, and what belongs to somebody else, or may be changed by
-//! somebody else, is refused. A path of a directory that was opened so is safe to use: nobody but
+//! default). So no link is followed, and what belongs to another user, or may be changed by
+//! one, is refused. A path of a directory that was opened so is safe to use: none but
 //! root can change what its names lead to.
 
 use std::io;
@@ -22,7 +22,7 @@ use crate::backend::BackendError;
 const BPF_FS_MAGIC: u32 = 0xcafe_4a11;
 const OTHERS_WRITE: u32 = 0o022;
 const STICKY: u32 = 0o1000;
-/// For nobody else.
+/// For the owner alone.
 const OWN: u32 = 0o700;
 
 /// A directory that is open, and ours.
@@ -88,7 +88,7 @@ impl Directory {
     /// Opens a directory in it; `None`: there is nothing of this name.
     ///
     /// # Errors
-    /// Where what is there is somebody else's: it is not touched.
+    /// If what is there belongs to another user: it is not touched.
     pub(super) fn open(&self, name: &str) -> Result<Option<Self>, BackendError> {
         let path = self.path.join(name);
         let refused = |stat: &Stat| {
@@ -121,7 +121,7 @@ impl Directory {
         Ok(Some(Self { fd, path }))
     }
 
-    /// Opens a directory in it, made if it is not there. It is nobody else's to look into.
+    /// Opens a directory in it, made if it is not there. Its owner alone can read it.
     pub(super) fn create(&self, name: &str) -> Result<Self, BackendError> {
         let path = self.path.join(name);
         match mkdirat(&self.fd, name, Mode::from_raw_mode(OWN)) {

@@ -1,4 +1,4 @@
-//! Pins that are taken away, as inotify tells of them: a link goes with its pin, and rtnetlink says
+//! Pins that are removed, as inotify reports them: a link goes with its pin, and rtnetlink says
 //! nothing of it.
 
 use std::io;

@@ -37,7 +37,7 @@ fn bpf<T: Attributes>(attributes: &mut T) -> io::Result<libc::c_long> {
 
 fn descriptor<T: Attributes>(attributes: &mut T) -> io::Result<OwnedFd> {
     let fd = i32::try_from(bpf(attributes)?).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nobody else knows it.
+    // SAFETY: the kernel has just made this descriptor for us, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -159,7 +159,7 @@ unsafe impl Attributes for GetInfo {
     const COMMAND: libc::c_long = 15;
 }
 
-/// How many maps of a program are told; ours has seven.
+/// How many maps of a program are asked for; ours has seven.
 const MAPS: usize = 64;
 
 /// The beginning of `struct bpf_prog_info`, up to the name.
@@ -240,7 +240,7 @@ struct Query {
     program_flags: u64,
     links: u64,
     link_flags: u64,
-    /// Written whatever size is told (`bpf_mprog_query`).
+    /// Written whatever size is given (`bpf_mprog_query`).
     revision: u64,
 }
 
@@ -313,7 +313,7 @@ pub(super) fn create_map(kind: u32, key: usize, value: usize, entries: u32) -> i
     })
 }
 
-/// Pins the link that has a program at a place, if there is one: somebody took its pin away, and the
+/// Pins the link that has a program at a place, if there is one: its pin was removed, and the
 /// kernel has not come to freeing it yet. Says whether there was one.
 pub(super) fn pin_again(
     program: u32,

@@ -1,8 +1,8 @@
 //! The eBPF backend: three TC programs, attached by TCX links from kernel 6.6 on and by clsact
 //! filters before.
 //!
-//! What runs is asked from the kernel, not remembered: a program's read-only data tells which
-//! policy it was loaded with, and that policy tells which build it is of.
+//! What runs is asked from the kernel, not remembered: a program's read-only data shows which
+//! policy it was loaded with, and that policy shows which build it is of.
 
 mod attach;
 mod clsact;
@@ -161,7 +161,7 @@ impl Backend for Ebpf {
         maps::unpin_mismatched()?;
         self.seen.begin();
         self.objects.keep_with(self.seen.pinned()?);
-        // Handed over once: what is told of later would be older than it is said to be.
+        // Handed over once: used again later, it would be older than it is said to be.
         let mut known = std::mem::take(&mut self.inherited);
         remotes::merge(&mut known, attach::remotes_of_programs(self.mode, &wanted)?);
         self.load_failure = None;

@@ -28,7 +28,7 @@ pub enum PacketLog {
     /// They do not: the verifier takes the lines out, and they cost nothing.
     #[default]
     Off,
-    /// They do, for this process. What they write can be read by nobody who has not loaded them.
+    /// They do, for this process. Only the process that has loaded them can read what they write.
     Own,
     /// As it is: who only looks at programs that another process keeps minds no log.
     Any,
@@ -53,7 +53,7 @@ const OBJECT_ID: u64 = match u64::from_str_radix(env!("LTE_EBPF_ID"), 16) {
     Err(_) => panic!("the build script writes a number"),
 };
 
-/// Tells this build of the programs from another, and for whom they log.
+/// Distinguishes this build of the programs from another, and the process they log for.
 pub(super) fn build_id(options: LoadOptions) -> u64 {
     let log = match options.packet_log {
         PacketLog::Own => u64::from(std::process::id()),
@@ -84,7 +84,7 @@ pub(super) const fn program_name(hook: Hook) -> &'static str {
     }
 }
 
-/// Objects in the kernel, one for each policy. They are kept, for a program that somebody takes away is
+/// Objects in the kernel, one for each policy. They are kept, for a program that is removed by others is
 /// put back at once then, without loading and verifying it anew.
 pub(super) struct Objects {
     options: LoadOptions,
@@ -151,7 +151,7 @@ impl Objects {
     }
 }
 
-/// Whether an object's maps are those that are pinned now: somebody may have taken the pins away.
+/// Whether an object's maps are those that are pinned now: the pins may have been removed.
 fn uses_pinned_maps(ebpf: &aya::Ebpf, pinned: &Pinned) -> bool {
     let mut loaded = 0;
     for info in ebpf

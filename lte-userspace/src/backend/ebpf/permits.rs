@@ -67,7 +67,7 @@ pub(super) fn close(permit: &Permit) -> Result<(), BackendError> {
     }
 }
 
-/// Makes room: permits that have ended open nothing, and lie in the map until somebody takes them.
+/// Makes room: permits that have ended open nothing, and stay in the map until they are removed.
 fn remove_expired(permits: &mut Permits, now: u64) -> Result<(), BackendError> {
     let ended: Vec<_> = permits
         .iter()

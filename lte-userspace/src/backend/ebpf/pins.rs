@@ -63,7 +63,7 @@ fn layout_dir() -> Result<Option<Directory>, BackendError> {
 }
 
 /// Whether the directory of pins is ours, or can be made: what is wrong is the error. Once it is there
-/// and ours, nobody else can put another in its place.
+/// and ours, no other user can put another in its place.
 pub(super) fn check() -> Result<(), BackendError> {
     layout_dir().map(drop)
 }
@@ -121,7 +121,7 @@ fn layouts(of: &Directory, but: Option<&str>) -> Result<Vec<Directory>, BackendE
     Ok(found)
 }
 
-/// Of the directories that versions have left which did not tell namespaces apart those that are not
+/// Of the directories of earlier versions, which did not keep namespaces apart, those that are not
 /// another namespace's for certain.
 fn unnamespaced_layouts() -> Result<Vec<Directory>, BackendError> {
     let Some(agents) = agents_dir()? else {

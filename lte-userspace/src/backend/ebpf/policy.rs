@@ -1,4 +1,4 @@
-//! From the desired guard to what the programs are told.
+//! From the desired guard to the programs' policy.
 
 use std::net::IpAddr;
 

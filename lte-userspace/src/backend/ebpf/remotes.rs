@@ -43,7 +43,7 @@ pub(super) fn missing_peers(want: &Guard) -> Result<Vec<Difference>, BackendErro
         .collect())
 }
 
-/// Tells the programs the peers they do not know.
+/// Adds the peers that the programs do not know.
 pub(super) fn add_peers(want: &Guard) -> Result<(), BackendError> {
     // BPF_NOEXIST: what the programs have noted meanwhile is better.
     const NO_EXIST: u64 = 1;
@@ -63,7 +63,7 @@ pub(super) fn add_peers(want: &Guard) -> Result<(), BackendError> {
 }
 
 /// Now in the kernel's ticks, as `bpf_jiffies64` counts them: from five minutes before an overflow
-/// of 32 bits on, so that whoever minds it is found out.
+/// of 32 bits on, so that code that does not expect it fails early.
 fn ticks() -> u64 {
     let hz = u64::from(ticks_per_second());
     let now = clock_gettime(ClockId::Monotonic);
@@ -112,7 +112,7 @@ pub(super) fn merge(
 }
 
 /// Reads a map of remotes of whatever version: keys are the same in each, and values begin with the
-/// time ([`Remote::sent`]). What is of no such form tells nothing.
+/// time ([`Remote::sent`]). What is of another form is left out.
 fn read(data: MapData) -> Result<BTreeMap<backend::Remote, Duration>, BackendError> {
     let info = data
         .info()

@@ -1,4 +1,4 @@
-//! The transactions: what is told to nft to get from what is to what is to be.
+//! The transactions: the commands by which nft makes the observed tables the desired ones.
 
 use super::expr::RuleFamily;
 use super::inet::whole_seconds;
@@ -65,7 +65,7 @@ pub(super) fn remove(have: &State) -> Value {
         .filter(|(_, table)| table.is_some())
         .flat_map(|(family, _)| {
             let table = json!({"table": {"family": family, "name": NAME}});
-            // Added first: that somebody else was quicker is no failure.
+            // Added first: that another process has deleted it is no failure.
             [json!({"add": table}), json!({"delete": table})]
         })
         .collect();

@@ -1,4 +1,4 @@
-//! Changes of nftables, as the kernel tells of them to whoever listens.
+//! Changes of nftables, as the kernel reports them to its multicast group.
 
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -56,7 +56,7 @@ impl AsRawFd for Events {
     }
 }
 
-/// Whether a datagram tells of a change to tables of ours.
+/// Whether a datagram reports a change to tables of ours.
 fn concerns(datagram: &[u8]) -> bool {
     let mut rest = datagram;
     while let Some(length) = u32_at(rest, 0)

@@ -1,8 +1,8 @@
 //! Whether anything has changed in the namespace's nftables since it was read: while nothing has,
 //! nothing need be read again.
 //!
-//! The kernel raises a number with each transaction, whoever's it is. It does not where a chain goes
-//! with its device, or with the device's move to another namespace, of which it tells nobody either
+//! The kernel raises a number with each transaction of any process. It does not where a chain goes
+//! with its device, or with the device's move to another namespace, for which it sends no event either
 //! (`nft_netdev_event`, before 6.16): those chains are looked at one by one.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};

@@ -4,7 +4,7 @@
 //!   words; `permits`: what the agent opens for a time.
 //! - `batch`: the transactions; `seal`: how the rules are known again after a restart.
 //! - `run`, `state`, `probe`: nft itself, what it says of our tables, and what it can do here;
-//!   `generation`: whether it need be asked; `events`: that somebody has changed it.
+//!   `generation`: whether it need be asked; `events`: that another process has changed it.
 
 mod batch;
 mod events;
@@ -109,7 +109,7 @@ impl Nft {
         }
     }
 
-    /// The tables, with counters and sets perhaps out of date: nft is asked only where somebody
+    /// The tables, with counters and sets perhaps out of date: nft is asked only where another process
     /// has changed a ruleset since it was asked last.
     fn cached(&mut self) -> Result<State, BackendError> {
         // Asked before reading: what changes meanwhile is of a later generation.

@@ -3,7 +3,7 @@
 //! `ingress` lets through to where it is judged what is IP and for the modem's own address, neighbour
 //! discovery and ARP, and nothing else: behind it, and before the IP stack, is whatever the modem is a
 //! part of (a bridge, a bond) and what is stacked on it (a macvlan, a VLAN). `egress` sees each frame as
-//! it leaves, also a packet socket's, and after fragmentation; what the table `inet` has let pass is told
+//! it leaves, also a packet socket's, and after fragmentation; what the table `inet` has let pass is recognised
 //! by its mark.
 
 use super::expr::{
@@ -28,7 +28,7 @@ const FRAGMENT_OFFSET: u32 = ipv4_fragment::OFFSET as u32;
 /// The same with the flag "more fragments".
 const FRAGMENT: u32 = (ipv4_fragment::OFFSET | ipv4_fragment::MORE) as u32;
 
-/// Name of the egress chain. It tells which link header is in the egress counters' bytes: there
+/// Name of the egress chain. It says which link header is in the egress counters' bytes: there
 /// the kernel counts the frame, everywhere else from the IP header on.
 const fn egress_chain(header: LinkHeader) -> &'static str {
     match header {

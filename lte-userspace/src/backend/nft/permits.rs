@@ -3,7 +3,7 @@
 //! An element is a remote address, a protocol, and the local and the remote port. An echo has no ports:
 //! conntrack's names for its identifier, and for its type and code, stand in their place, because
 //! nft has no set for what lies elsewhere in the packet. The `netdev` family has no conntrack; what
-//! leaves there as a permitted echo is told by the mark.
+//! leaves there as a permitted echo is recognised by the mark.
 
 use super::expr::{
     Expr, RuleFamily, Stmt, any_of, concat, ct_original, eq, field, in_set, meta, text,

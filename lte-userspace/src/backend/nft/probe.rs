@@ -12,8 +12,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// The oldest nft that this was tried with: Debian 12's.
 const OLDEST: [u32; 3] = [1, 0, 6];
 
-/// Checks nft's version, and has the kernel check a ruleset without committing it. Where that tells
-/// at once that the kernel has all there is, so is said.
+/// Checks nft's version, and has the kernel check a ruleset without committing it. Where that shows
+/// at once that the kernel has every feature, nothing more is tried.
 pub(super) fn probe(nft: &Program) -> Result<Option<Features>, BackendError> {
     let text = nft
         .call(&["--version"], "")

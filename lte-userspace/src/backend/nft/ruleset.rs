@@ -112,7 +112,7 @@ mod tests {
     }
 
     /// The rules of a guard that uses all there is, as they were when they were tried with real
-    /// packets. Whoever changes rules tries them again, and runs this test with `LTE_BLESS=1`.
+    /// packets. After a change of rules try them again, and run this test with `LTE_BLESS=1`.
     #[test]
     fn the_rules_are_those_that_were_tried() {
         crate::golden::assert("src/backend/nft/golden.txt", &text(&sample(), EGRESS));

@@ -147,7 +147,7 @@ impl Pipes {
 
 fn open_pipes(child: &mut Child, input: String) -> Pipes {
     if let Some(mut pipe) = child.stdin.take() {
-        // What nft did not read, it did not want: its exit status and its words tell why.
+        // What nft did not read, it did not want: its exit status and its messages say why.
         std::thread::spawn(move || pipe.write_all(input.as_bytes()).ok());
     }
     Pipes {
@@ -164,7 +164,7 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Bytes> {
             Some(mut pipe) => pipe.read_to_end(&mut bytes).map(|_| bytes),
             None => Ok(bytes),
         };
-        // Nobody listens any more where the deadline has passed.
+        // The receiver is gone where the deadline has passed.
         sender.send(read).ok();
     });
     receiver
@@ -187,7 +187,7 @@ fn kill(child: &mut Child) -> io::Result<()> {
     child.wait().map(|_| ())
 }
 
-/// nft's complaint in one line, without the place in the input, which nobody has seen.
+/// nft's error in one line, without the place in the input, which the user has not seen.
 fn error_line(errors: &str) -> String {
     let line = errors
         .lines()

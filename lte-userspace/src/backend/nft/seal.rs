@@ -3,7 +3,7 @@
 //! nft lists rules in other words than it was given, and each version in its own: what is read
 //! cannot be compared with what was written. So after a load the tables are read back, and an
 //! empty chain is added whose name holds two numbers: one for what was asked for, one for what
-//! was read back. Later both are computed anew. Whoever flushes, deletes, inserts or alters
+//! was read back. Later both are computed anew. A process that flushes, deletes, inserts or alters
 //! anything breaks the second; other settings, or another version of the agent, the first. A new
 //! version of nft may break the second too: then the rules are loaded once more, and sealed.
 

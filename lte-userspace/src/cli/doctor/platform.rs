@@ -87,7 +87,7 @@ fn missing(wanted: &[&'static str], lists: &str) -> Vec<&'static str> {
 }
 
 /// A handshake bears the time, and a peer refuses one that is not later than the last it has had
-/// (WireGuard's paper, 5.1): after a power cut without an uplink nobody sets a clock that has stopped.
+/// (WireGuard's paper, 5.1): after a power cut without an uplink nothing sets a clock that has stopped.
 pub(super) fn clock() -> Finding {
     let mut clocks = fs::read_dir("/sys/class/rtc").into_iter().flatten();
     if clocks.next().is_some() {

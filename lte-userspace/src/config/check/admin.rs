@@ -81,7 +81,7 @@ pub(super) fn assign(
     (problems.count() == before).then_some(())
 }
 
-/// As somebody would write it.
+/// As a user would write it.
 fn shown(network: &Cidr) -> String {
     if network.prefix_len == network.bits() {
         network.address.to_string()

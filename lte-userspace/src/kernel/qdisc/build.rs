@@ -194,7 +194,7 @@ impl Kernel {
     }
 
     /// Whether an error means that the kernel lacks a module. Of a kind that it does not know it says the
-    /// same (ENOENT) as of a qdisc or class that somebody has just taken away: so it is looked whether
+    /// same (ENOENT) as of a qdisc or class that has just been removed: so it is checked whether
     /// what the part was for is still there. The root itself is for nothing that could be gone.
     async fn is_module_missing(
         &self,

@@ -1,5 +1,5 @@
-//! Nobody gets in by what the modem is a part of (a bridge, a bond, a VRF), or by what is stacked on it (a
-//! VLAN, a macvlan): there the interface is another one, and `prerouting` would not look.
+//! Nothing gets in by what the modem is a part of (a bridge, a bond, a VRF), or by what is stacked on it (a
+//! VLAN, a macvlan): there the interface is another one, and `prerouting` does not match it.
 
 use super::{from_interface, is_family, not_from_interface, renamed};
 use crate::backend::nft::expr::{accept, drop, meta};

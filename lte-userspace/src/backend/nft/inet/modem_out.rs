@@ -15,7 +15,7 @@ use lte_common::policy::{Class, Hook};
 use nftables::expr::MetaKey;
 use nftables::types::{NfChainType, NfHook};
 
-/// Before address translation (100): the tunnel is told by its own port.
+/// Before address translation (100): the tunnel is recognised by its own port.
 const BEFORE_NAT: i32 = 90;
 
 pub(super) fn postrouting(table: &mut Table, context: RuleContext<'_>) {
@@ -39,7 +39,7 @@ pub(super) fn postrouting(table: &mut Table, context: RuleContext<'_>) {
         goto("uplink_out"),
     ];
     table.rule(chain, elsewhere);
-    // Of another port, which somebody has given the tunnel: `steer` cannot tell it from others'.
+    // Of another port, which others have given the tunnel: `steer` cannot distinguish it from others'.
     let by_tunnel = [
         not_to_interface("lo"),
         from_interface(&context.guard.tunnel),
@@ -52,7 +52,7 @@ fn modem_out(table: &mut Table, context: RuleContext<'_>, modem: &Modem) {
     let chain = "modem_out";
     table.chain(chain);
     table.chain("tunnel_out");
-    // Forwarded packets are dropped in `forward`; here, too, should somebody have emptied that. A
+    // Forwarded packets are dropped in `forward`; here, too, in case that chain has been flushed. A
     // local packet has come in by no interface, but for WireGuard's, which has come in by the tunnel
     // (`ip_output` takes `skb->dev` for that), and neighbour discovery, by the modem itself.
     let forwarded = [
@@ -117,7 +117,7 @@ fn pass(
 
 fn tunnel_out(table: &mut Table, context: RuleContext<'_>) {
     let chain = "tunnel_out";
-    // Nobody but `steer` has marked a packet of this port so far.
+    // Only `steer` has marked a packet of this port so far.
     let steered = count(Hook::UplinkOut, Class::Steered);
     table.rule(chain, [context.is_marked(meta(MetaKey::Mark)), steered]);
     table.chain("tunnel_passes");

@@ -29,7 +29,7 @@ pub(super) fn output(table: &mut Table, context: RuleContext<'_>) {
     table.chain("steer");
     for chain in ["output", "output_late"] {
         // By the port alone: it is not translated yet, and the interface that WireGuard's packets have
-        // come in by is not told here. `modem_out` asks for that.
+        // come in by is not compared here. `modem_out` does that.
         let tunnel = [
             not_to_interface("lo"),
             context.source_is_listen_port(),
