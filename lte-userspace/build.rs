@@ -31,7 +31,7 @@ fn run() -> Result<()> {
     let bytes = fs::read(&object).with_context(|| format!("read {}", object.display()))?;
     let copy = out.join("lte-ebpf");
     fs::write(&copy, &bytes).with_context(|| format!("write {}", copy.display()))?;
-    // By it the agent tells the programs of this build from others.
+    // By it the agent distinguishes the programs of this build from others.
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     println!("cargo:rustc-env=LTE_EBPF_ID={:x}", hasher.finish());

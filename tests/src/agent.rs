@@ -111,7 +111,7 @@ impl Agent {
         })
     }
 
-    /// Drops what it has told the service manager so far.
+    /// Drops what it has sent to the service manager so far.
     pub fn discard_notified(&self) -> Result<()> {
         while self.notify.next()?.is_some() {}
         Ok(())

@@ -105,7 +105,7 @@ pub fn hold(pin: &Path) -> Result<OwnedFd> {
         flags: 0,
     };
     let fd = bpf(OBJ_GET, &get).with_context(|| pin.display().to_string())?;
-    // SAFETY: the kernel has just given it, and nobody else has it.
+    // SAFETY: the kernel has just given it, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn allow_locked_memory() -> io::Result<()> {
 
 /// The system call, with a command's part of `union bpf_attr`.
 pub(crate) fn bpf<T>(command: u32, attr: &T) -> io::Result<i32> {
-    // SAFETY: `attr` is what the command reads, of the size that is told, and what it points to
+    // SAFETY: `attr` is what the command reads, of the size that is given, and what it points to
     // outlives the call.
     let result = unsafe {
         libc::syscall(

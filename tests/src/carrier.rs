@@ -15,7 +15,7 @@ pub struct Carrier {
     pub netns: Netns,
 }
 
-/// A carrier hides its customers and answers nobody who was not asked.
+/// A carrier hides its customers and lets in only answers.
 const NAT: &str = "table ip nat {
     chain out { type nat hook postrouting priority 100; oifname \"core0\" masquerade; }
 }

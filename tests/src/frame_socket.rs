@@ -33,7 +33,7 @@ impl FrameSocket {
     /// From now on its frames go to the driver itself, past traffic control and the root qdisc.
     pub fn bypass_qdisc(&self) -> Result<()> {
         let on: libc::c_int = 1;
-        // SAFETY: it reads the number, of the length that is told, which lives until it returns.
+        // SAFETY: it reads the number, of the length that is given, which lives until it returns.
         let result = unsafe {
             libc::setsockopt(
                 self.socket.as_raw_fd(),

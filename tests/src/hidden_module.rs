@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::process::tool;
 use crate::wait::{self, TIMEOUT};
 
-/// Takes a module out of the kernel and has nobody load it, until dropped. This is the whole
+/// Takes a module out of the kernel and keeps it from being loaded, until dropped. This is the whole
 /// machine's matter: it is done for a second, and in a virtual machine.
 #[derive(Debug)]
 pub struct HiddenModule {
@@ -19,7 +19,7 @@ pub struct HiddenModule {
 impl HiddenModule {
     const LOADER: &str = "/proc/sys/kernel/modprobe";
 
-    /// Whether the kernel has it for good, so that nobody can hide it.
+    /// Whether the kernel has it built in, so that it cannot be hidden.
     pub fn cannot_be(module: &str) -> bool {
         // That fails for one that is built in where nothing lists those.
         drop(tool("modprobe", &[module], ""));

@@ -82,7 +82,7 @@ impl Installation {
         &self.place.files
     }
 
-    /// Writes the config where a running agent reads it when it is told to.
+    /// Writes the config where a running agent reads it on SIGHUP.
     pub fn write_config(&self) -> Result<PathBuf> {
         self.place.files.write("config.toml", 0o600, &self.config.0)
     }
@@ -118,7 +118,7 @@ impl Installation {
     /// Waits until `plan` finds nothing to do.
     ///
     /// A new interface is guarded as soon as the agent has heard of it. Before TCX (Linux 6.6) its clsact
-    /// qdisc comes then, and what the interface is given to send in that moment is lost: whoever counts
+    /// qdisc comes then, and what the interface is given to send in that moment is lost: a test that counts
     /// packets there waits first.
     pub fn wait_in_place(&self, backend: Backend) -> Result<()> {
         wait::until(TIMEOUT, "all to be in place", || {

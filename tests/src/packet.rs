@@ -1,11 +1,11 @@
-//! What a captured frame is, told from its bytes.
+//! What a captured frame is, by its bytes.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::corpus::checksum::{self, pseudo_header};
 
-/// A WireGuard message, told by its shape.
+/// A WireGuard message, recognised by its shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Message {
     /// Handshake initiation, type 1.

@@ -260,8 +260,8 @@ impl Shared {
                     }
                 }
                 Err(Errno::EAGAIN) => return Ok(()),
-                // Somebody else's; and errors of earlier packets (unreachable and such), which are
-                // told here: they are lost.
+                // Another program's; and errors of earlier packets (unreachable and such), which are
+                // reported here: they are lost.
                 Ok(_) | Err(_) => {}
             }
         }

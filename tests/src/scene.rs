@@ -43,7 +43,7 @@ fn is_emulated() -> Result<bool> {
     Ok(cpus.contains("QEMU TCG CPU"))
 }
 
-/// The lab, and captures at the three places that tell what left the router and what arrived.
+/// The lab, and captures at the three places that show what left the router and what arrived.
 #[derive(Debug)]
 pub struct Scene {
     /// At the uplink's provider.
@@ -114,7 +114,7 @@ impl Scene {
         Pinger::start(&self.lab.router, TUNNEL_PEER, PACE)
     }
 
-    /// The tunnel carries, over the modem alone, with nobody else on it, and the strict filter
+    /// The tunnel carries, over the modem alone, with no other traffic on it, and the strict filter
     /// has had nothing to drop.
     pub fn tunnel_is_sound(&self) -> Result<()> {
         self.nothing_leaked()?;
@@ -138,7 +138,7 @@ impl Scene {
     }
 
     /// The same, where others send by the uplink what looks like an outer packet, and the tunnel is not
-    /// always told by its port.
+    /// always recognised by its port.
     pub fn nothing_leaked_but(
         &self,
         others: impl Fn(&Seen) -> bool,
@@ -188,7 +188,7 @@ impl Scene {
         Ok(())
     }
 
-    /// WireGuard keeps to the source address at which it last had an answer. Told the endpoint
+    /// WireGuard keeps to the source address at which it last had an answer. Given the endpoint
     /// anew, it asks the routing again.
     pub fn forget_source(&self) -> Result<()> {
         let peer: IpAddr = if self.lab.ipv6 {
@@ -198,7 +198,7 @@ impl Scene {
         };
         let endpoint = SocketAddr::new(peer, PEER_PORT).to_string();
         let key = keys::SERVER.public;
-        // Again and again: an answer that is under way tells it the old address once more.
+        // Again and again: an answer that is under way sets the old address once more.
         for _ in 0..5 {
             let words = ["set", TUNNEL, "peer", key, "endpoint", &endpoint];
             self.lab.router.tool("wg", &words)?;
@@ -277,7 +277,7 @@ pub fn is_neighbour_discovery(seen: &Seen) -> bool {
 }
 
 /// Whether a snapshot's line is about what is not the agent's: another interface, its sysctls,
-/// the main table, somebody's rule, the resolver. The tunnel's own subnet and the modem's are
+/// the main table, another's rule, the resolver. The tunnel's own subnet and the modem's are
 /// routes that the kernel makes of their addresses.
 pub fn others(line: &str) -> bool {
     let own = |name: &str| name == "modem" || name == TUNNEL;

@@ -162,7 +162,7 @@ pub fn read_only(command: &mut Command, path: &'static CStr) {
 
 const NONE: Option<&CStr> = None;
 
-/// What the process mounts from now on, nobody else sees.
+/// What the process mounts from now on, no other process sees.
 fn own_mounts() -> std::io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;

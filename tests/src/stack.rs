@@ -1,4 +1,4 @@
-//! How much of its stack a loaded program uses, by its instructions. The kernel knows, and tells it
+//! How much of its stack a loaded program uses, by its instructions. The kernel knows, and prints it
 //! only in a verifier's log.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

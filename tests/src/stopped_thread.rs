@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use crate::wait::{self, TIMEOUT};
 
-/// Held by the thread that has stopped it, for the kernel takes the rest from nobody else.
+/// Held by the thread that has stopped it, for the kernel takes the later requests from no other.
 #[derive(Debug)]
 pub struct StoppedThread {
     thread: Pid,

@@ -44,7 +44,7 @@ pub struct Options {
     /// Seconds after which the carrier forgets a UDP flow.
     pub udp_timeout: Option<u32>,
     /// Whether there is IPv6, too: in the LAN, on the uplink, at the carrier, inside the tunnel.
-    /// Nobody translates it. The modem looks for duplicate addresses, as it does by default.
+    /// No host translates it. The modem looks for duplicate addresses, as it does by default.
     pub ipv6: bool,
     /// Whether the server runs WireGuard. Without it the lab needs none in the kernel.
     pub server: bool,
@@ -283,7 +283,7 @@ fn strict(netns: &Netns) -> Result<()> {
 }
 
 /// The modem has been up before, as a real one has: the first time gives a link its root qdisc,
-/// which stays, and which nobody can take away again.
+/// which stays, and which cannot be removed again.
 fn cables(lan: &Netns, router: &Netns, isp: &Netns, carrier: &Netns, vps: &Netns) -> Result<()> {
     let (lan, isp_end, carrier_end) = (lan.path(), isp.path(), carrier.path());
     router.ip(&format!(

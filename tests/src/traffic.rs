@@ -66,7 +66,7 @@ pub fn send_udp(
 }
 
 /// LAN hosts and local programs that would go by the modem, where the default route leads there,
-/// until told to stop; how many packets were sent.
+/// until stopped; how many packets were sent.
 pub fn by_the_modem(lab: &Lab, stop: &AtomicBool) -> Result<usize> {
     let targets = [
         SocketAddrV4::new(ELSEWHERE, 53),

@@ -33,7 +33,7 @@ fn no_nf_tables(command: &mut Command) {
     without_netfilter(command);
 }
 
-/// The agent is told which backend, cannot, says so in one line, and touches nothing.
+/// The agent is given a backend, cannot use it, says so in one line, and touches nothing.
 fn refused(
     backend: Option<Backend>,
     lack: impl FnOnce(&Installation, &mut Command),

@@ -1,6 +1,6 @@
 //! The usual recipe, set up by hand, fails where it is known to fail.
 //!
-//! These tests assert the failures: they show that the lab can tell a tunnel that holds from one
+//! These tests assert the failures: they show that the lab can distinguish a tunnel that holds from one
 //! that does not, and that what the other tests find absent would have been seen.
 
 use std::time::{Duration, Instant};

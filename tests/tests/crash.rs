@@ -108,7 +108,7 @@ struct Stage<'a> {
     backend: Backend,
     /// As it was found.
     before: Snapshot,
-    /// As a start that nobody disturbed leaves it.
+    /// As an undisturbed start leaves it.
     up: Snapshot,
     rules: usize,
 }
@@ -141,7 +141,7 @@ impl<'a> Stage<'a> {
         Ok(agent)
     }
 
-    /// How long each phase takes when nobody is killed.
+    /// How long each phase takes when no agent is killed.
     fn lengths(&mut self) -> Result<Vec<Duration>> {
         let timed = |started: Instant| started.elapsed();
         let mut lengths = Vec::new();

@@ -1,5 +1,5 @@
 //! An endpoint by name, in the hour when the system cannot resolve it: the agent asks over the modem,
-//! for as long as it must, and nobody else gets through beside it.
+//! for as long as it must, and no other traffic gets through beside it.
 
 use std::ffi::CString;
 use std::fs;
@@ -34,12 +34,12 @@ for_each_backend!(
 );
 
 const NAME: &str = "vpn.lab.test";
-/// A provider's, where every name leads that asks its name servers: nobody answers WireGuard there.
+/// A provider's, to which its name servers resolve every name: no host answers WireGuard there.
 const PORTAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);
 /// Of the second tunnel, at the server.
 const SECOND_PORT: u16 = 51830;
 
-/// No uplink, so that the system's resolver has nobody to ask.
+/// No uplink, so that the system's resolver reaches no name server.
 fn scene() -> Result<Scene> {
     Scene::open(&Options {
         uplink: Uplink::NoLease,
@@ -137,7 +137,7 @@ fn without_name_servers_nothing_is_asked(backend: Backend) -> Result<()> {
     scene.at_carrier.none("anything at all", foreign)
 }
 
-/// A boot without an uplink: nobody can be asked, and what was known at the last run has to do.
+/// A boot without an uplink: no name server can be reached, and the address of the last run is used.
 fn the_last_good_address_serves_a_cold_start(backend: Backend) -> Result<()> {
     let scene = scene()?;
     let server = NameServer::open(&scene.lab.vps.netns, ELSEWHERE, PEER)?;
@@ -154,7 +154,7 @@ fn the_last_good_address_serves_a_cold_start(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// What was good at the last run is nobody's by now, and there is no uplink.
+/// The address of the last run answers no more, and there is no uplink.
 fn an_address_that_fails_is_asked_for_anew(backend: Backend) -> Result<()> {
     let scene = scene()?;
     let vps = &scene.lab.vps.netns;
@@ -251,7 +251,7 @@ fn a_walled_garden_does_not_end_the_tunnel(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// The system's resolver waits for somebody who never answers: the datapath comes up, is repaired and is
+/// The system's resolver waits for a name server that never answers: the datapath comes up, is repaired and is
 /// taken down meanwhile.
 fn a_resolver_that_hangs_holds_nothing_up(backend: Backend) -> Result<()> {
     let scene = scene()?;

@@ -91,7 +91,7 @@ fn a_clock_that_jumps_makes_no_peer_silent() -> Result<()> {
     agent.interrupt()
 }
 
-/// Nobody finds the peer silent, for several times the patience with it.
+/// The peer is not found silent, for several times the time it may be.
 fn stays_in_favour(scene: &Scene, agent: &Agent) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(12);
     while Instant::now() < end {

@@ -1,5 +1,5 @@
 //! Nothing that hangs stops the agent: not nft, not the kernel's answer, not a storm of events. Each has its
-//! deadline and is told; signals, the watchdog and what does not rest on it go on.
+//! deadline and is logged; signals, the watchdog and what does not rest on it go on.
 
 use std::fs;
 use std::path::PathBuf;
@@ -22,9 +22,9 @@ use nix::sys::signal::Signal;
 
 for_each_backend!(a_storm_starves_nothing, the_kernel_does_not_answer);
 
-/// The deadlines of nft and of the kernel, as they are told.
+/// The deadlines of nft and of the kernel, as they are logged.
 const NO_ANSWER: &str = "gave no answer within 10 s";
-/// How soon the agent ends when it is told to: long before what it waits for comes to its deadline.
+/// How soon the agent ends on a signal: long before what it waits for comes to its deadline.
 const AT_ONCE: Duration = Duration::from_secs(3);
 /// Half of it is how often the agent is to be heard of.
 const WATCHDOG: &str = "1000000";
@@ -88,7 +88,7 @@ fn nft() -> Result<()> {
     let router = &scene.lab.router;
     let count = rules(router)?;
 
-    // Somebody's own table: what nft has is to be looked at again.
+    // Another's table: nft's ruleset is to be listed again.
     nft.hangs()?;
     router.tool("nft", &["add", "table", "ip", "somebodys"])?;
     nft.wait_called(0)?;
@@ -127,7 +127,7 @@ fn nft() -> Result<()> {
     Ok(())
 }
 
-/// As if somebody held the kernel's routing lock: the thread that asks it does not come back.
+/// As if another process held the kernel's routing lock: the thread that asks it does not come back.
 fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
     let installation = scene.installation()?;
@@ -163,7 +163,7 @@ fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
     Ok(())
 }
 
-/// Events without an end. What the kernel tells of is put back, and so is what it tells nobody of.
+/// Events without an end. What the kernel sends events for is put back, and so is what it sends none for.
 fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
     /// Changes of a link in one run of `ip`.
     const BURST: usize = 1000;
@@ -220,7 +220,7 @@ fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// The watchdog hears of the agent from now on, and not only what it was told before.
+/// The watchdog is fed from now on, and not only before.
 fn beats(agent: &Agent) -> Result<()> {
     agent.discard_notified()?;
     agent.wait_notified("a word for the watchdog", |message| message == "WATCHDOG=1")?;

@@ -59,7 +59,7 @@ fn down_without_an_uplink_leaves_nothing(backend: Backend) -> Result<()> {
     before.assert_same(&scene.lab.router)
 }
 
-/// Two things cannot be put back: all the others are, both are told, and the next `down` does the rest.
+/// Two things cannot be put back: all the others are, both are reported, and the next `down` does the rest.
 fn down_does_what_it_can_and_reports_what_it_cannot(backend: Backend) -> Result<()> {
     const STUCK: [(&CStr, &str); 2] = [
         (
@@ -112,7 +112,7 @@ fn datapath_outlives_the_agent(backend: Backend) -> Result<()> {
     pinger.wait_for_more(3)?;
     agent.terminate()?;
     pinger.wait_for_more(5)?;
-    // A default route that goes while nobody watches.
+    // A default route that goes while no agent runs.
     scene.lab.lose_default_route()?;
     pinger.wait_for_more(5)?;
     let agent = installation.start(backend)?;

@@ -1,4 +1,4 @@
-//! Who runs is told by the kernel: nobody who may read a file holds a start or `down` up by it, and no
+//! Which agent runs is asked of the kernel: no process that may read a file delays a start or `down` by it, and no
 //! process is signalled for a number that stands somewhere.
 
 use std::fs::{self, File, Permissions};
@@ -21,7 +21,7 @@ use nix::errno::Errno;
 
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
-/// What `down` may take that has nobody to wait for; it has waited for 15 s in vain.
+/// How long `down` may take that waits for no agent; it has waited for 15 s in vain.
 const SOON: Duration = Duration::from_secs(10);
 
 /// A process of `nobody`'s that does nothing, and is ended with the test.
@@ -40,7 +40,7 @@ impl Nobody {
                         let held =
                             unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
                         match Errno::result(held) {
-                            // Another one of nobody's has it.
+                            // Another process of that user's has it.
                             Ok(_) | Err(Errno::EWOULDBLOCK) => {}
                             Err(error) => return Err(error.into()),
                         }

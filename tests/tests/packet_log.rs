@@ -28,7 +28,7 @@ fn names_each_dropped_packet() -> Result<()> {
     says_what_it_drops(&scene, &agent, PAYLOAD)?;
     agent.kill()?;
 
-    // The programs go on, and nobody reads what they say, until the next agent that wants to.
+    // The programs go on, and their log is not read, until the next agent that wants it.
     let next = start_verbose(&installation)?;
     says_what_it_drops(&scene, &next, PAYLOAD + 1)?;
     next.terminate()?;

@@ -64,7 +64,7 @@ fn refused(plant: impl FnOnce() -> Result<()>, untouched: impl Fn() -> bool) -> 
     Ok(())
 }
 
-/// A link to a directory of somebody's: what is in it is deleted by whoever follows.
+/// A link to another's directory: a program that follows it deletes what is in it.
 #[test]
 fn a_symbolic_link_is_not_followed() -> Result<()> {
     let victim = TempDir::new()?;
@@ -92,7 +92,7 @@ fn a_directory_of_somebody_else_is_not_used() -> Result<()> {
     )
 }
 
-/// What the agent makes is for nobody else to look into.
+/// Only the owner can read what the agent makes.
 #[test]
 fn its_own_are_closed() -> Result<()> {
     open_to_everybody()?;
@@ -175,8 +175,8 @@ fn two_namespaces_share_it() -> Result<()> {
     ensure!(down.stdout.contains("nothing was up"), "{down:?}");
     other.is_whole()?;
 
-    // The version before told no namespaces apart: what it has left is taken by its own namespace's agent.
-    // Before kernel 6.6 there are no links, and nothing in a pin tells whose it is: the first one takes it.
+    // The version before did not keep namespaces apart: what it has left is taken by its own namespace's agent.
+    // Before kernel 6.6 there are no links, and nothing in a pin shows whose it is: the first one takes it.
     let is_told = kernel_version::running()? >= (6, 6);
     second.terminate()?;
     let without = Path::new(bpf::AGENTS_PINS).join("v1");

@@ -1,4 +1,4 @@
-//! The private key is in memory, and nobody but root gets at that memory.
+//! The private key is in memory, and only root gets at that memory.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

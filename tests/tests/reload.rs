@@ -1,4 +1,4 @@
-//! A running agent is told something: to read its config again, by a second agent that it is not
+//! A running agent gets a request: to read its config again, by a second agent that it is not
 //! alone, and by the service manager that it wants to be kept informed.
 
 use anyhow::{Context as _, Result, ensure};

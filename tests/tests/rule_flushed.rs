@@ -19,7 +19,7 @@ for_each_backend!(rules_flushed, rules_flushed_with_masquerading);
 /// Twenty a second: the rules are gone for milliseconds only.
 const QUICK: Duration = Duration::from_millis(50);
 
-/// The rule that sends WireGuard's own packets, told by their source port, to table 123.
+/// The rule that sends WireGuard's own packets, by their source port, to table 123.
 fn flush_port_rule(router: &Netns) -> Result<()> {
     let before = rules(router)?;
     let port = LISTEN_PORT.to_string();

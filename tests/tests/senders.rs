@@ -1,4 +1,4 @@
-//! What is the tunnel's is told by who sends it: the router's own WireGuard to the same server and port goes
+//! What is the tunnel's is known by its sender: the router's own WireGuard to the same server and port goes
 //! its way, a program that imitates the tunnel does not get out by the modem, and neither does one that
 //! holds the tunnel's port.
 
@@ -82,7 +82,7 @@ fn another_wireguard_to_the_same_peer(backend: Backend) -> Result<()> {
     another_wireguard::set_up(&scene.lab, router, OWN_PORT)?;
     installation.wait_in_place(backend)?;
     both_are_whole(&scene)?;
-    // Steered they are told apart, too.
+    // Steered they are distinguished, too.
     agent.signal(Signal::SIGSTOP)?;
     router.ip("rule del pref 10\n")?;
     both_are_whole(&scene)?;

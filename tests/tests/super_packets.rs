@@ -92,7 +92,7 @@ fn the_counters_hold_what_was_on_the_wire(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// Only the backend that cannot tell changes anything, keeps it so, and gives it back.
+/// Only the backend that cannot recognise them changes anything, keeps it so, and gives it back.
 fn what_was_joined_is_joined_again_at_the_end(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;

@@ -86,7 +86,7 @@ fn switch(from: Backend, to: Backend) -> Result<()> {
 
 /// Before TCX links (6.6) a clsact qdisc comes and goes with the eBPF guard, on the modem and on the
 /// uplink, and the kernel drops what an interface is given to send in that moment
-/// (`qdisc_graft`: `dev_deactivate`, `dev_activate`), whoever adds it.
+/// (`qdisc_graft`: `dev_deactivate`, `dev_activate`), whichever program adds it.
 fn losses_of_a_qdisc() -> Result<usize> {
     Ok(usize::from(kernel_version::running()? < (6, 6)))
 }

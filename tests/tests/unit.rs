@@ -38,7 +38,7 @@ fn limit(limits: &str, name: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Replaces a passage of the config, and has systemd tell the agent.
+/// Replaces a passage of the config, and has systemd reload the agent.
 fn reload(systemd: &Systemd, passage: &str, instead: &str) -> Result<()> {
     let edit = format!("s|{passage}|{instead}|");
     systemd.inside("sed", &["-i", &edit, CONFIG])?;

@@ -80,7 +80,7 @@ fn split_vpn(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// Containers' interfaces come and go faster than they are looked at. Nobody is said to undo anything, and
+/// Containers' interfaces come and go faster than they are looked at. No program is reported to undo anything, and
 /// what is undone then is mended at once.
 fn containers_come_and_go(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
@@ -112,7 +112,7 @@ fn containers_come_and_go(backend: Backend) -> Result<()> {
     agent.interrupt()
 }
 
-/// That an outer packet would have been seen on it: a look-alike to somebody else goes there.
+/// That an outer packet would have been seen on it: a look-alike to another host goes there.
 fn would_be_seen(router: &Netns, there: &Capture, vpn: &str) -> Result<()> {
     router.ip(&format!("route replace {ELSEWHERE}/32 dev {vpn}\n"))?;
     let to = std::net::SocketAddrV4::new(ELSEWHERE, 9);
@@ -142,8 +142,8 @@ fn stand_at(router: &Netns, first: u32) -> Result<()> {
     })
 }
 
-/// Somebody's rules come before the agent's, by a number and without one; they are overtaken where there
-/// is room, and told where there is none.
+/// Others' rules come before the agent's, by a number and without one; they are overtaken where there
+/// is room, and reported where there is none.
 fn rules_of_others(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
@@ -193,7 +193,7 @@ fn answered(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// Somebody has a route to a network behind the tunnel: the agent is ready, and watches as ever.
+/// Another program has a route to a network behind the tunnel: the agent is ready, and watches as usual.
 fn a_network_of_others(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
@@ -206,7 +206,7 @@ fn a_network_of_others(backend: Backend) -> Result<()> {
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
     agent.wait_logged("`10.99.0.0/24 dev lan0`")?;
-    // What nobody tells of is still found.
+    // What the kernel sends no event for is still found.
     sysctl::set(router, &[("ipv4/conf/modem/src_valid_mark", "0")])?;
     wait::until(TIMEOUT, "the sysctl to be mended", || {
         let now = router.run(|| {

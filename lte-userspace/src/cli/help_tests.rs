@@ -4,7 +4,7 @@ use clap::error::ErrorKind;
 
 use crate::golden;
 
-/// The terminal's width, which is otherwise that of whoever runs the test.
+/// The terminal's width, which is otherwise that of the user's terminal.
 const WIDTH: usize = 100;
 
 /// As clap prints it after these words.

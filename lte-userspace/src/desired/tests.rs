@@ -227,7 +227,7 @@ fn a_name_is_where_the_modem_can_reach_it() {
     assert!(text(&config, &facts).contains("endpoint [2001:db8:99::10]:51820"));
 }
 
-/// A point-to-point modem without IPv6, a name nobody has looked up, networks behind the peer.
+/// A point-to-point modem without IPv6, a name that has not been looked up, networks behind the peer.
 #[test]
 fn the_unusual_home() {
     let mut config = config();

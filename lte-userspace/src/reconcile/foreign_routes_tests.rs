@@ -17,7 +17,7 @@ fn address(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
-/// A route as the kernel tells it, in our table.
+/// A route as the kernel reports it, in our table.
 fn route(to: &str, index: u32) -> RouteMessage {
     let to: Cidr = to.parse().unwrap();
     let mut message = RouteMessage::default();

@@ -76,7 +76,7 @@ fn one_that_answers_is_never_at_rest() {
 #[test]
 fn one_that_falls_silent_is_given_its_time() {
     let changes = live(&tunnel(80, 900), 700, |_| Some(0));
-    // 180 s of its session, 80 s until the next keepalive would have told, 300 s of patience.
+    // 180 s of its session, 80 s until the next keepalive would have shown it, 300 s of retries.
     assert_eq!(changes, [(559, true)]);
 }
 

@@ -20,7 +20,7 @@ fn device(handshake: Option<SystemTime>) -> ObservedDevice {
     }
 }
 
-/// A machine of which nobody knows how late its clock says it is.
+/// A machine whose clock may be wrong by any amount.
 struct Machine {
     handshakes: Handshakes,
     up: BootTime,

@@ -237,7 +237,7 @@ set link wg-lte up
     );
 }
 
-/// Whoever waits for it, a DHCP client above all, finds it closed.
+/// A program that waits for it, a DHCP client above all, finds it closed.
 #[test]
 fn a_modem_that_anybody_may_set_up_is_closed_before_all_else() {
     let closes = "set qdisc drr 7b: dev modem for fwmark 0x7b/0xff alone, fq_codel in it";
@@ -278,7 +278,7 @@ fn where_all_is_in_place_there_is_nothing_to_do() {
     assert_eq!(up_text(&complete()), "");
 }
 
-/// What somebody does to what is in place.
+/// A change by others to what is in place.
 type Damage = fn(&mut Snapshot);
 
 fn are_mended(cases: &[(Damage, &str)]) {
@@ -399,7 +399,7 @@ fn each_damage_is_mended_by_itself() {
     ]);
 }
 
-/// Somebody's route to a network behind the tunnel is left alone, and ours is added when it has gone.
+/// Another's route to a network behind the tunnel is left alone, and ours is added when it has gone.
 #[test]
 fn a_network_that_is_taken_is_no_step() {
     use rtnetlink::packet_route::AddressFamily;
@@ -542,7 +542,7 @@ fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
     assert_eq!(restored(None), ["link modem down", traces]);
 }
 
-/// The other backend tells joined packets, and wants none kept apart.
+/// The other backend recognises joined packets, and wants none kept apart.
 #[test]
 fn with_another_guard_packets_are_joined_as_before() {
     let apart = |object: &Object| matches!(object, Object::Offload(_));

@@ -83,7 +83,7 @@ fn whatever_moment_the_power_is_cut_at_the_old_content_is_there_or_the_new() {
             replace(&path, "1.").unwrap();
             replace(&path, "2.").unwrap();
             cut(&path, "3.", at);
-            // What is not synced yet lies beside, under a name that nobody reads.
+            // What is not synced yet lies beside, under a name that is never read.
             left.make(&new_path(&path));
             let wanted = if at == Stage::Renamed { 3 } else { 2 };
             assert_eq!(read(&path, parse), Some(wanted), "{at:?}, {left:?}");

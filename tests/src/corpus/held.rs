@@ -10,7 +10,7 @@ use super::Sender;
 use super::site::LISTEN;
 use crate::process::tool;
 
-/// Sockets of the calling thread's network namespace, which is nobody else's.
+/// Sockets of the calling thread's network namespace, which no other thread uses.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     tunnels: Option<UdpSocket>,

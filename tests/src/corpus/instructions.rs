@@ -83,7 +83,7 @@ pub(super) fn require(pin: &Path, mark: u32, priority: u32) -> Result<SchedClass
     )
 }
 
-/// Gives each packet a mark, and lets it pass whoever comes after.
+/// Gives each packet a mark, and lets it pass whatever program comes after.
 pub fn pass(pin: &Path, mark: u32) -> Result<SchedClassifier> {
     load(
         pin,
@@ -181,7 +181,7 @@ fn load(pin: &Path, instructions: &[Instruction]) -> Result<SchedClassifier> {
     let raised = allow_locked_memory();
     let fd = bpf(PROG_LOAD, &attr)
         .with_context(|| format!("loading a program (limit of locked memory: {raised:?})"))?;
-    // SAFETY: the kernel has just given it, and nobody else has it.
+    // SAFETY: the kernel has just given it, and no other code has it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     let path = CString::new(pin.as_os_str().as_bytes())?;
     let attr = Pin {

@@ -30,7 +30,7 @@ impl Sender {
         foreign: false,
     };
 
-    /// As the pure policy is told of it; `source_port` is the packet's, where it has one.
+    /// As the pure policy is given it; `source_port` is the packet's, where it has one.
     pub fn host_sockets(self, source_port: Option<u16>) -> HostSockets {
         let mut bound = BTreeSet::new();
         bound.extend(self.wireguard.then_some(LISTEN));

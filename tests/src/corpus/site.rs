@@ -173,7 +173,7 @@ impl Site {
         })
     }
 
-    /// What the programs on the device are told. The modem is interface 1: a program under
+    /// The policy of the programs on the device. The modem is interface 1: a program under
     /// `BPF_PROG_TEST_RUN` sends nothing.
     pub fn policy(self) -> Policy {
         policy_for(&self.guard(1), header(self.device), LoadOptions::default())

@@ -197,7 +197,7 @@ fn send_local(device: u32, seen: &Seen<'_>, priority: u32) -> Result<()> {
     to.sll_family = libc::AF_PACKET as u16;
     to.sll_protocol = u16::from_ne_bytes(protocol);
     to.sll_ifindex = device.cast_signed();
-    // SAFETY: the frame and the address are of the lengths that are told, and outlive the call.
+    // SAFETY: the frame and the address are of the lengths that are given, and outlive the call.
     let sent = unsafe {
         libc::sendto(
             socket.as_raw_fd(),
@@ -209,7 +209,7 @@ fn send_local(device: u32, seen: &Seen<'_>, priority: u32) -> Result<()> {
         )
     };
     let error = io::Error::last_os_error();
-    // ENOBUFS is how a packet socket is told that its packet was dropped on the way.
+    // By ENOBUFS a packet socket learns that its packet was dropped on the way.
     if sent < 0 && error.raw_os_error() != Some(libc::ENOBUFS) {
         return Err(error).context("sending the frame");
     }

@@ -6,7 +6,7 @@ use super::Lab;
 use crate::addresses::{MODEM_GATEWAY, MODEM_MAC};
 
 impl Lab {
-    /// Somebody pulls the modem out, whatever it is called.
+    /// The modem is pulled out, whatever its name is.
     pub fn unplug_modem(&self, name: &str) -> Result<()> {
         self.router.ip(&format!("link del {name}\n")).map(drop)
     }

@@ -16,7 +16,7 @@ use crate::tally::{Frame, Tally};
 
 /// The router's other addresses.
 const OTHERS: [Ipv4Addr; 3] = [ROUTER_LAN, UPLINK, TUNNEL_ROUTER];
-/// Somebody at the carrier, on the modem's subnet.
+/// A host at the carrier, on the modem's subnet.
 const NEIGHBOUR: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 77);
 /// Hardware address of who asks.
 const ASKING: [u8; 6] = [2, 0, 0, 0, 0, 0x42];

@@ -43,7 +43,7 @@ fn solicitation(from: Ipv6Addr, to: Ipv6Addr, target: Ipv6Addr) -> Packet {
     question.hop_limit(255)
 }
 
-/// Nobody but the modem is found or reached by solicitations, and a forged "packet too big" is no end.
+/// Only the modem is found or reached by solicitations, and a forged "packet too big" is no end.
 pub(crate) fn solicitations_for_others(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options {
         ipv6: true,

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 /// Sets one from its bytes.
 pub(crate) fn set(socket: &impl AsRawFd, level: i32, name: i32, value: &[u8]) -> Result<()> {
     let fd: RawFd = socket.as_raw_fd();
-    // SAFETY: it reads the bytes, of the length that is told, which live until it returns.
+    // SAFETY: it reads the bytes, of the length that is given, which live until it returns.
     let set = unsafe {
         libc::setsockopt(
             fd,

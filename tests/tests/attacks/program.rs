@@ -17,7 +17,7 @@ use crate::{answered, open_house};
 
 /// More than the programs remember (`REMOTES`).
 const REMOTES: u32 = 6000;
-/// 198.18.0.0/15, which is nobody's (RFC 2544).
+/// 198.18.0.0/15, which no host has (RFC 2544).
 const BENCHMARKS: u32 = 0xc612_0000;
 
 /// The payload of a way: WireGuard's data, and no other is as long.

@@ -41,7 +41,7 @@ pub(crate) fn lead_nowhere_else(backend: Backend) -> Result<()> {
     source_routes_lead_nowhere(&scene, &tally)?;
     a_forged_short_way_is_gone(&scene, &tally)?;
 
-    // While WireGuard does not listen, and nobody sees to that.
+    // While WireGuard does not listen, and the agent cannot repair that.
     agent.signal(Signal::SIGSTOP)?;
     router.ip(&format!("link set {TUNNEL} down\n"))?;
     nobody_says_that_nobody_listens(&scene)?;

@@ -65,7 +65,7 @@ fn overtaken(scene: &Scene) -> Result<()> {
     Ok(())
 }
 
-/// It is told with its text, and is no way for the tunnel.
+/// It is reported with its text, and is no way for the tunnel.
 pub(crate) fn a_route_in_the_agents_table(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let router = &scene.lab.router;
@@ -83,7 +83,7 @@ pub(crate) fn a_route_in_the_agents_table(backend: Backend) -> Result<()> {
         let said = installation.run(Some(backend), &[command])?;
         ensure!(said.stdout.contains(&text), "{command}: {said:?}");
     }
-    // As somebody who starts the agent with it in place has it told.
+    // As it is reported where the agent starts with it in place.
     let plan = installation.run(Some(backend), &["plan"])?;
     ensure!(plan.stdout.contains(&text), "plan: {plan:?}");
     let pinger = Pinger::start(router, TUNNEL_PEER, QUICK)?;

@@ -178,7 +178,7 @@ fn alone(frame: &Frame, payload: &[u8]) -> bool {
     frame.packet().bytes == HEADERS + payload.len()
 }
 
-/// A piece of an IPv4 datagram, from whoever.
+/// A fragment of an IPv4 datagram, from any host.
 fn is_piece(frame: &Frame) -> bool {
     let fragment = |ip: &[u8]| u16::from_be_bytes([ip[6], ip[7]]) & 0x3fff;
     frame.ipv4().is_some_and(|ip| fragment(ip) != 0)
@@ -231,7 +231,7 @@ fn by_udp_lite(payload: &[u8]) -> Result<()> {
         return Ok(());
     }
     Errno::result(fd).context("a socket of UDP-Lite")?;
-    // SAFETY: the number is a socket's that has just been made, and nobody else has it.
+    // SAFETY: the number is a socket's that has just been made, and no other code has it.
     let socket = unsafe { <UdpSocket as std::os::fd::FromRawFd>::from_raw_fd(fd) };
     bind(
         socket.as_raw_fd(),

@@ -113,8 +113,8 @@ fn without_fq_codel_there_is_a_short_queue() -> Result<()> {
     agent.interrupt()
 }
 
-/// One that the kernel gives by itself, or that an earlier version gave, is too long. One that somebody else
-/// gives is his matter: he may know what the modem can send.
+/// One that the kernel gives by itself, or that an earlier version gave, is too long. One that the user
+/// gives is left: he may know what the modem can send.
 #[test]
 fn a_long_queue_is_replaced_and_somebodys_own_stays() -> Result<()> {
     let (scene, installation, agent) = up()?;

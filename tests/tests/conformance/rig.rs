@@ -107,7 +107,7 @@ impl Rig {
                 ("ipv6/conf/default/addr_gen_mode", "1"),
                 // A fragment that waits for its datagram would meet the next case's. Never 0: the kernel
                 // starts a queue's timer before it has the queue in its table (`inet_frag_create`). One
-                // that is over in between is freed and then put there, and whoever takes the namespace
+                // that is over in between is freed and then put there, and the one that removes the namespace
                 // down frees it again, or spins on what was its lock.
                 ("ipv4/ipfrag_time", "1"),
                 ("ipv6/ip6frag_time", "1"),
@@ -193,7 +193,7 @@ impl Rig {
     }
 
     /// Waits until no fragment waits for its datagram any more: it would meet the next case's. `since`: when
-    /// a fragment of IPv6 was sent, of which conntrack tells nobody whether it has it yet.
+    /// a fragment of IPv6 was sent, of which conntrack does not show whether it has it yet.
     pub(crate) fn fragments_are_given_up(&self, since: Option<Instant>) -> Result<()> {
         wait::until(TIMEOUT, "fragments to be given up", || {
             let pending = self.netns.run(|| {
@@ -390,7 +390,7 @@ impl Rig {
     }
 }
 
-/// A packet whose IPv4 header's checksum is wrong would be nobody's. One of fewer than five words has
+/// A packet whose IPv4 header's checksum is wrong would belong to no socket. One of fewer than five words has
 /// none.
 fn check_sum(ip: &[u8]) -> Result<()> {
     if ip.len() < 20 || ip[0] >> 4 != 4 || ip[0] & 15 < 5 {
@@ -417,7 +417,7 @@ fn arp_socket() -> Result<OwnedFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: the call takes no pointers.
     let fd = Errno::result(unsafe { libc::socket(libc::AF_PACKET, kind, protocol) })?;
-    // SAFETY: the kernel has just given it, and nobody else has it.
+    // SAFETY: the kernel has just given it, and no other code has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -580,7 +580,7 @@ fn send_frame(name: &str, case: &Case) -> Result<()> {
     to.sll_family = libc::AF_PACKET as u16;
     to.sll_protocol = u16::from_ne_bytes(protocol);
     to.sll_ifindex = if_nametoindex(name)?.cast_signed();
-    // SAFETY: the frame and the address are of the lengths that are told, and outlive the call.
+    // SAFETY: the frame and the address are of the lengths that are given, and outlive the call.
     let sent = unsafe {
         libc::sendto(
             socket.as_raw_fd(),

@@ -40,7 +40,7 @@ impl Held {
     }
 
     /// Whether a packet of the tunnel carries the flow of the socket that it belongs to. No test can
-    /// choose what such a packet's payload is: it is sent as one that carries nobody's.
+    /// choose what such a packet's payload is: it is sent as one that carries no flow of a socket.
     pub(crate) fn carries(case: &Case) -> bool {
         case.sender.socket != LISTEN && source_port(case) == Some(LISTEN)
     }
@@ -106,7 +106,7 @@ pub(crate) fn send_by_a_socket(ip: &[u8], to: IpAddr, device: &str, case: &Case)
 /// The corpus's packets do not bear the flag that forbids it.
 fn may_be_cut(socket: &UdpSocket) -> Result<()> {
     let never: libc::c_int = libc::IP_PMTUDISC_DONT;
-    // SAFETY: it reads the number, of the length that is told, which lives until it returns.
+    // SAFETY: it reads the number, of the length that is given, which lives until it returns.
     let result = unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),

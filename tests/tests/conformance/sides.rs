@@ -204,7 +204,7 @@ impl Stage<'_> {
         Ok(counters)
     }
 
-    /// What the backend tells is what the kernel has.
+    /// What the backend reports is what the kernel has.
     fn check_counters(&mut self) -> Result<()> {
         let some = |counters: Counters| -> Counters {
             let moved = counters
@@ -273,7 +273,7 @@ impl Stage<'_> {
             .map(drop)
     }
 
-    /// What the case knows is known. The programs are told; nftables see it happen.
+    /// The case's state is set up: in the programs' maps; for nftables by packets.
     fn learn(&mut self, case: &Case) -> Result<()> {
         if let Some(installed) = &mut self.installed {
             let now = installed.now()?;
@@ -344,7 +344,7 @@ impl Stage<'_> {
     /// What the observer saw behind the guard.
     fn entered(&self, case: &Case) -> Result<(Fate, u32, Vec<u8>)> {
         if let Some(bytes) = self.rig.arp_entered()? {
-            // Nobody behind the guard sees its mark.
+            // No hook behind the guard sees its mark.
             return Ok((Fate::Passed, case.mark, bytes));
         }
         let Some(entered) = self.observer.entered()? else {

@@ -42,7 +42,7 @@ pub(crate) struct Fixture {
     pinger: Pinger,
     background: BackgroundTraffic,
     networkd: Mutex<Option<Networkd>>,
-    /// A private key that nobody else has.
+    /// A private key that no other device has.
     another_key: String,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Repair {
 }
 
 impl Fixture {
-    /// Tunnel up, pings and others under way, and a default route on the modem for whoever wants it.
+    /// Tunnel up, pings and others under way, and a default route on the modem for any program.
     pub(crate) fn open(backend: Backend) -> Result<Self> {
         Self::open_with(backend, Ok)
     }
@@ -130,7 +130,7 @@ impl Fixture {
         self.scene.lab.router.ip(&route).map(drop)
     }
 
-    /// As it usually is: nobody is led to the modem.
+    /// As it usually is: no route leads to the modem.
     pub(crate) fn route_by_uplink(&self) -> Result<()> {
         let router = &self.scene.lab.router;
         router.ip("route del default metric 1\n").map(drop)
@@ -238,7 +238,7 @@ impl Fixture {
         })
     }
 
-    /// Nothing leaked so far. Somebody gives the tunnel another port at times: until it has its own again,
+    /// Nothing leaked so far. Some damages give the tunnel another port: until it has its own again,
     /// it is steered as what goes to its peer. No bystander's packet is: theirs have their own length.
     pub(crate) fn nothing_leaked(&self) -> Result<()> {
         let of_any_port = |seen: &Seen| steered(seen) && !background_traffic::is_look_alike(seen);

@@ -146,7 +146,7 @@ fn each_pin(hook: &str, mut what: impl FnMut(&Path) -> Result<()>) -> Result<()>
     Ok(())
 }
 
-/// While somebody else holds a link, its program is on its hook though the pin is gone, and cannot be
+/// While another process holds a link, its program is on its hook though the pin is gone, and cannot be
 /// put there a second time: it has to be found and pinned again.
 fn held_by_another(fixture: &Fixture) -> Result<()> {
     let mut held = Vec::new();

@@ -1,5 +1,5 @@
 //! A modem that is plugged in is closed before anything else is done with it: the guard takes its time, and
-//! whoever waits for a new interface, a DHCP client above all, may set it up meanwhile.
+//! a program that waits for a new interface, a DHCP client above all, may set it up meanwhile.
 
 use std::thread;
 use std::time::{Duration, Instant};

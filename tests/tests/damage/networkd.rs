@@ -31,7 +31,7 @@ LinkLocalAddressing=no
 IPv6AcceptRA=no
 ";
 
-/// An owner who has not told networkd to keep its hands off the modem: it takes away what the modem has, and
+/// networkd is not configured to leave the modem alone: it removes what the modem has, and
 /// may ask for an address there, which the guard does not let out.
 fn modem(dhcp: &str) -> String {
     format!(
@@ -87,7 +87,7 @@ fn carries(fixture: &Fixture) -> Result<()> {
     fixture.nothing_leaked()
 }
 
-/// It is killed, and another one starts: there is no bus to tell it to go.
+/// It is killed, and another one starts: there is no bus to stop it by.
 fn restart(fixture: &Fixture, dhcp: &str) -> Result<()> {
     let router = &fixture.scene.lab.router;
     fixture.keep_networkd(None)?;

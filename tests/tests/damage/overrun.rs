@@ -16,7 +16,7 @@ const STORM: u32 = 2000;
 const TIMES: usize = 3;
 const SOON: Duration = Duration::from_secs(15);
 
-/// Somebody's routes are none of the agent's business: what makes it look is that it has lost something.
+/// Others' routes are not the agent's: it looks because events were lost.
 pub(crate) fn full_buffer(backend: Backend) -> Result<()> {
     let fixture = Fixture::open(backend)?;
     let router = &fixture.scene.lab.router;

@@ -25,7 +25,7 @@ const PLACES: [(&str, &str, TcAttachType); 3] = [
 ];
 const SERVICE: u16 = 8080;
 
-/// Somebody's program that lets all pass, with the mark of the tunnel's packets, at the guard's places.
+/// Another's program that lets all pass, with the mark of the tunnel's packets, at the guard's places.
 struct PassAll(SchedClassifier);
 
 impl PassAll {
@@ -183,14 +183,14 @@ pub(crate) fn before_the_guard() -> Result<()> {
     before.assert_same(router)
 }
 
-/// Nobody's program is gone, and each of the guard's has one place: the ones that were behind are gone.
+/// No other's program is gone, and each of the guard's has one place: the ones that were behind are gone.
 fn once_each(others: usize) -> Result<()> {
     let links = bpf::objects()?
         .iter()
         .filter(|line| line.contains("bpf link"))
         .count();
     if has_links()? {
-        // The LAN's interface is guarded as well, and nobody has come before that.
+        // The LAN's interface is guarded as well, and no program came before that.
         let wanted = PLACES.len() * (others + 1) + 1;
         ensure!(links == wanted, "{links} links, not {wanted}");
     }

@@ -40,7 +40,7 @@ pub(crate) fn damages() -> Vec<Damage> {
         ),
         told("tunnel deleted", BOTH, "link del wg-lte\n"),
         another_port(),
-        // The same for a packet with a mark of somebody's.
+        // The same for a packet with another's mark.
         set("mark set", Defeats::Neither, &["fwmark", "0x99"]),
         of_a_peer("peer removed", remove_peer),
         of_a_peer("unknown peer added", add_unknown_peer),

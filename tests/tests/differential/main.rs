@@ -25,7 +25,7 @@ use crate::judges::Judges;
 use crate::packets::CASES;
 use crate::scenario::{Scenario, Step, scenario};
 
-/// What is tried where nobody says how many: as many as fit into the time, within bounds. Four
+/// What is tried where no number is given: as many as fit into the time, within bounds. Four
 /// kernels, each with its own seed, make fifty thousand.
 const USUAL: u64 = 50_000;
 const AT_LEAST: u64 = 12_500;

@@ -159,7 +159,7 @@ fn nothing_of_ipv6_where_it_is_not_set(backend: Backend) -> Result<()> {
 
     let before = accepted(&scene)?;
     send_all(&scene, &unsolicited_packets())?;
-    // Somebody gives the modem what the config does not.
+    // The modem is given an address that the config does not have.
     router.ip(&format!("addr add {MODEM6}/64 dev modem nodad\n"))?;
     scene.lab.default_route6_on_modem()?;
     send_all(&scene, &unsolicited_packets())?;

@@ -1,4 +1,4 @@
-//! Somebody on the carrier's link who speaks IPv6.
+//! A host on the carrier's link that speaks IPv6.
 
 use std::net::{IpAddr, Ipv6Addr};
 

@@ -48,7 +48,7 @@ fn up(backend: Backend) -> Result<()> {
         difference.is_empty(),
         "what is not the agent's has changed:\n{difference}"
     );
-    // The whole way: the modem's neighbours were found, nobody's main table was asked.
+    // The whole way: the modem's neighbours were found, no main table was asked.
     ensure!(
         scene
             .at_carrier
@@ -102,7 +102,7 @@ fn uplink_lost(backend: Backend) -> Result<()> {
     scene.tunnel_is_sound()
 }
 
-/// Also: nobody waits until the modem's addresses are known to be nobody else's.
+/// Also: the agent does not wait for the detection of duplicates of the modem's addresses.
 fn cold_start_without_a_lease(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options {
         uplink: Uplink::NoLease,
@@ -178,7 +178,7 @@ fn rules_flushed(backend: Backend) -> Result<()> {
     Ok(())
 }
 
-/// A link that goes down loses its IPv6 addresses and the routes over it; nobody is told of the
+/// A link that goes down loses its IPv6 addresses and the routes over it; the kernel sends no event for the
 /// routes.
 fn link_down_and_up(backend: Backend) -> Result<()> {
     let scene = open()?;

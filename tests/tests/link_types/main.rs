@@ -25,7 +25,7 @@ mod uplinks;
 /// Twenty a second.
 pub(crate) const QUICK: Duration = Duration::from_millis(50);
 
-/// Nobody hides what leaks.
+/// No masquerade hides what leaks.
 pub(crate) fn plain() -> Options {
     Options {
         masquerade: false,

@@ -177,7 +177,7 @@ fn uplink_that_comes_and_goes(backend: Backend) -> Result<()> {
     );
     let agent = without_rules(&scene, agent, backend).context("a new uplink")?;
 
-    // The route goes and comes back while nobody watches.
+    // The route goes and comes back while the agent is stopped.
     router.ip(&format!("route del {default}"))?;
     Pinger::start(router, TUNNEL_PEER, QUICK)?.wait_for_answer(TIMEOUT)?;
     let alone = Alone::leave(&scene, agent)?;

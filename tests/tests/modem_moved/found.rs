@@ -18,7 +18,7 @@ pub(crate) fn and_restored(backend: Backend, to: &Master) -> Result<()> {
     ensure!(plan.stdout.contains("set link modem nomaster"), "{plan:?}");
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
-    // Nobody was there before to keep anything from leaving.
+    // No guard was there before to keep anything from leaving.
     scene.at_carrier.clear();
     ensure!(master(router, "modem")?.is_none(), "it has a master");
     scene.ping_tunnel()?.wait_for_answer(TIMEOUT)?;

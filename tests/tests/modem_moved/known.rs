@@ -29,7 +29,7 @@ pub(crate) fn by_its_address(backend: Backend, to: &Master) -> Result<()> {
 
     let agent = installation.start(backend)?;
     scene.handshake_after(agent.started())?;
-    // Nobody was there before to keep anything from leaving.
+    // No guard was there before to keep anything from leaving.
     scene.at_carrier.clear();
     wait_alone(router, NAME)?;
     scene.ping_tunnel()?.wait_for_answer(TIMEOUT)?;

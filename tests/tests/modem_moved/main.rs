@@ -1,5 +1,5 @@
 //! The modem put somewhere else: into a bridge, a bond or a VRF, below a VLAN or a macvlan, under another
-//! name. Nobody gets in or out by that, before the agent has done anything about it and after.
+//! name. Nothing gets in or out by that, before the agent has done anything about it and after.
 
 mod attack;
 mod found;

@@ -1,4 +1,4 @@
-//! Somebody makes the modem a part of something: it is taken off that again, and nothing passes meanwhile.
+//! The modem is made a part of something: it is taken off that again, and nothing passes meanwhile.
 
 use anyhow::{Context, Result, ensure};
 use lte_tests::addresses::ROUTER_LAN;
@@ -134,7 +134,7 @@ pub(crate) fn taken_off(backend: Backend, to: &Master) -> Result<()> {
     scene.ping_tunnel()?.wait_for_answer(TIMEOUT)?;
     installation.wait_in_place(backend)?;
 
-    // And while it has: at once, whoever sends meanwhile.
+    // And while it has: at once, whatever is sent meanwhile.
     to.take_in(router, "modem")?;
     carries(&scene)?;
     if to.ethernet {

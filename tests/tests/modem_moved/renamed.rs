@@ -1,4 +1,4 @@
-//! The modem gets another name, and the config tells it by the old one: the guard follows the device.
+//! The modem gets another name, and the config identifies it by the old one: the guard follows the device.
 
 use std::net::SocketAddrV4;
 use std::time::Instant;
@@ -22,7 +22,7 @@ use nix::sys::signal::Signal;
 const SERVICE: u16 = 8080;
 const NAME: &str = "wwan7";
 
-/// Somebody sets it up under its new name, as a DHCP client would, and the LAN is led there.
+/// It is set up under its new name, as by a DHCP client, and the LAN is led there.
 fn set_up(scene: &Scene, name: &str) -> Result<()> {
     scene
         .lab

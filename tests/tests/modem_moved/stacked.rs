@@ -1,4 +1,4 @@
-//! Something is stacked on the modem, here or in a container: nobody gets in or out by it, and it is said.
+//! Something is stacked on the modem, here or in a container: nothing gets in or out by it, and it is reported.
 
 use std::net::Ipv4Addr;
 use std::time::Instant;

@@ -80,7 +80,7 @@ fn conntrack_forgets_sooner_than_the_guard() {
 #[test]
 fn errors_about_the_tunnel_get_in_and_others_do_not() {
     let rig = Rig::open();
-    // Nobody listens there: port unreachable, from behind the carrier.
+    // No socket listens there: port unreachable, from behind the carrier.
     rig.tunnel.connect((ELSEWHERE, 9)).unwrap();
     rig.send_to(&keepalive(), (ELSEWHERE, 9));
     let error = lte_tests::wait::until(SOON * 10, "an ICMP error", || {

@@ -100,7 +100,7 @@ fn without_the_modem_nothing_leaks() {
     rig.lab.router.ip("link del modem\n").unwrap();
     rig.send(&keepalive());
     assert_eq!(rig.counted("uplink-out/drop-modem-gone"), 6);
-    // The guard is told.
+    // The guard is changed.
     rig.guard.modem = None;
     rig.apply();
     assert_eq!(rig.differences(), Vec::<String>::new());

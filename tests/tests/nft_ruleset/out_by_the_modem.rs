@@ -127,7 +127,7 @@ fn local_programs_do_not_pass() {
         .ok();
     bound.set_broadcast(true).unwrap();
     bound.send_to(b"dhcp", (Ipv4Addr::BROADCAST, 67)).ok();
-    // Whoever sets the mark himself is no tunnel yet.
+    // A program that sets the mark itself is no tunnel yet.
     setsockopt(&socket, sockopt::Mark, &0x7b).unwrap();
     socket.send_to(&keepalive(), FAR).ok();
     assert!(!ping::answers(&rig.lab.router, ELSEWHERE).unwrap());

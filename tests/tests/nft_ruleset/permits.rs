@@ -160,7 +160,7 @@ fn without_a_guard_there_is_nothing_to_permit() {
 fn a_connection_may_be_permitted() {
     let rig = Rig::open();
     let _socket = program(&rig, NEAR_PORT);
-    // Nobody listens: a reset is an answer.
+    // No socket listens: a reset is an answer.
     let connects = || {
         let to = SockaddrIn::from(std::net::SocketAddrV4::new(PEER, 8443));
         rig.lab

@@ -156,7 +156,7 @@ impl Rig {
         self.send_from(LISTEN_PORT, payload, to);
     }
 
-    /// Sends as the tunnel, from a port that somebody has given it.
+    /// Sends as the tunnel, from a port that others have given it.
     pub(crate) fn send_from(&self, port: u16, payload: &[u8], to: (Ipv4Addr, u16)) {
         let source = (self.source.get().into(), port);
         self.send_ip(&datagram(source, (to.0.into(), to.1), payload).ip());

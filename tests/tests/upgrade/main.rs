@@ -22,7 +22,7 @@ mod other_version;
 /// Of what would use the modem, at least so much has to be seen trying.
 const TRIED: usize = 100;
 
-/// Its maps have other shapes, and nobody raised the layout's version.
+/// Its maps have other shapes, and the layout's version was not raised.
 #[test]
 fn other_maps_in_the_same_place() -> Result<()> {
     upgrade(|scene, pins| {
@@ -48,7 +48,7 @@ fn another_layout() -> Result<()> {
     })
 }
 
-/// It does not tell network namespaces apart.
+/// It does not keep network namespaces apart.
 #[test]
 fn a_layout_without_namespaces() -> Result<()> {
     upgrade(|scene, pins| moved_to(scene, pins, &Path::new(bpf::AGENTS_PINS).join("v1")))
@@ -60,7 +60,7 @@ fn moved_to(scene: &Scene, pins: &Path, elsewhere: &Path) -> Result<()> {
     other_version::take_its_place(&scene.lab.router, elsewhere)
 }
 
-/// Somebody has taken the maps' pins away.
+/// The maps' pins have been removed.
 #[test]
 fn maps_unpinned() -> Result<()> {
     upgrade(|_, pins| unpin_maps(pins))

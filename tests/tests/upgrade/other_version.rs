@@ -88,7 +88,7 @@ fn replace_in_link(program: &mut SchedClassifier, hook: Hook, pins: &Path) -> Re
     Ok(())
 }
 
-/// What the running programs were told, but for the build.
+/// The policy of the running programs, but for the build.
 fn policy_of_another_build() -> Result<Vec<u8>> {
     const SIZE: usize = size_of::<Policy>();
     let program = loaded_programs()

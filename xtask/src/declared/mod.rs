@@ -145,7 +145,7 @@ mod tests {
         assert!(format!("{error:#}").contains("mod gone"), "{error:#}");
     }
 
-    /// Those of this executable are known to whoever runs it.
+    /// Those of this executable are known to the process that runs it.
     #[test]
     fn this_test_is_among_the_trees() {
         let names = tests().expect("the tree can be read");

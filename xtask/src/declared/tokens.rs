@@ -1,4 +1,4 @@
-//! Rust's source text as trees of tokens: comments, strings and brackets are told apart, no more.
+//! Rust's source text as trees of tokens: comments, strings and brackets are distinguished, no more.
 
 use anyhow::{Context as _, Result, bail};
 

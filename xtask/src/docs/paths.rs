@@ -52,7 +52,7 @@ fn missing(name: &str, text: &str, is_there: impl Fn(&Path) -> bool) -> Vec<Stri
 fn the_documents_paths_are_there() -> Result<()> {
     let root = std::fs::canonicalize(workspace::root()).context("the workspace is there")?;
     let is_there = |path: &Path| {
-        // What is outside the tree is there for nobody else.
+        // What is outside the tree is on this machine alone.
         std::fs::canonicalize(root.join(path)).is_ok_and(|path| path.starts_with(&root))
     };
     let wrong: Vec<String> = files("*.md")?

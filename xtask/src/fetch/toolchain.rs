@@ -122,7 +122,7 @@ fn by_rustup() -> bool {
         .current_dir(workspace::root())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        // Without a network it tells at length, and there is the other way.
+        // Without a network its error is long, and there is the other way.
         .stderr(Stdio::null())
         .status()
         .is_ok_and(|status| status.success())

@@ -10,7 +10,7 @@ use super::{command, say};
 /// A program we need, and the Debian or Ubuntu package that has it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tool {
-    /// Its name, or its path where it is on nobody's `PATH`.
+    /// Its name, or its path where it is on no user's `PATH`.
     pub(crate) program: &'static str,
     pub(crate) package: &'static str,
 }

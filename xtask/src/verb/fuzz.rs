@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: packets and texts that nobody thought of.
+//! `cargo xtask fuzz`: random packets and texts.
 
 use std::process::{Command, ExitCode};
 

@@ -13,7 +13,7 @@ use crate::host::{command, say, tools};
 use crate::image::guest::Extra;
 use crate::vm::protocol::Job;
 
-/// Where the agent looks for its config when it is not told.
+/// Where the agent looks for its config by default.
 const CONFIG: &str = "/etc/lte-backup/config.toml";
 /// Usage or config, as the agent itself says it.
 const USAGE: u8 = 2;

@@ -147,7 +147,7 @@ fn hear(job: Job, extras: &[Extra], choice: &Choice, through: &mut Through) -> R
         return Ok(ExitCode::from(MACHINE_BROKE));
     }
     if choice.console.is_none() {
-        // Of a run that went well nobody wants it.
+        // After a run that went well it is not needed.
         std::fs::remove_file(&console).ok();
     }
     through.status(deadline)

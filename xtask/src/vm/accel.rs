@@ -39,7 +39,7 @@ impl Accel {
         }
     }
 
-    /// What the guest's kernel is told because of it.
+    /// The guest's kernel options because of it.
     pub(crate) fn kernel_options(self) -> &'static str {
         match self {
             Self::Kvm(_) => "",

@@ -13,7 +13,7 @@ pub(crate) enum Trouble {
     Stall(String),
 }
 
-/// A processor that is slow on a busy host is told like one that spins for ever. Which it is, its
+/// A processor that is slow on a busy host is reported like one that spins for ever. Which it is, its
 /// beats show (`pulse`).
 const STALLS: [&str; 5] = [
     "soft lockup",

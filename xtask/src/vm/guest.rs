@@ -314,7 +314,7 @@ fn wait_for(job: Pid, deadline: u64, port: &Port) -> End {
 }
 
 fn kill_all() {
-    // From init, all but init itself. ESRCH: there was nobody left.
+    // From init, all but init itself. ESRCH: there was no process left.
     kill(Pid::from_raw(-1), Signal::SIGKILL).ok();
 }
 
@@ -323,7 +323,7 @@ fn reap() {
     while let Ok(status) = waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
         if status == WaitStatus::StillAlive {
             if started.elapsed() > TO_DIE {
-                // Whoever waits in the kernel for so long waits for ever, and so will the next job.
+                // A process that waits in the kernel for so long waits for ever, and so will the next job.
                 eprintln!("init: a process does not die");
                 eprintln!("{}", processes());
                 return;

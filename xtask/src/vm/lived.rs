@@ -1,4 +1,4 @@
-//! Time in which somebody really ran: a machine that stood still, as one that is itself virtual does
+//! Time in which this process really ran: a machine that stood still, as one that is itself virtual does
 //! when it is moved or saved, finds its clock far ahead and has done nothing meanwhile.
 
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
-//! Whether a guest gets on, told by what it says and by the time that has passed here.
+//! Whether a guest makes progress, by its output and by the time that has passed here.
 //!
 //! Each of the guest's processors says by itself that it runs something. So a processor that spins
-//! in the kernel is told from one that is slow: the kernel's own words for that, a soft lockup, come
+//! in the kernel is distinguished from one that is slow: the kernel's own words for that, a soft lockup, come
 //! once on a busy host and mean nothing then, and 5.10 says no more than that where it spins for good.
 
 use std::time::Duration;
@@ -17,7 +17,7 @@ const HANG: Duration = Duration::from_secs(45);
 pub(crate) struct Break {
     /// What showed it.
     pub(crate) why: String,
-    /// The job during which it began, where that can be told: another one may run by now.
+    /// The job during which it began, where that is known: another one may run by now.
     pub(crate) began_in: Option<usize>,
 }
 

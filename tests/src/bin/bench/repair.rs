@@ -18,7 +18,7 @@ use crate::setups::{Built, Setup};
 /// More than a look, milliseconds.
 const GOAL: f64 = 100.0;
 
-/// Somebody's hand, inside the router.
+/// A change by others, inside the router.
 type Hand = fn(&Netns) -> Result<()>;
 
 /// All damages of both backends, each in every round.

@@ -71,13 +71,13 @@ pub(crate) struct Built {
     pub(crate) setup: Setup,
     pub(crate) router: Netns,
     pub(crate) carrier: Netns,
-    /// At the router, connected to the peer: sends whole IP packets, as nobody's UDP socket does.
+    /// At the router, connected to the peer: sends whole IP packets, which belong to no UDP socket.
     pub(crate) near: OwnedFd,
     /// At the router, at the tunnel's port.
     _tunnel: UdpSocket,
     /// At the peer, connected to the router's modem.
     pub(crate) far: UdpSocket,
-    /// Its counters tell whether it is at work.
+    /// Its counters show whether it is at work.
     pub(crate) backend: Option<Box<dyn Backend + Send>>,
     /// Attached as long as they are held.
     _empty: Vec<LoadedProgram>,
@@ -93,7 +93,7 @@ impl Built {
         let (router, carrier) = (Netns::create("router")?, Netns::create("carrier")?);
         let (filter, valid) = match setup {
             Setup::Nothing => ("0", "0"),
-            // Of the rules alone nobody marks a reply, so that a strict filter would drop it.
+            // The rules alone do not mark a reply, so that a strict filter would drop it.
             Setup::Recipe | Setup::Rules | Setup::Empty => ("2", "0"),
             Setup::Ebpf | Setup::Nft => ("1", "1"),
         };
@@ -264,7 +264,7 @@ fn raw_socket(netns: &Netns) -> Result<OwnedFd> {
     })
 }
 
-/// A socket that nobody reads from: what arrives is dropped where a tunnel would take it over.
+/// A socket that is never read: what arrives is dropped where a tunnel would take it over.
 fn socket(netns: &Netns, from: Ipv4Addr, to: Ipv4Addr) -> Result<UdpSocket> {
     netns.run(|| {
         let socket = UdpSocket::bind((from, PORT))?;

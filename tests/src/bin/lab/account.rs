@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::chapter::Chapter;
 
-/// What is told, and to whom.
+/// What is printed, and where.
 #[derive(Debug, Serialize)]
 pub(crate) struct Account {
     #[serde(skip)]
@@ -39,7 +39,7 @@ impl Account {
         Ok(())
     }
 
-    /// Opens a chapter, plays it, and tells how it went. What it fails with is part of it.
+    /// Opens a chapter, runs it, and prints its result. Its error is part of it.
     pub(crate) fn chapter(
         &mut self,
         title: &str,

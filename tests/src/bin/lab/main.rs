@@ -1,4 +1,4 @@
-//! The story of the lab, told as it happens: an uplink is lost, and the tunnel goes on.
+//! The demonstration in the lab, printed as it runs: an uplink is lost, and the tunnel goes on.
 //!
 //! Needs root, kernel WireGuard, and the agent's path in `LTE_USERSPACE`; `cargo xtask run --lab`
 //! sees to all three. Exit status: 0 if all was as expected, 1 if not, 2 for wrong usage.

@@ -1,4 +1,4 @@
-//! Look-alikes of this machine's own, told from the tunnel by who sends them.
+//! Look-alikes of this machine's own, distinguished from the tunnel by their sender.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -13,7 +13,7 @@ use super::{Known, in_session, remote, steered, tunnel, tunnel6};
 
 /// A port of another WireGuard interface, or of a program.
 const OTHER: u16 = 51999;
-/// A port that a masquerade gave somebody.
+/// A port that a masquerade gave another program.
 const MASQUERADED: u16 = 61000;
 /// A program's, whose flow goes through the tunnel, or is masqueraded.
 const PROGRAM: u16 = 4000;

@@ -1,4 +1,4 @@
-//! What the carrier's side sends, and nobody asked for.
+//! What the carrier's side sends unsolicited.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

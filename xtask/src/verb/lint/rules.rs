@@ -46,7 +46,7 @@ fn judge(path: &Path, text: &str) -> Vec<String> {
     found
 }
 
-/// Code in a doc comment, which nobody runs: to build the packages once more for doctests costs half a
+/// Code in a doc comment, which is not run: to build the packages once more for doctests costs half a
 /// minute, and there are none.
 fn examples(path: &Path, text: &str) -> Vec<String> {
     let mut open = false;

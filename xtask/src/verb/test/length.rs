@@ -1,4 +1,4 @@
-//! Usual or long runs: what the tests are told, and how long they may take.
+//! Usual or long runs: the tests' settings, and how long they may take.
 
 use std::time::Duration;
 

@@ -60,7 +60,7 @@ impl Args {
         kernels
     }
 
-    /// Whether each kernel runs each test, as it does for whoever asks for a part.
+    /// Whether each kernel runs each test, as it does where a part is asked for.
     fn everywhere(&self) -> bool {
         !self.scenarios && (self.everywhere || !self.kernel.is_empty() || self.filter.is_some())
     }
