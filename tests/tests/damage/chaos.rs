@@ -33,6 +33,7 @@ pub(crate) fn chaos(backend: Backend) -> Result<()> {
     let others: Vec<Damage> = [
         routing::damages(),
         routing::modem_damages(),
+        routing::modem_gone(),
         wireguard::damages(),
     ]
     .concat();

@@ -35,22 +35,22 @@ pub(crate) fn damages(backend: Backend) -> Result<Vec<Damage>> {
 }
 
 fn nft() -> Vec<Damage> {
-    let told = |name, fault| damage(name, Detection::Event, fault);
+    let event = |name, fault| damage(name, Detection::Event, fault);
     vec![
-        told(
+        event(
             "table inet deleted",
             Fault::Nft("delete table inet lte_backup\n"),
         ),
-        told(
+        event(
             "table netdev deleted",
             Fault::Nft("delete table netdev lte_backup\n"),
         ),
-        told("ruleset flushed", Fault::Do(flush_ruleset)),
-        told(
+        event("ruleset flushed", Fault::Do(flush_ruleset)),
+        event(
             "chain flushed",
             Fault::Nft("flush chain inet lte_backup forward\n"),
         ),
-        told("one nft rule deleted", Fault::Do(delete_a_rule)),
+        event("one nft rule deleted", Fault::Do(delete_a_rule)),
     ]
 }
 

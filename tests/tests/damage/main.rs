@@ -28,6 +28,7 @@ use lte_tests::for_each_backend;
 for_each_backend!(
     each_alone_of_routing,
     each_alone_of_the_modem,
+    each_alone_of_a_modem_that_was_gone,
     each_alone_of_wireguard,
     each_alone_of_the_guard,
     modem_under_another_name,
@@ -45,6 +46,10 @@ fn each_alone_of_routing(backend: Backend) -> Result<()> {
 
 fn each_alone_of_the_modem(backend: Backend) -> Result<()> {
     single::alone(backend, &routing::modem_damages())
+}
+
+fn each_alone_of_a_modem_that_was_gone(backend: Backend) -> Result<()> {
+    single::alone(backend, &routing::modem_gone())
 }
 
 fn each_alone_of_wireguard(backend: Backend) -> Result<()> {

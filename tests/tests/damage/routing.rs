@@ -59,7 +59,7 @@ pub(crate) fn damages() -> Vec<Damage> {
     ]
 }
 
-/// To the modem.
+/// To the modem that stays where it is.
 pub(crate) fn modem_damages() -> Vec<Damage> {
     let event =
         |name, shows, fault| Damage::new(name, Defeats::Routing, Detection::Event, shows, fault);
@@ -77,16 +77,6 @@ pub(crate) fn modem_damages() -> Vec<Damage> {
             "modem set down",
             MODEM_AND_ROUTES,
             Fault::Ip("link set modem down\n"),
-        ),
-        event(
-            "modem in another namespace",
-            ALL_OF_THE_MODEM,
-            Fault::Do(move_between_namespaces),
-        ),
-        event(
-            "modem unplugged and plugged in",
-            ALL_OF_THE_MODEM,
-            Fault::Do(replug),
         ),
         Damage::new(
             "backstop removed",
@@ -117,6 +107,23 @@ pub(crate) fn modem_damages() -> Vec<Damage> {
         ),
         sysctl("accept_ra set", "ipv6/conf/modem/accept_ra", "2"),
         sysctl(LOOSENED, "ipv4/conf/modem/rp_filter", "2"),
+    ]
+}
+
+/// The modem goes, and comes back.
+pub(crate) fn modem_gone() -> Vec<Damage> {
+    let event = |name, fault| {
+        Damage::new(
+            name,
+            Defeats::Routing,
+            Detection::Event,
+            ALL_OF_THE_MODEM,
+            Fault::Do(fault),
+        )
+    };
+    vec![
+        event("modem in another namespace", move_between_namespaces),
+        event("modem unplugged and plugged in", replug),
     ]
 }
 
