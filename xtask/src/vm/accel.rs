@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
+use super::tsc;
 use crate::fetch::kernel::Series;
 use crate::host::cache::Cache;
 use crate::host::say;
@@ -40,14 +41,17 @@ impl Accel {
     }
 
     /// The guest's kernel options because of it.
-    pub(crate) fn kernel_options(self) -> &'static str {
+    pub(crate) fn kernel_options(self) -> String {
         match self {
-            Self::Kvm(_) => "",
+            Self::Kvm(_) => String::new(),
             // Emulated code is translated per address: a program at a random one is translated
             // anew at each start, which was a third of all the time. And whether the timer's interrupts
             // come is asked within a few milliseconds that a busy host may not give: "IO-APIC + timer
             // doesn't work!" is a panic. Under KVM the kernel leaves that out by itself.
-            Self::Tcg => "norandmaps no_timer_check",
+            Self::Tcg => {
+                let rate = tsc::rate().map(|khz| format!(" tsc_early_khz={khz}"));
+                format!("norandmaps no_timer_check{}", rate.unwrap_or_default())
+            }
         }
     }
 

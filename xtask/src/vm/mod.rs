@@ -7,6 +7,7 @@ mod lived;
 pub(crate) mod machine;
 pub(crate) mod protocol;
 mod pulse;
+mod tsc;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write as _};
