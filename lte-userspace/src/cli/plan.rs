@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{Common, dry_run, requirements};
 use crate::backend::select;
 use crate::config::Config;
-use crate::reconcile;
+use crate::reconcile::{self, Step};
 
 /// Print what the agent would do now, and change nothing
 ///
@@ -60,13 +60,45 @@ struct Report {
     /// What cannot be done.
     blocked: Vec<String>,
     notes: Vec<String>,
+    /// The steps in words, for people.
     steps: Vec<String>,
+    /// The same steps, for programs.
+    changes: Vec<Change>,
+}
+
+/// A step.
+#[derive(Debug, Serialize)]
+struct Change {
+    /// `set`, `restore` or `remove`.
+    action: &'static str,
+    /// The kind of the object.
+    kind: &'static str,
+    /// The identity of the object, with its kind.
+    object: String,
+    /// What differs, where the object is the guard.
+    differences: Vec<String>,
+    /// The objects that have to be there before.
+    needs: Vec<String>,
+}
+
+impl Change {
+    fn new(step: &Step) -> Self {
+        let id = step.id();
+        Self {
+            action: id.verb.name(),
+            kind: id.object.kind(),
+            object: id.object.to_string(),
+            differences: step.differences.iter().map(ToString::to_string).collect(),
+            needs: step.needs.iter().map(ToString::to_string).collect(),
+        }
+    }
 }
 
 impl Report {
     fn new(plan: &reconcile::Plan, notes: Vec<String>) -> Self {
         Self {
             steps: plan.steps.iter().map(ToString::to_string).collect(),
+            changes: plan.steps.iter().map(Change::new).collect(),
             blocked: plan.blocked.clone(),
             notes,
         }
@@ -98,20 +130,22 @@ mod tests {
     use crate::desired::tests::{config, facts};
     use crate::desired::{Object, desired};
     use crate::golden;
-    use crate::reconcile::{Plan, Removal, Step};
+    use crate::reconcile::{Plan, Removal};
 
     /// A usual home before the first start, where the other backend has left its guard.
     fn first_start() -> Report {
+        let config = config();
+        let tunnel = Some(config.tunnel.interface.as_str());
         let put = |object| match object {
-            Object::Guard(_) => {
+            Object::Guard(guard) => {
                 let missing = ["no program on modem egress", "no program on modem ingress"];
                 let missing = missing.map(|text| Difference(text.to_owned()));
-                Step::Guard(Box::new(object), missing.into())
+                Step::set_guard(guard, missing.into())
             }
-            object => Step::Set(object),
+            object => Step::set(object, tunnel),
         };
-        let mut steps: Vec<Step> = desired(&config(), &facts()).into_iter().map(put).collect();
-        steps.push(Step::Remove(Removal::Guard(BackendKind::Nft)));
+        let mut steps: Vec<Step> = desired(&config, &facts()).into_iter().map(put).collect();
+        steps.push(Step::remove(Removal::Guard(BackendKind::Nft)));
         let plan = Plan {
             steps,
             blocked: vec!["wg-tmp: somebody else's interface has the name".to_owned()],

@@ -102,6 +102,25 @@ pub enum Object {
     Rule(Rule),
 }
 
+impl Object {
+    /// The interface that it is, or is on; none of the guard and of rules.
+    pub fn interface(&self) -> Option<&str> {
+        match self {
+            Self::Guard(_) | Self::Rule(_) => None,
+            Self::Backstop(object) => Some(&object.interface),
+            Self::Master(object) => Some(&object.interface),
+            Self::Sysctl(object) => Some(&object.interface),
+            Self::Offload(object) => Some(&object.interface),
+            Self::Link(object) => Some(&object.name),
+            Self::WireguardDevice(object) => Some(&object.interface),
+            Self::Peer(object) => Some(&object.interface),
+            Self::Address(object) => Some(&object.interface),
+            Self::LinkState(object) => Some(&object.interface),
+            Self::Route(object) => Some(&object.interface),
+        }
+    }
+}
+
 impl fmt::Display for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -164,8 +183,7 @@ impl fmt::Display for GuardDescription<'_> {
     }
 }
 
-/// All that is to be there, in the order of coming up: the guard before anything that could let a
-/// packet out, the tunnel's being up after everything its first packet needs.
+/// All that is to be there. The plan puts the steps in order.
 pub fn desired(config: &Config, facts: &Facts) -> Vec<Object> {
     let mut objects = vec![Object::Guard(guard(config, facts))];
     if let Some(modem) = &facts.modem {

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use super::backends::Backends;
-use super::plan::{self, Removal, Step};
+use super::satisfied::is_satisfied;
 use super::snapshot::Snapshot;
+use super::step::{Action, ObjectId, Removal, Step};
 use crate::desired::{Backstop, Link, Object};
 use crate::kernel::qdisc::BackstopResult;
 use crate::kernel::{Kernel, KernelError, sysctl};
@@ -19,6 +20,15 @@ pub struct Failure {
     pub why: String,
 }
 
+/// A step that was not tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// The step, in words.
+    pub step: String,
+    /// What it needs and what is not there, since a step failed or was skipped itself.
+    pub needs: ObjectId,
+}
+
 /// What a plan came to.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -27,7 +37,21 @@ pub struct Outcome {
     /// Steps that failed.
     pub failed: Vec<Failure>,
     /// Steps that were not tried because one that they need had failed.
-    pub skipped: Vec<String>,
+    pub skipped: Vec<Skipped>,
+}
+
+impl Outcome {
+    /// What was skipped, in one line for each object that is needed.
+    pub fn skipped_lines(&self) -> BTreeSet<String> {
+        let mut steps: BTreeMap<&ObjectId, Vec<&str>> = BTreeMap::new();
+        for skipped in &self.skipped {
+            steps.entry(&skipped.needs).or_default().push(&skipped.step);
+        }
+        let line = |(needs, steps): (&ObjectId, Vec<&str>)| {
+            format!("not done without {needs}: {}", steps.join("; "))
+        };
+        steps.into_iter().map(line).collect()
+    }
 }
 
 /// Takes all steps that do not need one that failed. `seen` are the interfaces that the steps were
@@ -40,11 +64,14 @@ pub(super) async fn apply(
     seen: &BTreeMap<String, u32>,
 ) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut failed_steps = FailedSteps::default();
+    let mut missing: BTreeSet<ObjectId> = BTreeSet::new();
     for step in steps {
         let text = step.to_string();
-        if failed_steps.blocks(step) {
-            outcome.skipped.push(text);
+        if let Some(needs) = step.needs.iter().find(|needs| missing.contains(needs)) {
+            let needs = needs.clone();
+            log::debug!("not done without {needs}: {text}");
+            outcome.skipped.push(Skipped { step: text, needs });
+            missing.extend(step.sets().map(ObjectId::of));
             continue;
         }
         let started = Instant::now();
@@ -58,7 +85,7 @@ pub(super) async fn apply(
             // The next snapshot has it, and a warning reports it.
             Ok(BackstopResult::ModuleMissing) => {}
             Err(errors) => {
-                failed_steps.record(step);
+                missing.extend(step.sets().map(ObjectId::of));
                 outcome.failed.extend(errors.into_iter().map(|why| Failure {
                     step: text.clone(),
                     why,
@@ -69,62 +96,6 @@ pub(super) async fn apply(
     outcome
 }
 
-/// Whether a step may be taken only when the guard is in place.
-pub(super) fn requires_guard(step: &Step) -> bool {
-    let failed_steps = FailedSteps {
-        guard: true,
-        ..FailedSteps::default()
-    };
-    failed_steps.blocks(step)
-}
-
-/// Failed steps that block others.
-#[derive(Debug, Default)]
-struct FailedSteps {
-    guard: bool,
-    tunnel: Option<String>,
-    device: bool,
-}
-
-impl FailedSteps {
-    fn record(&mut self, step: &Step) {
-        match step {
-            Step::Guard(..) => self.guard = true,
-            Step::Set(Object::Link(link)) => self.tunnel = Some(link.name.clone()),
-            Step::Set(Object::WireguardDevice(device)) => {
-                self.device = true;
-                // Without its port the tunnel would come up on one that the guard does not know.
-                self.tunnel = Some(device.interface.clone());
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether a step needs one that failed: without a guard nothing is opened, without the
-    /// WireGuard interface nothing is set on it.
-    fn blocks(&self, step: &Step) -> bool {
-        let Step::Set(object) = step else {
-            // While the active backend has no guard, the stale one stays.
-            return self.guard && matches!(step, Step::Remove(Removal::Guard(_)));
-        };
-        let on_tunnel = |interface: &str| self.tunnel.as_deref() == Some(interface);
-        match object {
-            Object::Guard(_)
-            | Object::Sysctl(_)
-            | Object::Offload(_)
-            | Object::Link(_)
-            | Object::Backstop(_)
-            | Object::Master(_) => false,
-            Object::WireguardDevice(device) => on_tunnel(&device.interface),
-            Object::Peer(peer) => on_tunnel(&peer.interface),
-            Object::Rule(_) => self.guard,
-            Object::Address(address) => self.guard || on_tunnel(&address.interface),
-            Object::LinkState(admin) => admin.up && (self.guard || on_tunnel(&admin.interface)),
-            Object::Route(route) => self.guard || on_tunnel(&route.interface),
-        }
-    }
-}
-
 async fn take_step(
     kernel: &Kernel,
     backends: &Backends,
@@ -132,28 +103,25 @@ async fn take_step(
     seen: &BTreeMap<String, u32>,
 ) -> Result<BackstopResult, Vec<String>> {
     let made = |()| BackstopResult::Created;
-    match step {
-        Step::Guard(object, _) => match &**object {
-            Object::Guard(guard) => backends
-                .set(guard.clone())
-                .await
-                .map(made)
-                .map_err(|error| vec![one_line(&error)]),
-            _ => Ok(BackstopResult::Created),
-        },
-        Step::Set(Object::Backstop(want)) => set_backstop(kernel, want, seen)
-            .await
-            .map_err(|error| vec![one_line(&error)]),
-        Step::Set(object) => set_object(kernel, object, seen)
+    match &step.action {
+        Action::Set(Object::Guard(guard)) => backends
+            .set(guard.clone())
             .await
             .map(made)
             .map_err(|error| vec![one_line(&error)]),
-        Step::Remove(Removal::Guard(kind)) => backends
+        Action::Set(Object::Backstop(want)) => set_backstop(kernel, want, seen)
+            .await
+            .map_err(|error| vec![one_line(&error)]),
+        Action::Set(object) | Action::Restore(object) => set_object(kernel, object, seen)
+            .await
+            .map(made)
+            .map_err(|error| vec![one_line(&error)]),
+        Action::Remove(Removal::Guard(kind)) => backends
             .remove(*kind)
             .await
             .map(made)
             .map_err(|errors| errors.iter().map(one_line).collect()),
-        Step::Remove(removal) => match remove(kernel, removal).await {
+        Action::Remove(removal) => match remove(kernel, removal).await {
             Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
             _ => Ok(BackstopResult::Created),
         },
@@ -232,7 +200,7 @@ async fn unless_exists(
     match added {
         Err(error) if error.errno() == Some(EEXIST) => {
             let now = Snapshot::take(kernel, None, |_| BTreeSet::new()).await?;
-            plan::is_satisfied(object, &now).then_some(()).ok_or(error)
+            is_satisfied(object, &now).then_some(()).ok_or(error)
         }
         added => added,
     }
@@ -292,4 +260,30 @@ fn one_line<E: std::error::Error>(error: &E) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_skipped_is_one_line_for_each_object_that_is_needed() {
+        let skipped = |step: &str, needs| Skipped {
+            step: step.to_owned(),
+            needs,
+        };
+        let outcome = Outcome {
+            skipped: vec![
+                skipped("set rule 10: lookup 123", ObjectId::Guard),
+                skipped("set wireguard wg-lte", ObjectId::Link("wg-lte".to_owned())),
+                skipped("set link modem up", ObjectId::Guard),
+            ],
+            ..Outcome::default()
+        };
+        let expected = [
+            "not done without guard: set rule 10: lookup 123; set link modem up",
+            "not done without link wg-lte: set wireguard wg-lte",
+        ];
+        assert!(outcome.skipped_lines().iter().eq(expected));
+    }
 }

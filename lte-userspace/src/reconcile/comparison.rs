@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::identity::modem;
-use super::plan::{self, GuardState, Plan};
+use super::plan::{Goal, GuardState, Plan, plan};
 use super::precedence::{RulePlacement, Traffic};
+use super::restore::restored;
+use super::satisfied::is_satisfied;
 use super::snapshot::Snapshot;
 use super::stacked::stacked_on;
-use super::{backends, foreign_routes, modem_devices, redirects, reverse_path};
+use super::{backends, foreign_routes, modem_devices};
 use crate::backend::{Backend, BackendError, BackendKind, Guard};
 use crate::config::{Config, Endpoint, PublicKey};
 use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
@@ -57,7 +59,7 @@ pub(super) struct Target {
     pub placement: RulePlacement,
     /// What other people's routes in our table do to the tunnel, one line each.
     foreign_routes: BTreeSet<String>,
-    pub want: Vec<Object>,
+    pub goal: Goal,
     /// Whether packets are to be kept apart on the modem.
     apart: bool,
 }
@@ -72,7 +74,7 @@ pub struct Comparison {
     /// The place of our rules among those of third parties.
     pub placement: RulePlacement,
     /// The desired objects.
-    pub want: Vec<Object>,
+    pub goal: Goal,
     /// The plan.
     pub plan: Plan,
     /// Faults that the agent does not repair, since the objects are not its own, one line each.
@@ -93,6 +95,12 @@ impl Comparison {
         target.look_at_routes_of_others(kernel).await?;
         let guard = backends::state(backends, target.guard())?;
         target.compare(inputs.config, inputs.baseline, &guard)
+    }
+
+    /// All desired objects.
+    pub(super) fn objects(&self) -> Vec<Object> {
+        let Goal { want, restored } = &self.goal;
+        want.iter().chain(restored).cloned().collect()
     }
 }
 
@@ -157,21 +165,19 @@ impl Target {
             backed_off: inputs.backed_off.clone(),
         };
         let modem = facts.modem.as_ref().map(|modem| modem.index);
-        let mut want = desired::desired(config, &facts);
-        let restored = plan::restore(&snapshot, baseline, modem, &want);
+        let want = desired::desired(config, &facts);
+        let mut restored = restored(&snapshot, baseline, modem, &want);
         // What is kept closed is not given back to a bridge.
-        let restored = restored.into_iter().filter(
+        restored.retain(
             |object| !matches!(object, Object::Master(master) if facts.closed.values().any(|device| device.name == master.interface)),
         );
-        want.extend(restored);
-        want.extend(redirects::restore(baseline));
-        want.extend(modem.and_then(|modem| reverse_path::restore(&snapshot, baseline, modem)));
+        let goal = Goal { want, restored };
         let mut target = Self {
             snapshot,
             facts,
             placement,
             foreign_routes: foreign_routes.unwrap_or_default(),
-            want,
+            goal,
             apart,
         };
         if target.lacks_a_route_in_main() {
@@ -182,9 +188,9 @@ impl Target {
 
     /// Whether a route in the main table is to be added: another's may be in its place.
     fn lacks_a_route_in_main(&self) -> bool {
-        self.want.iter().any(|object| {
+        self.goal.want.iter().any(|object| {
             matches!(object, Object::Route(route) if route.table == MAIN_TABLE)
-                && !plan::is_satisfied(object, &self.snapshot)
+                && !is_satisfied(object, &self.snapshot)
         })
     }
 
@@ -200,7 +206,7 @@ impl Target {
 
     /// The guard that is to be there.
     pub(super) fn guard(&self) -> Option<&Guard> {
-        self.want.iter().find_map(|object| match object {
+        self.goal.want.iter().find_map(|object| match object {
             Object::Guard(guard) => Some(guard),
             _ => None,
         })
@@ -217,10 +223,10 @@ impl Target {
             facts,
             placement,
             foreign_routes,
-            want,
+            goal,
             apart,
         } = self;
-        let plan = plan::up(&want, &snapshot, baseline, guard);
+        let plan = plan(&goal, &snapshot, baseline, guard);
         let mut warnings = warnings(config, &snapshot, &facts)?;
         warnings.extend(backstop(&snapshot, &facts, baseline));
         warnings.extend(
@@ -233,7 +239,7 @@ impl Target {
         warnings.extend(placement.warnings());
         warnings.extend(foreign_routes);
         warnings.extend(modem_devices::warnings(&snapshot.links, baseline, &facts));
-        warnings.extend(conflicting_networks(&want, &snapshot));
+        warnings.extend(conflicting_networks(&goal.want, &snapshot));
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let faults = modem.map(|modem| stacked_on(&snapshot.links, modem));
         Ok(Comparison {
@@ -241,7 +247,7 @@ impl Target {
             snapshot,
             facts,
             placement,
-            want,
+            goal,
             plan,
             warnings,
         })

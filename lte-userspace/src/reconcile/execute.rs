@@ -1,25 +1,24 @@
 //! Takes the steps of a plan, except those whose repair backs off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::apply::{apply, requires_guard};
-use super::plan::Step;
+use super::apply::{Outcome, apply};
 use super::reconciler::Reconciler;
 use super::repair_backoff;
+use super::step::{ObjectId, Step};
 use crate::backend::{Guard, error_chain};
 use crate::config::Config;
-use crate::desired::Object;
 
 impl Reconciler {
-    /// Takes the steps that are due. Returns what failed, and how long until the first step that
+    /// Takes the steps that are due. Returns what they came to, and how long until the first step that
     /// backs off is due, if no step was.
     pub(super) async fn execute(
         &mut self,
         config: &Config,
         steps: &[Step],
         seen: &BTreeMap<String, u32>,
-    ) -> (BTreeSet<String>, Option<Duration>) {
+    ) -> (Outcome, Option<Duration>) {
         let now = Instant::now();
         let (due, held) = self.due(steps, now);
         self.import_remotes(config, &due).await;
@@ -27,23 +26,24 @@ impl Reconciler {
         let taken = self.with_fast_path(config, apply(&kernel, &backends, &due, seen));
         let outcome = taken.await;
         self.record_repairs(&due, now);
-        let failed = outcome.failed.into_iter().map(|failure| failure.why);
         let next = held
             .iter()
-            .filter_map(|step| self.repair_backoff.remaining(&key(step), now))
+            .filter_map(|step| self.repair_backoff.remaining(&step.id(), now))
             .min();
-        (failed.collect(), next.filter(|_| due.is_empty()))
+        (outcome, next.filter(|_| due.is_empty()))
     }
 
-    /// The steps that are due now, and those that back off.
+    /// The steps that are due now, and those that back off, or need one that does.
     pub(super) fn due(&self, steps: &[Step], now: Instant) -> (Vec<Step>, Vec<Step>) {
         let (mut due, mut held): (Vec<Step>, Vec<Step>) = steps.iter().cloned().partition(|step| {
             self.changed_guard(step).is_some()
-                || self.repair_backoff.remaining(&key(step), now).is_none()
+                || self.repair_backoff.remaining(&step.id(), now).is_none()
         });
-        if held.iter().any(|step| matches!(step, Step::Guard(..))) {
-            held.extend(due.extract_if(.., |step| requires_guard(step)));
-        }
+        let objects = held.iter().filter_map(Step::sets).map(ObjectId::of);
+        let objects: Vec<ObjectId> = objects.collect();
+        held.extend(due.extract_if(.., |step| {
+            step.needs.iter().any(|needs| objects.contains(needs))
+        }));
         (due, held)
     }
 
@@ -54,14 +54,17 @@ impl Reconciler {
                 self.guard = Some(guard);
                 continue;
             }
-            let key = key(step);
-            let longest = match step {
-                Step::Guard(..) => repair_backoff::LONGEST_WITHOUT_A_GUARD,
-                _ => repair_backoff::LONGEST,
+            let longest = match step.guard() {
+                Some(_) => repair_backoff::LONGEST_WITHOUT_A_GUARD,
+                None => repair_backoff::LONGEST,
             };
-            if let Some(pause) = self.repair_backoff.record(&key, longest, now) {
+            if let Some(pause) = self.repair_backoff.record(&step.id(), longest, now) {
+                let text = match step.guard() {
+                    Some(_) => "set the guard".to_owned(),
+                    None => step.to_string(),
+                };
                 log::warn!(
-                    "{key}: undone repeatedly by another program; next repair in {} s",
+                    "{text}: undone repeatedly by another program; next repair in {} s",
                     pause.as_secs()
                 );
             }
@@ -71,32 +74,19 @@ impl Reconciler {
     /// The guard that a step is to set, if it differs from the last one. That is not drift:
     /// an interface has come or gone, as containers' do all the time.
     fn changed_guard(&self, step: &Step) -> Option<Guard> {
-        match step {
-            Step::Guard(object, _) => match &**object {
-                Object::Guard(guard) if self.guard.as_ref() != Some(guard) => Some(guard.clone()),
-                _ => None,
-            },
-            _ => None,
-        }
+        let guard = step.guard()?;
+        (self.guard.as_ref() != Some(guard)).then(|| guard.clone())
     }
 
     /// Imports the remotes of stale backends before this backend's guard takes over.
     async fn import_remotes(&mut self, config: &Config, due: &[Step]) {
         let (active, backends) = (self.kind(), self.backends.clone());
         let guards = &self.baseline_file.baseline.guards;
-        if due.iter().any(|step| matches!(step, Step::Guard(..)))
+        if due.iter().any(|step| step.guard().is_some())
             && guards.iter().any(|kind| *kind != active)
             && let Err(error) = self.with_fast_path(config, backends.import_remotes()).await
         {
             log::debug!("{}", error_chain(&error));
         }
-    }
-}
-
-/// What a step repairs, whatever the reason.
-fn key(step: &Step) -> String {
-    match step {
-        Step::Guard(..) => "set the guard".to_owned(),
-        step => step.to_string(),
     }
 }

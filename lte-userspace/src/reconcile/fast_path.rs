@@ -10,9 +10,11 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use super::apply::apply;
 use super::comparison::{Inputs, SnapshotError, Target};
-use super::plan::{GuardState, Step, sysctl_name};
+use super::plan::GuardState;
 use super::reconciler::Reconciler;
+use super::restore::sysctl_name;
 use super::snapshot::Snapshot;
+use super::step::Step;
 use crate::backend::error_chain;
 use crate::config::Config;
 use crate::desired::Object;
@@ -108,22 +110,20 @@ fn is_safe_without_guard(step: &Step, snapshot: &Snapshot, baseline: &Baseline) 
         let link = snapshot.link(interface);
         link.is_some_and(|link| baseline.interfaces.contains_key(&link.index))
     };
-    match step {
-        Step::Set(Object::Rule(_)) => true,
-        Step::Set(Object::Backstop(backstop)) => snapshot.closes_first(&backstop.interface),
-        Step::Set(Object::Sysctl(sysctl)) => {
+    match step.writes() {
+        Some(Object::Rule(_)) => true,
+        Some(Object::Backstop(backstop)) => snapshot.closes_first(&backstop.interface),
+        Some(Object::Sysctl(sysctl)) => {
             let name = sysctl_name(sysctl.key);
             let found = snapshot.link(&sysctl.interface);
             found
                 .and_then(|link| baseline.interfaces.get(&link.index))
                 .is_some_and(|before| before.sysctls.contains_key(&name))
         }
-        Step::Set(Object::Master(object)) => {
-            object.master.is_none() && on_record(&object.interface)
-        }
+        Some(Object::Master(object)) => object.master.is_none() && on_record(&object.interface),
         // Where its interface is down or its source address is missing, that comes first. An
         // interface that goes down loses its IPv6 addresses.
-        Step::Set(Object::Route(route)) => {
+        Some(Object::Route(route)) => {
             snapshot.link(&route.interface).is_some_and(|link| link.up)
                 && route.source.is_none_or(|source| {
                     snapshot

@@ -6,15 +6,20 @@
 
 use std::time::Duration;
 
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::RuleMessage;
+
+use super::super::restore::restored;
 use super::*;
 use crate::backend::Guard;
-use crate::config::PrivateKey;
+use crate::config::{PrivateKey, PublicKey};
 use crate::desired::{
-    Address, Backstop, IpFamily, Link, Peer, Queue, Route, Rule, WireguardDevice,
+    Address, Backstop, IpFamily, Link, LinkState, Master, Offload, OffloadKey, Peer, Queue, Route,
+    Rule, Sysctl, SysctlKey, WireguardDevice,
 };
 use crate::kernel::link::ALIAS;
-use crate::kernel::qdisc::{BackstopState, QueueState};
-use crate::kernel::{address, link, wireguard};
+use crate::kernel::qdisc::{BackstopState, QueueState, RootQdisc};
+use crate::kernel::{address, link, route, rule, wireguard};
 use crate::state::InterfaceBaseline;
 
 const MODEM: u32 = 3;
@@ -209,6 +214,28 @@ fn missing_guard() -> GuardState {
         differences: vec![Difference("no program".to_owned())],
         stale_guards: Vec::new(),
     }
+}
+
+/// The plan of an agent that wants these.
+fn up(want: &[Object], have: &Snapshot, baseline: &Baseline, guard: &GuardState) -> Plan {
+    let goal = Goal {
+        want: want.to_vec(),
+        ..Goal::default()
+    };
+    plan(&goal, have, baseline, guard)
+}
+
+/// The plan of going down.
+fn down(have: &Snapshot, baseline: &Baseline, guards: &[BackendKind]) -> Plan {
+    let goal = Goal {
+        restored: restored(have, baseline, None, &[]),
+        ..Goal::default()
+    };
+    let guard = GuardState {
+        stale_guards: guards.to_vec(),
+        ..GuardState::default()
+    };
+    plan(&goal, have, baseline, &guard)
 }
 
 fn up_text(have: &Snapshot) -> String {
@@ -533,7 +560,7 @@ fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
         .sysctls
         .insert("ipv6/disable_ipv6".to_owned(), "1".to_owned());
     let restored = |modem| {
-        let objects = restore(&complete(), &baseline, modem, &want());
+        let objects = restored(&complete(), &baseline, modem, &want());
         objects.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let traces = "sysctl net.ipv6.conf.modem.disable_ipv6 = 1";
@@ -547,7 +574,7 @@ fn a_sysctl_that_is_no_longer_wanted_is_put_back_on_the_modem_too() {
 fn with_another_guard_packets_are_joined_as_before() {
     let apart = |object: &Object| matches!(object, Object::Offload(_));
     let others: Vec<_> = want().into_iter().filter(|o| !apart(o)).collect();
-    let objects = restore(&complete(), &record(), Some(MODEM), &others);
+    let objects = restored(&complete(), &record(), Some(MODEM), &others);
     let texts: Vec<_> = objects.iter().map(ToString::to_string).collect();
     assert!(
         texts.contains(&"offload rx-gro 1 dev modem".to_owned()),

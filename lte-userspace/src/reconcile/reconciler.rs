@@ -8,11 +8,12 @@ use super::comparison::{Inputs, SnapshotError, Target};
 use super::endpoints::Endpoints;
 use super::handshake_backoff::HandshakeBackoff;
 use super::handshakes::Handshakes;
-use super::plan::{Plan, Removal, Step};
+use super::plan::Plan;
 use super::precedence::RulePlacement;
 use super::rate_limiter::RateLimiter;
 use super::record_baseline::record_baseline;
 use super::repair_backoff::RepairBackoff;
+use super::step::{Action, Removal, Step};
 use crate::backend::{Backend, BackendKind, Guard, error_chain};
 use crate::config::Config;
 use crate::desired::Object;
@@ -269,31 +270,30 @@ impl Reconciler {
         let mut errors: BTreeSet<String> = blocked.iter().cloned().collect();
         if steps.is_empty() && blocked.is_empty() {
             outcome.converged = true;
-            self.wanted = comparison.want;
+            self.wanted = comparison.objects();
             errors.extend(comparison.faults);
             self.report(comparison.warnings, errors);
             return Ok(outcome);
         }
-        let (failed, held) = self
+        let (taken, held) = self
             .execute(config, steps, &comparison.snapshot.indexes())
             .await;
         self.baseline_file.baseline.missing_modules = self.kernel.missing_modules();
-        errors.extend(failed);
+        let skipped = taken.skipped_lines();
+        errors.extend(taken.failed.into_iter().map(|failure| failure.why));
         let failed = (!errors.is_empty()).then(|| self.next_retry());
         outcome.retry = [failed, held].into_iter().flatten().min();
         // The pending steps are not essential: guard and tunnel are up, and are polled.
-        let modem = comparison
-            .facts
-            .modem
-            .as_ref()
-            .map(|modem| modem.name.as_str());
+        let modem = comparison.facts.modem.as_ref();
+        let modem = modem.map(|modem| modem.name.as_str());
         let is_essential = |step: &Step| is_essential(step, modem);
         if blocked.is_empty() && outcome.retry.is_some() && !steps.iter().any(is_essential) {
             outcome.converged = true;
-            self.wanted = comparison.want;
+            self.wanted = comparison.objects();
         }
         errors.extend(comparison.faults);
-        self.report(comparison.warnings, errors);
+        let warnings = comparison.warnings.into_iter().chain(skipped);
+        self.report(warnings.collect(), errors);
         Ok(outcome)
     }
 
@@ -325,12 +325,11 @@ impl Reconciler {
 
 /// Whether guard or tunnel need a step. If one that is not essential fails, the agent goes on without it.
 fn is_essential(step: &Step, modem: Option<&str>) -> bool {
-    match step {
-        Step::Set(Object::Route(route)) => route.table != MAIN_TABLE,
+    match &step.action {
+        Action::Set(Object::Route(route)) => route.table != MAIN_TABLE,
+        Action::Set(_) | Action::Remove(Removal::Guard(_)) => true,
         // Of other interfaces: restored as found.
-        Step::Set(Object::Sysctl(sysctl)) => modem == Some(&sysctl.interface),
-        Step::Set(Object::LinkState(admin)) => admin.up,
-        Step::Guard(..) | Step::Set(_) | Step::Remove(Removal::Guard(_)) => true,
-        Step::Remove(_) => false,
+        Action::Restore(object) => modem.is_some() && object.interface() == modem,
+        Action::Remove(_) => false,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::comparison::Comparison;
 use super::modem_devices;
-use super::plan::{Step, sysctl_name};
 use super::redirects;
+use super::restore::sysctl_name;
 use crate::backend::BackendKind;
 use crate::config::Config;
 use crate::desired::{Object, SysctlKey};
@@ -72,14 +72,14 @@ pub(super) fn record_baseline(
         &comparison.snapshot,
     );
     for step in &comparison.plan.steps {
-        match step {
-            Step::Guard(..) => {
+        match step.sets() {
+            Some(Object::Guard(_)) => {
                 baseline.guards.insert(active);
             }
-            Step::Set(Object::Link(link)) => {
+            Some(Object::Link(link)) => {
                 baseline.tunnel = Some(link.name.clone());
             }
-            Step::Set(Object::Address(address)) => {
+            Some(Object::Address(address)) => {
                 let index = comparison
                     .snapshot
                     .link(&address.interface)

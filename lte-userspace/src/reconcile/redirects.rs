@@ -3,8 +3,8 @@
 //!
 //! [`SendRedirects`]: crate::kernel::sysctl::SendRedirects
 
-use super::plan::Step;
 use super::snapshot::Snapshot;
+use super::step::Step;
 use crate::desired::{LinkState, Object, Sysctl, SysctlKey};
 use crate::state::Baseline;
 
@@ -12,11 +12,9 @@ use crate::state::Baseline;
 /// removed: later changes of third parties are theirs.
 pub(super) fn record(baseline: &mut Baseline, tunnel: &str, steps: &[Step], have: &Snapshot) {
     let is_set_up = steps.iter().any(|step| {
-        matches!(step, Step::Set(Object::LinkState(LinkState { interface, up: true })) if interface == tunnel)
+        matches!(step.sets(), Some(Object::LinkState(LinkState { interface, up: true })) if interface == tunnel)
     });
-    let is_put_back = steps
-        .iter()
-        .any(|step| matches!(step, Step::Set(object) if is_ours(object)));
+    let is_put_back = steps.iter().any(|step| step.writes().is_some_and(is_ours));
     if is_set_up {
         // What is on record already is older, and was not put back since.
         if baseline.send_redirects.is_none() {
@@ -45,7 +43,7 @@ fn is_ours(object: &Object) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reconcile::plan::{GuardState, up};
+    use crate::reconcile::plan::{Goal, GuardState, plan};
 
     fn seen(send_redirects: &str) -> Snapshot {
         Snapshot {
@@ -55,16 +53,20 @@ mod tests {
     }
 
     fn set_up() -> Step {
-        Step::Set(Object::LinkState(LinkState {
+        let up = Object::LinkState(LinkState {
             interface: "wg-lte".to_owned(),
             up: true,
-        }))
+        });
+        Step::set(up, Some("wg-lte"))
     }
 
     /// The steps of the next round.
     fn next(baseline: &mut Baseline, have: &Snapshot) -> Vec<String> {
-        let want: Vec<Object> = restore(baseline).into_iter().collect();
-        let plan = up(&want, have, baseline, &GuardState::default());
+        let goal = Goal {
+            restored: restore(baseline).into_iter().collect(),
+            ..Goal::default()
+        };
+        let plan = plan(&goal, have, baseline, &GuardState::default());
         record(baseline, "wg-lte", &plan.steps, have);
         plan.steps.iter().map(ToString::to_string).collect()
     }

@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::step::StepId;
+
 /// Repairs of one object within [`WINDOW`] that are made at once.
 const BURST: usize = 10;
 /// After this long without a repair an object's back-off ends.
@@ -22,16 +24,16 @@ struct Repairs {
     pause: Duration,
 }
 
-/// Recent repairs by object.
+/// Recent repairs by step.
 #[derive(Debug, Default)]
 pub(super) struct RepairBackoff {
-    by_object: HashMap<String, Repairs>,
+    by_step: HashMap<StepId, Repairs>,
 }
 
 impl RepairBackoff {
     /// How long until a repair is due; `None`: it is due.
-    pub(super) fn remaining(&self, what: &str, now: Instant) -> Option<Duration> {
-        let repairs = self.by_object.get(what)?;
+    pub(super) fn remaining(&self, what: &StepId, now: Instant) -> Option<Duration> {
+        let repairs = self.by_step.get(what)?;
         (repairs.last + repairs.pause)
             .checked_duration_since(now)
             .filter(|left| !left.is_zero())
@@ -41,13 +43,13 @@ impl RepairBackoff {
     /// most, where it has just been lengthened, which is worth a line.
     pub(super) fn record(
         &mut self,
-        what: &str,
+        what: &StepId,
         longest: Duration,
         now: Instant,
     ) -> Option<Duration> {
-        self.by_object
+        self.by_step
             .retain(|_, t| now.saturating_duration_since(t.last) < WINDOW + t.pause);
-        let repairs = self.by_object.entry(what.to_owned()).or_insert(Repairs {
+        let repairs = self.by_step.entry(what.clone()).or_insert(Repairs {
             recent: VecDeque::new(),
             last: now,
             pause: Duration::ZERO,
@@ -69,25 +71,44 @@ impl RepairBackoff {
 
 #[cfg(test)]
 mod tests {
+    use super::super::step::{ObjectId, Verb};
     use super::*;
+    use crate::desired::IpFamily;
+
+    fn set(object: ObjectId) -> StepId {
+        let verb = Verb::Set;
+        StepId { verb, object }
+    }
+
+    fn rule() -> StepId {
+        set(ObjectId::Rule(Some(IpFamily::V4), 10))
+    }
+
+    fn route() -> StepId {
+        set(ObjectId::Route(123, None))
+    }
 
     #[test]
     fn the_first_repairs_are_made_at_once_and_then_ever_more_slowly() {
         let mut backoff = RepairBackoff::default();
         let mut now = Instant::now();
         for _ in 0..BURST {
-            assert_eq!(backoff.remaining("rule", now), None);
-            assert_eq!(backoff.record("rule", LONGEST, now), None);
+            assert_eq!(backoff.remaining(&rule(), now), None);
+            assert_eq!(backoff.record(&rule(), LONGEST, now), None);
             now += Duration::from_millis(50);
         }
-        assert_eq!(backoff.record("rule", LONGEST, now), Some(FIRST));
-        assert!(backoff.remaining("rule", now).is_some());
-        assert_eq!(backoff.remaining("route", now), None, "others are not held");
+        assert_eq!(backoff.record(&rule(), LONGEST, now), Some(FIRST));
+        assert!(backoff.remaining(&rule(), now).is_some());
+        assert_eq!(
+            backoff.remaining(&route(), now),
+            None,
+            "others are not held"
+        );
         let mut longest = FIRST;
         for _ in 0..10 {
-            now += backoff.remaining("rule", now).unwrap_or_default();
-            assert_eq!(backoff.remaining("rule", now), None, "the pause is over");
-            longest = backoff.record("rule", LONGEST, now).unwrap_or(longest);
+            now += backoff.remaining(&rule(), now).unwrap_or_default();
+            assert_eq!(backoff.remaining(&rule(), now), None, "the pause is over");
+            longest = backoff.record(&rule(), LONGEST, now).unwrap_or(longest);
         }
         assert_eq!(longest, LONGEST);
     }
@@ -97,8 +118,8 @@ mod tests {
         let mut backoff = RepairBackoff::default();
         let mut now = Instant::now();
         for _ in 0..100 {
-            assert_eq!(backoff.record("route", LONGEST, now), None);
-            assert_eq!(backoff.remaining("route", now), None);
+            assert_eq!(backoff.record(&route(), LONGEST, now), None);
+            assert_eq!(backoff.remaining(&route(), now), None);
             now += WINDOW / 5;
         }
     }
@@ -108,10 +129,10 @@ mod tests {
         let mut backoff = RepairBackoff::default();
         let mut now = Instant::now();
         for _ in 0..=BURST {
-            backoff.record("rule", LONGEST, now);
+            backoff.record(&rule(), LONGEST, now);
         }
         now += WINDOW + FIRST + Duration::from_millis(1);
-        assert_eq!(backoff.record("rule", LONGEST, now), None);
-        assert_eq!(backoff.remaining("rule", now), None);
+        assert_eq!(backoff.record(&rule(), LONGEST, now), None);
+        assert_eq!(backoff.remaining(&rule(), now), None);
     }
 }

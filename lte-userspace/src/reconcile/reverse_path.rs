@@ -1,6 +1,6 @@
 //! The modem's reverse-path filter, where others have loosened it.
 
-use super::plan::sysctl_name;
+use super::restore::sysctl_name;
 use super::snapshot::Snapshot;
 use crate::desired::{Object, Sysctl, SysctlKey};
 use crate::state::Baseline;

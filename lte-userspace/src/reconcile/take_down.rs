@@ -2,7 +2,8 @@
 
 use super::apply::{Failure, apply};
 use super::backends::{self, Backends, Presence};
-use super::plan;
+use super::plan::{Goal, GuardState, plan};
+use super::restore::restored;
 use super::snapshot::Snapshot;
 use crate::backend::{BackendError, BackendKind, select};
 use crate::blocking;
@@ -42,7 +43,7 @@ pub async fn take_down(
                 return (done, failed);
             }
         };
-        let guards = match backends.present().await {
+        let stale_guards = match backends.present().await {
             Ok(presences) => {
                 failed = unopenable(&baseline_file.baseline, &presences).await;
                 guards(presences, &mut failed)
@@ -52,7 +53,17 @@ pub async fn take_down(
                 Vec::new()
             }
         };
-        let plan = plan::down(&snapshot, &baseline_file.baseline, &guards);
+        let baseline = &baseline_file.baseline;
+        // Nothing is wanted.
+        let goal = Goal {
+            restored: restored(&snapshot, baseline, None, &[]),
+            ..Goal::default()
+        };
+        let guard = GuardState {
+            stale_guards,
+            ..GuardState::default()
+        };
+        let plan = plan(&goal, &snapshot, baseline, &guard);
         if plan.steps.is_empty() {
             break;
         }

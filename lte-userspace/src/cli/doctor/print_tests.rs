@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::backend::{BackendKind, Difference};
+use crate::desired::Facts;
 use crate::desired::tests::{config, facts};
-use crate::desired::{Facts, desired};
 use crate::golden;
 use crate::kernel::wireguard::{ObservedDevice, ObservedPeer};
-use crate::reconcile::{Comparison, Plan, Removal, RulePlacement, Snapshot, Step};
+use crate::reconcile::{Comparison, Goal, Plan, Removal, RulePlacement, Snapshot, Step};
 
 /// A usual home, where this is to be done and these peers have been set.
 fn comparison(facts: Facts, steps: Vec<Step>, device: Option<ObservedDevice>) -> Comparison {
@@ -22,7 +22,7 @@ fn comparison(facts: Facts, steps: Vec<Step>, device: Option<ObservedDevice>) ->
     };
     Comparison {
         snapshot,
-        want: desired(&config(), &facts),
+        goal: Goal::default(),
         facts,
         placement: RulePlacement {
             first: 10,
@@ -61,11 +61,11 @@ fn unplugged() -> Vec<Finding> {
         modem: None,
         ..facts()
     };
-    let guard = desired(&config(), &facts).swap_remove(0);
+    let guard = crate::desired::guard(&config(), &facts);
     let missing = Difference("no program on wan egress".to_owned());
     let steps = vec![
-        Step::Guard(Box::new(guard), vec![missing]),
-        Step::Remove(Removal::Guard(BackendKind::Nft)),
+        Step::set_guard(guard, vec![missing]),
+        Step::remove(Removal::Guard(BackendKind::Nft)),
     ];
     let mut comparison = comparison(facts, steps, None);
     let fault = "somebody has stacked eth7 on wwan0";
