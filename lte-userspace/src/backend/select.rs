@@ -1,5 +1,7 @@
 //! Selects the backend.
 
+use std::fmt;
+
 use super::ebpf::{Ebpf, LoadOptions, PacketLog};
 use super::nft::Nft;
 use super::{Backend, BackendError, BackendKind};
@@ -57,18 +59,35 @@ pub fn select(choice: BackendChoice, purpose: Purpose) -> Result<Selected, Backe
     }
 }
 
+/// Opens backends.
+pub trait Opener: fmt::Debug + Send + Sync {
+    /// Opens a backend without asking whether a guard could be put in place with it.
+    fn open(&self, kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError>;
+}
+
+/// Opens this machine's backends.
+#[derive(Debug, Clone, Copy)]
+pub struct ThisMachine;
+
+impl Opener for ThisMachine {
+    fn open(&self, kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
+        open(kind, purpose)
+    }
+}
+
 /// Every backend that could have left something on this machine.
 pub fn all() -> Vec<Box<dyn Backend>> {
-    others(None)
+    others(&ThisMachine, None)
 }
 
 /// The same, but for one kind.
-pub fn others(except: Option<BackendKind>) -> Vec<Box<dyn Backend>> {
+pub fn others(opener: &dyn Opener, except: Option<BackendKind>) -> Vec<Box<dyn Backend>> {
     [BackendKind::Ebpf, BackendKind::Nft]
         .into_iter()
         .filter(|kind| except != Some(*kind))
         .filter_map(|kind| {
-            open(kind, Purpose::Inspect)
+            opener
+                .open(kind, Purpose::Inspect)
                 .inspect_err(|error| {
                     // What this machine cannot run has left nothing here; and who keeps a guard with the
                     // other has said it.
@@ -87,8 +106,7 @@ fn probed(kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, Backe
     Ok(backend)
 }
 
-/// Opens a backend without asking whether a guard could be put in place with it.
-pub fn open(kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
+fn open(kind: BackendKind, purpose: Purpose) -> Result<Box<dyn Backend>, BackendError> {
     Ok(match kind {
         BackendKind::Ebpf => {
             let packet_log = match purpose {

@@ -32,7 +32,7 @@ impl Plan {
             select::Purpose::Inspect,
         )?];
         let kind = backends[0].kind();
-        backends.extend(select::others(Some(kind)));
+        backends.extend(select::others(&select::ThisMachine, Some(kind)));
         let dry_run::DryRun {
             comparison,
             mut notes,

@@ -9,7 +9,7 @@ use super::snapshot::Snapshot;
 use super::step::{Action, ObjectId, Removal, Step};
 use crate::desired::{Backstop, Link, Object};
 use crate::kernel::qdisc::BackstopResult;
-use crate::kernel::{Kernel, KernelError, sysctl};
+use crate::kernel::{KernelError, KernelOperations};
 
 /// A step that was not done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Outcome {
 /// planned for, by name: a modem that is plugged in again meanwhile has the name of the one that was
 /// looked at, and no guard yet.
 pub(super) async fn apply(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     backends: &Backends,
     steps: &[Step],
     seen: &BTreeMap<String, u32>,
@@ -97,7 +97,7 @@ pub(super) async fn apply(
 }
 
 async fn take_step(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     backends: &Backends,
     step: &Step,
     seen: &BTreeMap<String, u32>,
@@ -129,7 +129,7 @@ async fn take_step(
 }
 
 async fn set_backstop(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     want: &Backstop,
     seen: &BTreeMap<String, u32>,
 ) -> Result<BackstopResult, KernelError> {
@@ -138,7 +138,7 @@ async fn set_backstop(
 }
 
 async fn set_object(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     object: &Object,
     seen: &BTreeMap<String, u32>,
 ) -> Result<(), KernelError> {
@@ -153,7 +153,7 @@ async fn set_object(
                 let context = format!("setting {want}: another interface has the name by now");
                 return Err(KernelError::new(context, source));
             }
-            sysctl::write(&want.interface, want.key, &want.value)
+            kernel.write_sysctl(&want.interface, want.key, &want.value)
         }
         Object::Backstop(want) => set_backstop(kernel, want, seen).await.map(drop),
         Object::Offload(want) => {
@@ -192,7 +192,7 @@ async fn set_object(
 
 /// What the fast path has set since the steps were planned is no failure.
 async fn unless_exists(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     object: &Object,
     added: Result<(), KernelError>,
 ) -> Result<(), KernelError> {
@@ -208,7 +208,7 @@ async fn unless_exists(
 
 /// The interface that was seen under a name; what was not there then, the tunnel, has been made since.
 async fn index(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     name: &str,
     seen: &BTreeMap<String, u32>,
 ) -> Result<u32, KernelError> {
@@ -219,7 +219,7 @@ async fn index(
 }
 
 /// Creates the interface, or mends what is there. That it is ours, the plan has seen to.
-async fn set_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
+async fn set_link(kernel: &impl KernelOperations, want: &Link) -> Result<(), KernelError> {
     let links = kernel.links().await?;
     match links.iter().find(|link| link.name == want.name) {
         None => kernel.create_wireguard(&want.name, want.mtu).await,
@@ -232,7 +232,7 @@ async fn set_link(kernel: &Kernel, want: &Link) -> Result<(), KernelError> {
     }
 }
 
-async fn remove(kernel: &Kernel, removal: &Removal) -> Result<(), KernelError> {
+async fn remove(kernel: &impl KernelOperations, removal: &Removal) -> Result<(), KernelError> {
     match removal {
         Removal::Link { index, name } => kernel.delete_link(*index, name).await,
         Removal::Backstop { index, name } => kernel.remove_backstop(*index, name).await,

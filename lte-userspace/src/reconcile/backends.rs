@@ -1,17 +1,19 @@
 //! The active backend and stale ones. Their calls block, and are made on a thread of their own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::GuardState;
+use crate::backend::select::{self, Opener, Purpose, ThisMachine};
 use crate::backend::{
-    Backend, BackendError, BackendKind, Difference, Guard, Permit, Watch, error_chain, select,
+    Backend, BackendError, BackendKind, Difference, Guard, Permit, Watch, error_chain,
 };
-use crate::blocking::Blocking;
+use crate::blocking::{self, Blocking};
 
 /// How long a call may take. nft has a shorter deadline of its own, for each time it is run; the verifier
 /// takes seconds on a slow machine, for each program.
-pub(super) const DEADLINE: Duration = Duration::from_mins(1);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 type All = Vec<Box<dyn Backend>>;
 
@@ -19,14 +21,26 @@ type All = Vec<Box<dyn Backend>>;
 #[derive(Debug, Clone)]
 pub struct Backends {
     all: Blocking<All>,
+    opener: Arc<dyn Opener>,
 }
 
 impl Backends {
-    /// The first is the active one.
+    /// The first is the active one; others are this machine's.
     pub fn new(all: Vec<Box<dyn Backend>>) -> Self {
+        Self::with_opener(all, Arc::new(ThisMachine))
+    }
+
+    /// The first is the active one; this opens the others.
+    pub fn with_opener(all: Vec<Box<dyn Backend>>, opener: Arc<dyn Opener>) -> Self {
         Self {
             all: Blocking::new(all),
+            opener,
         }
+    }
+
+    /// With another active one, and no others open.
+    pub(super) fn replaced_by(&self, active: Box<dyn Backend>) -> Self {
+        Self::with_opener(vec![active], Arc::clone(&self.opener))
     }
 
     /// Whether a call is running.
@@ -93,12 +107,23 @@ impl Backends {
 
     /// Opens the backends other than the active one, to see what they have left of earlier runs.
     pub(super) async fn open_stale(&self) -> Result<(), BackendError> {
-        self.call("looking for other guards", |all| {
+        let opener = Arc::clone(&self.opener);
+        self.call("looking for other guards", move |all| {
             all.truncate(1);
             let active = all.first().map(|active| active.kind());
-            all.extend(select::others(active));
+            all.extend(select::others(&*opener, active));
         })
         .await
+    }
+
+    /// Why a backend cannot be opened, if it cannot.
+    pub(super) async fn open_failure(&self, kind: BackendKind) -> Option<BackendError> {
+        let opener = Arc::clone(&self.opener);
+        let open = move || opener.open(kind, Purpose::Inspect).err();
+        match blocking::call_once(DEADLINE, open).await {
+            Ok(error) => error,
+            Err(late) => Some(BackendError::failed("opening it", late)),
+        }
     }
 
     /// Closes them again.
@@ -109,12 +134,13 @@ impl Backends {
 
     /// Hands the active backend the remotes that stale backends remember: the peer may speak first.
     pub(super) async fn import_remotes(&self) -> Result<(), BackendError> {
-        self.call("asking other guards", |all| {
+        let opener = Arc::clone(&self.opener);
+        self.call("asking other guards", move |all| {
             let Some(active) = all.first_mut() else {
                 return;
             };
             let mut remotes = BTreeMap::new();
-            for mut other in select::others(Some(active.kind())) {
+            for mut other in select::others(&*opener, Some(active.kind())) {
                 match other.remotes() {
                     Ok(found) => remotes.extend(found),
                     Err(error) => log::debug!("{}", error_chain(&error)),

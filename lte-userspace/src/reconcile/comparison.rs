@@ -18,7 +18,7 @@ use crate::desired::{self, Facts, ModemFacts, Object, OffloadKey, Queue};
 use crate::kernel::qdisc::RootQdisc;
 use crate::kernel::qdisc::missing_modules;
 use crate::kernel::wireguard::ObservedDevice;
-use crate::kernel::{Kernel, KernelError, MAIN_TABLE, route, sysctl};
+use crate::kernel::{KernelError, KernelOperations, MAIN_TABLE, route};
 use crate::state::Baseline;
 
 /// Why no comparison could be made.
@@ -87,14 +87,14 @@ impl Comparison {
     /// Takes a snapshot and compares. The first backend is the active one; guards of the others are
     /// stale.
     pub async fn new(
-        kernel: &Kernel,
+        kernel: &impl KernelOperations,
         backends: &mut [Box<dyn Backend>],
         inputs: Inputs<'_>,
     ) -> Result<Self, SnapshotError> {
         let mut target = Target::new(kernel, &inputs).await?;
         target.look_at_routes_of_others(kernel).await?;
         let guard = backends::state(backends, target.guard())?;
-        target.compare(inputs.config, inputs.baseline, &guard)
+        target.compare(kernel, inputs.config, inputs.baseline, &guard)
     }
 
     /// All desired objects.
@@ -105,7 +105,10 @@ impl Comparison {
 }
 
 impl Target {
-    pub(super) async fn new(kernel: &Kernel, inputs: &Inputs<'_>) -> Result<Self, SnapshotError> {
+    pub(super) async fn new(
+        kernel: &impl KernelOperations,
+        inputs: &Inputs<'_>,
+    ) -> Result<Self, SnapshotError> {
         let Inputs {
             config, baseline, ..
         } = *inputs;
@@ -141,7 +144,7 @@ impl Target {
                 modem.joining = snapshot.joining(modem.index);
             }
         }
-        let mut closed = snapshot.closed(config, baseline);
+        let mut closed = snapshot.closed(kernel, config, baseline);
         for device in closed.values_mut() {
             device.backstop = device
                 .backstop
@@ -194,7 +197,10 @@ impl Target {
         })
     }
 
-    async fn look_at_routes_of_others(&mut self, kernel: &Kernel) -> Result<(), KernelError> {
+    async fn look_at_routes_of_others(
+        &mut self,
+        kernel: &impl KernelOperations,
+    ) -> Result<(), KernelError> {
         let routes = &mut self.snapshot.routes;
         *routes = route::Routes {
             ours: std::mem::take(&mut routes.ours),
@@ -214,6 +220,7 @@ impl Target {
 
     pub(super) fn compare(
         self,
+        kernel: &impl KernelOperations,
         config: &Config,
         baseline: &Baseline,
         guard: &GuardState,
@@ -227,7 +234,7 @@ impl Target {
             apart,
         } = self;
         let plan = plan(&goal, &snapshot, baseline, guard);
-        let mut warnings = warnings(config, &snapshot, &facts)?;
+        let mut warnings = warnings(kernel, config, &snapshot, &facts)?;
         warnings.extend(backstop(&snapshot, &facts, baseline));
         warnings.extend(
             facts
@@ -238,7 +245,12 @@ impl Target {
         );
         warnings.extend(placement.warnings());
         warnings.extend(foreign_routes);
-        warnings.extend(modem_devices::warnings(&snapshot.links, baseline, &facts));
+        warnings.extend(modem_devices::warnings(
+            &snapshot.links,
+            baseline,
+            &facts,
+            |link| kernel.hardware(link),
+        ));
         warnings.extend(conflicting_networks(&goal.want, &snapshot));
         let modem = facts.modem.as_ref().map(|modem| modem.index);
         let faults = modem.map(|modem| stacked_on(&snapshot.links, modem));
@@ -336,6 +348,7 @@ fn unknown_joining(modem: &ModemFacts) -> Option<String> {
 }
 
 fn warnings(
+    kernel: &impl KernelOperations,
     config: &Config,
     snapshot: &Snapshot,
     facts: &Facts,
@@ -347,7 +360,7 @@ fn warnings(
     let name = &modem.name;
     // IPv6 has no such filter: there the guard alone says who gets in.
     let filter = match config.modem.v4 {
-        Some(_) => sysctl::reverse_path_filter(name)?,
+        Some(_) => kernel.reverse_path_filter(name)?,
         None => None,
     };
     match filter {
@@ -363,7 +376,7 @@ fn warnings(
         }
         _ => {}
     }
-    if config.modem.v4.is_some() && sysctl::arp_ignore_of_all()? >= Some(2) {
+    if config.modem.v4.is_some() && kernel.arp_ignore_of_all()? >= Some(2) {
         warnings.insert(format!(
             "net.ipv4.conf.all.arp_ignore is 2 or more, which counts on {name}, too: the carrier's ARP is not answered, and nothing comes in; set it to 1 or 0"
         ));

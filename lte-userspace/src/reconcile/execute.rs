@@ -9,8 +9,9 @@ use super::repair_backoff;
 use super::step::{ObjectId, Step};
 use crate::backend::{Guard, error_chain};
 use crate::config::Config;
+use crate::kernel::KernelOperations;
 
-impl Reconciler {
+impl<K: KernelOperations> Reconciler<K> {
     /// Takes the steps that are due. Returns what they came to, and how long until the first step that
     /// backs off is due, if no step was.
     pub(super) async fn execute(

@@ -18,12 +18,13 @@ use super::step::Step;
 use crate::backend::error_chain;
 use crate::config::Config;
 use crate::desired::Object;
+use crate::kernel::KernelOperations;
 use crate::state::Baseline;
 
 /// How often it runs during a call of the active backend.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-impl Reconciler {
+impl<K: KernelOperations> Reconciler<K> {
     /// Waits for work that may call the active backend, and runs the fast path meanwhile.
     pub(super) async fn with_fast_path<T>(
         &mut self,
@@ -78,8 +79,12 @@ impl Reconciler {
             ..self.inputs(config)
         };
         let target = Target::new(&self.kernel, &inputs).await?;
-        let comparison =
-            target.compare(config, &self.baseline_file.baseline, &GuardState::default())?;
+        let comparison = target.compare(
+            &self.kernel,
+            config,
+            &self.baseline_file.baseline,
+            &GuardState::default(),
+        )?;
         let snapshot = &comparison.snapshot;
         let now = Instant::now();
         let (mut due, _) = self.due(&comparison.plan.steps, now);

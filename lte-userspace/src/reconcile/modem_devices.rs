@@ -64,9 +64,14 @@ fn is_same_device(
 }
 
 /// Warnings about closed devices.
-pub(super) fn warnings(links: &[ObservedLink], baseline: &Baseline, facts: &Facts) -> Vec<String> {
+pub(super) fn warnings(
+    links: &[ObservedLink],
+    baseline: &Baseline,
+    facts: &Facts,
+    hardware: impl Fn(&ObservedLink) -> Hardware,
+) -> Vec<String> {
     let warning = |(index, device): (&u32, &ClosedDevice)| {
-        let former_name = former_name(&baseline.devices, links, *index)?;
+        let former_name = former_name(&baseline.devices, links, *index, &hardware)?;
         let name = &device.name;
         Some(format!(
             "{name} is the modem's device, which was {former_name} before: it stays closed, and the tunnel does not go by it; if it is to, set modem.interface = \"{name}\" in the config, or tell the modem by modem.mac"
@@ -83,7 +88,8 @@ pub fn kept_closed(links: &[ObservedLink], devices: &ModemDevices) -> Vec<String
             .find(|link| device.index == Some(link.index) && device.name == link.name)
     });
     let words = |link: &ObservedLink| {
-        let former_name = former_name(devices, links, link.index).unwrap_or_default();
+        let former_name =
+            former_name(devices, links, link.index, &Hardware::of).unwrap_or_default();
         format!(
             "{} closed: it is the device that was {former_name}",
             link.name
@@ -100,17 +106,14 @@ pub(super) fn former_name<'a>(
     devices: &'a ModemDevices,
     links: &[ObservedLink],
     index: u32,
+    hardware: &impl Fn(&ObservedLink) -> Hardware,
 ) -> Option<&'a str> {
     let link = links.iter().find(|link| link.index == index)?;
     let known = &devices.known;
     let device = known
         .iter()
         .find(|device| device.index == Some(index))
-        .or_else(|| {
-            known
-                .iter()
-                .find(|one| is_same_device(one, link, &Hardware::of))
-        })?;
+        .or_else(|| known.iter().find(|one| is_same_device(one, link, hardware)))?;
     Some(&device.name)
 }
 

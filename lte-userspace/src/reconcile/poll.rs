@@ -10,9 +10,9 @@ use crate::backend::{Guard, error_chain};
 use crate::config::Config;
 use crate::desired::Object;
 use crate::kernel::wireguard::ObservedDevice;
-use crate::kernel::{KernelError, sysctl};
+use crate::kernel::{KernelError, KernelOperations};
 
-impl Reconciler {
+impl<K: KernelOperations> Reconciler<K> {
     /// Polls what changes without an event. Returns whether a full comparison is due.
     pub async fn poll(&mut self, config: &Config) -> bool {
         let changed = self.poll_values(config).await;
@@ -35,7 +35,7 @@ impl Reconciler {
         if changed || !self.converged {
             return Ok(changed);
         }
-        let (matches_desired, guard) = matches_desired(&self.wanted, &device)?;
+        let (matches_desired, guard) = matches_desired(&self.kernel, &self.wanted, &device)?;
         let (true, Some(guard)) = (matches_desired, guard.cloned()) else {
             return Ok(!matches_desired);
         };
@@ -60,6 +60,7 @@ impl Reconciler {
 
 /// Whether the desired objects are still there; the guard, which is not compared here, is returned.
 fn matches_desired<'a>(
+    kernel: &impl KernelOperations,
     want: &'a [Object],
     device: &ObservedDevice,
 ) -> Result<(bool, Option<&'a Guard>), KernelError> {
@@ -67,7 +68,8 @@ fn matches_desired<'a>(
     for object in want {
         let there = match object {
             Object::Sysctl(want) => {
-                sysctl::read(&want.interface, want.key)?.is_some_and(|value| value == want.value)
+                let value = kernel.read_sysctl(&want.interface, want.key)?;
+                value.is_some_and(|value| value == want.value)
             }
             Object::WireguardDevice(want) => device.matches(want),
             Object::Peer(want) => device.peer_matches(want),

@@ -18,7 +18,7 @@ use crate::backend::{Backend, BackendKind, Guard, error_chain};
 use crate::config::Config;
 use crate::desired::Object;
 use crate::kernel::wireguard::ObservedDevice;
-use crate::kernel::{Kernel, MAIN_TABLE};
+use crate::kernel::{Kernel, KernelOperations, MAIN_TABLE};
 use crate::state::{BaselineFile, StateError};
 
 /// How many rounds one call makes before it leaves the rest to the next event.
@@ -39,9 +39,9 @@ pub(super) enum ReconcileError {
 
 /// Observes, plans and applies until there is no drift.
 #[derive(Debug)]
-pub struct Reconciler {
+pub struct Reconciler<K = Kernel> {
     /// The kernel.
-    pub kernel: Kernel,
+    pub kernel: K,
     /// The active backend, then the stale ones while they are open.
     pub backends: Backends,
     active: BackendKind,
@@ -90,10 +90,10 @@ pub struct ReconcileResult {
     pub retry: Option<Duration>,
 }
 
-impl Reconciler {
+impl<K: KernelOperations> Reconciler<K> {
     /// Builds it; nothing is changed yet.
     pub fn new(
-        kernel: Kernel,
+        kernel: K,
         backend: Box<dyn Backend>,
         mut baseline_file: BaselineFile,
         listen_port: u16,
@@ -187,7 +187,7 @@ impl Reconciler {
     /// Makes another backend the active one, and ends the repair back-off.
     pub fn replace_backend(&mut self, backend: Box<dyn Backend>) {
         self.active = backend.kind();
-        self.backends = Backends::new(vec![backend]);
+        self.backends = self.backends.replaced_by(backend);
         self.stale_open = false;
         self.check_stale_guards = true;
         self.repair_backoff = RepairBackoff::default();
@@ -238,7 +238,8 @@ impl Reconciler {
         let (backends, guard) = (self.backends.clone(), target.guard().cloned());
         let guard = self.with_fast_path(config, backends.state(guard)).await;
         let guard = guard.map_err(SnapshotError::from)?;
-        let comparison = target.compare(config, &self.baseline_file.baseline, &guard)?;
+        let comparison =
+            target.compare(&self.kernel, config, &self.baseline_file.baseline, &guard)?;
         let modem = comparison.facts.modem.as_ref().map(|modem| modem.index);
         self.handshake_backoff.on_modem(modem);
         if self.modem_index != modem {
@@ -264,6 +265,7 @@ impl Reconciler {
             config,
             &comparison,
             active,
+            |link| self.kernel.hardware(link),
         );
         self.baseline_file.save()?;
         let Plan { steps, blocked } = &comparison.plan;

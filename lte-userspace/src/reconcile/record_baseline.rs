@@ -10,6 +10,7 @@ use crate::backend::BackendKind;
 use crate::config::Config;
 use crate::desired::{Object, SysctlKey};
 use crate::kernel::hardware::Hardware;
+use crate::kernel::link::ObservedLink;
 use crate::state::{Baseline, InterfaceBaseline};
 
 /// Records how interfaces were found before a step of the plan is taken, and drops the records of those
@@ -19,6 +20,7 @@ pub(super) fn record_baseline(
     config: &Config,
     comparison: &Comparison,
     active: BackendKind,
+    hardware: impl Fn(&ObservedLink) -> Hardware,
 ) {
     let modem = comparison.facts.modem.as_ref();
     modem_devices::record(
@@ -26,7 +28,7 @@ pub(super) fn record_baseline(
         &config.modem.identity,
         &comparison.snapshot.links,
         modem.and_then(|modem| comparison.snapshot.link_at(modem.index)),
-        Hardware::of,
+        hardware,
     );
     let converged = comparison.plan.steps.is_empty();
     baseline.interfaces.retain(|index, _| {

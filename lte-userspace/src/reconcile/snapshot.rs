@@ -9,9 +9,8 @@ use super::modem_devices;
 use crate::backend::{LinkHeader, Uplink};
 use crate::config::Config;
 use crate::desired::{ClosedDevice, ModemFacts, OffloadKey, Queue, SysctlKey};
-use crate::kernel::hardware::Hardware;
 use crate::kernel::qdisc::RootQdisc;
-use crate::kernel::{Kernel, KernelError, address, link, route, rule, sysctl, wireguard};
+use crate::kernel::{KernelError, KernelOperations, address, link, route, rule, wireguard};
 use crate::state::Baseline;
 
 /// The kernel's state, as far as it is relevant.
@@ -45,7 +44,7 @@ impl Snapshot {
     /// Takes one. Sysctls are read of the interfaces that `of_interest` picks, and the WireGuard
     /// settings of the interface of the given name.
     pub async fn take(
-        kernel: &Kernel,
+        kernel: &impl KernelOperations,
         tunnel: Option<&str>,
         of_interest: impl Fn(&[link::ObservedLink]) -> BTreeSet<u32>,
     ) -> Result<Self, KernelError> {
@@ -58,7 +57,7 @@ impl Snapshot {
         for index in of_interest(&links) {
             for key in SysctlKey::recorded() {
                 if let Some(name) = names.get(&index)
-                    && let Some(value) = sysctl::read(name, key)?
+                    && let Some(value) = kernel.read_sysctl(name, key)?
                 {
                     sysctls.insert((index, key), value);
                 }
@@ -77,8 +76,8 @@ impl Snapshot {
             rules: rules.ours,
             other_rules: rules.others,
             roots: kernel.root_qdiscs().await?,
-            send_redirects: sysctl::read("all", SysctlKey::SendRedirects)?,
-            rp_filter_of_all: sysctl::read("all", SysctlKey::RpFilter)?,
+            send_redirects: kernel.read_sysctl("all", SysctlKey::SendRedirects)?,
+            rp_filter_of_all: kernel.read_sysctl("all", SysctlKey::RpFilter)?,
             links,
             sysctls,
             offloads: BTreeMap::new(),
@@ -89,7 +88,7 @@ impl Snapshot {
     /// Adds the offloads of interfaces.
     pub async fn read_offloads(
         &mut self,
-        kernel: &Kernel,
+        kernel: &impl KernelOperations,
         of: impl IntoIterator<Item = u32>,
     ) -> Result<(), KernelError> {
         for index in of {
@@ -196,16 +195,18 @@ impl Snapshot {
     }
 
     /// Closed devices: modem devices that are not what the config takes for the modem now.
-    pub fn closed(&self, config: &Config, baseline: &Baseline) -> BTreeMap<u32, ClosedDevice> {
+    pub fn closed(
+        &self,
+        kernel: &impl KernelOperations,
+        config: &Config,
+        baseline: &Baseline,
+    ) -> BTreeMap<u32, ClosedDevice> {
         let identity = &config.modem.identity;
         let modem = modem(&self.links, identity).map(|modem| modem.index);
-        let found = modem_devices::closed(
-            &self.links,
-            modem,
-            &baseline.devices,
-            identity,
-            Hardware::of,
-        );
+        let found =
+            modem_devices::closed(&self.links, modem, &baseline.devices, identity, |link| {
+                kernel.hardware(link)
+            });
         let closed = found.into_iter().map(|link| {
             let device = ClosedDevice {
                 name: link.name.clone(),

@@ -1,13 +1,12 @@
 //! Taking everything down again.
 
 use super::apply::{Failure, apply};
-use super::backends::{self, Backends, Presence};
+use super::backends::{Backends, Presence};
 use super::plan::{Goal, GuardState, plan};
 use super::restore::restored;
 use super::snapshot::Snapshot;
-use crate::backend::{BackendError, BackendKind, select};
-use crate::blocking;
-use crate::kernel::Kernel;
+use crate::backend::BackendKind;
+use crate::kernel::KernelOperations;
 use crate::state::{Baseline, BaselineFile};
 
 /// How often failed steps are tried again.
@@ -16,7 +15,7 @@ const PASSES: usize = 3;
 /// Removes everything of ours and puts back what was changed, as far as it goes. Returns how many
 /// steps were taken, and all that failed.
 pub async fn take_down(
-    kernel: &Kernel,
+    kernel: &impl KernelOperations,
     backends: &Backends,
     baseline_file: &mut BaselineFile,
 ) -> (usize, Vec<Failure>) {
@@ -45,7 +44,7 @@ pub async fn take_down(
         };
         let stale_guards = match backends.present().await {
             Ok(presences) => {
-                failed = unopenable(&baseline_file.baseline, &presences).await;
+                failed = unopenable(backends, &baseline_file.baseline, &presences).await;
                 guards(presences, &mut failed)
             }
             Err(error) => {
@@ -80,17 +79,17 @@ pub async fn take_down(
 }
 
 /// Guards that were put in place and that no backend can be opened to remove.
-async fn unopenable(baseline: &Baseline, presences: &[Presence]) -> Vec<Failure> {
+async fn unopenable(
+    backends: &Backends,
+    baseline: &Baseline,
+    presences: &[Presence],
+) -> Vec<Failure> {
     let mut failed = Vec::new();
     for kind in baseline.guards.iter().copied() {
         if presences.iter().any(|(open, _)| *open == kind) {
             continue;
         }
-        let open = move || select::open(kind, select::Purpose::Inspect).err();
-        let error = match blocking::call_once(backends::DEADLINE, open).await {
-            Ok(error) => error,
-            Err(late) => Some(BackendError::failed("opening it", late)),
-        };
+        let error = backends.open_failure(kind).await;
         failed.extend(error.map(|error| failure(&format!("remove guard ({kind})"), &error)));
     }
     failed

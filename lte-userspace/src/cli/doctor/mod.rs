@@ -105,7 +105,7 @@ fn collect(common: &Common) -> Vec<Finding> {
     if let (Some(config), Some(active)) = (config, active) {
         let kind = active.kind();
         let mut backends = vec![active];
-        backends.extend(select::others(Some(kind)));
+        backends.extend(select::others(&select::ThisMachine, Some(kind)));
         match dry_run::dry_run(&config, common, &mut backends) {
             Ok(dry_run) => {
                 findings.extend(datapath::findings(&config, &dry_run, running));
