@@ -14,16 +14,21 @@ use crate::blocking::Blocking;
 
 pub mod address;
 mod connection;
+#[cfg(test)]
+pub(crate) mod fake;
 mod framing;
 pub mod generic_netlink;
 pub mod hardware;
 pub mod link;
 pub mod offload;
+mod operations;
 pub mod qdisc;
 pub mod route;
 pub mod rule;
 pub mod sysctl;
 pub mod wireguard;
+
+pub use operations::KernelOperations;
 
 /// The routing protocol number on every route and rule of ours: by it they are found again.
 pub const PROTOCOL: u8 = 123;
