@@ -123,23 +123,20 @@ impl State {
             return;
         };
         let mac = device.link.mac.as_deref();
-        let (Some(&[a, b, c, d, e, f]), false) = (mac, device.wireguard.is_some()) else {
+        let mac: Option<[u8; 6]> = mac.and_then(|mac| mac.try_into().ok());
+        let (Some(mac), false) = (mac, device.wireguard.is_some()) else {
             return;
         };
         if !self.has_ipv6(index) || self.refuses_ipv6(index) {
             return;
         }
-        let words = |high: u8, low: u8| u16::from_be_bytes([high, low]);
-        let address = Ipv6Addr::from([
-            0xfe80,
-            0,
-            0,
-            0,
-            words(a ^ 2, b),
-            words(c, 0xff),
-            words(0xfe, d),
-            words(e, f),
-        ]);
+        let mut address = [0; 16];
+        address[..2].copy_from_slice(&[0xfe, 0x80]);
+        address[8..11].copy_from_slice(&mac[..3]);
+        address[8] ^= 2;
+        address[11..13].copy_from_slice(&[0xff, 0xfe]);
+        address[13..].copy_from_slice(&mac[3..]);
+        let address = Ipv6Addr::from(address);
         let address = InterfaceAddress {
             index,
             cidr: Cidr::new(IpAddr::V6(address), 64),

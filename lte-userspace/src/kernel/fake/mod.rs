@@ -9,6 +9,7 @@
 //! detection, the tables of a VRF, and packets.
 
 mod addresses;
+mod backstop;
 mod links;
 mod operations;
 mod qdiscs;
@@ -19,6 +20,7 @@ mod sysctls;
 mod third_party;
 mod wireguard;
 
+pub(crate) mod dump;
 pub(crate) mod sequence;
 mod tests;
 

@@ -56,6 +56,19 @@ fn key(message: &RouteMessage) -> (IpFamily, u32, Cidr, u8, u32) {
     (family, table(message), to(message), tos, metric(message))
 }
 
+/// The place of an attribute in what the kernel reports.
+fn rank(attribute: &RouteAttribute) -> u8 {
+    match attribute {
+        RouteAttribute::Table(_) => 0,
+        RouteAttribute::Destination(_) => 1,
+        RouteAttribute::Priority(_) => 2,
+        RouteAttribute::PrefSource(_) => 3,
+        RouteAttribute::Gateway(_) => 4,
+        RouteAttribute::Oif(_) => 5,
+        _ => 6,
+    }
+}
+
 /// As the kernel will report it.
 fn normalised(mut message: RouteMessage) -> RouteMessage {
     let table = table(&message);
@@ -64,11 +77,11 @@ fn normalised(mut message: RouteMessage) -> RouteMessage {
     if !attributes.contains(&RouteAttribute::Table(table)) {
         attributes.push(RouteAttribute::Table(table));
     }
-    if !is_ipv4(&message) && metric(&message) == 0 {
-        message
-            .attributes
-            .push(RouteAttribute::Priority(IPV6_METRIC));
+    if family(&message) == IpFamily::V6 && metric(&message) == 0 {
+        let metric = RouteAttribute::Priority(IPV6_METRIC);
+        message.attributes.push(metric);
     }
+    message.attributes.sort_by_key(rank);
     message
 }
 

@@ -40,6 +40,26 @@ pub(super) fn of_the_kernel() -> Vec<RuleMessage> {
     .into()
 }
 
+/// The place of an attribute in what the kernel reports.
+fn rank(attribute: &RuleAttribute) -> u8 {
+    match attribute {
+        RuleAttribute::Table(_) => 0,
+        RuleAttribute::SuppressPrefixLen(_) => 1,
+        RuleAttribute::Protocol(_) => 2,
+        RuleAttribute::Iifname(_) => 3,
+        RuleAttribute::Oifname(_) => 4,
+        RuleAttribute::Priority(_) => 5,
+        RuleAttribute::FwMark(_) => 6,
+        RuleAttribute::FwMask(_) => 7,
+        RuleAttribute::SourcePortRange(_) => 9,
+        RuleAttribute::DestinationPortRange(_) => 10,
+        RuleAttribute::IpProtocol(_) => 11,
+        RuleAttribute::Destination(_) => 12,
+        RuleAttribute::Source(_) => 13,
+        _ => 8,
+    }
+}
+
 /// As the kernel will report it.
 fn normalised(mut message: RuleMessage) -> RuleMessage {
     message.header.table = u8::try_from(table(&message)).unwrap_or(COMPAT_TABLE);
@@ -56,6 +76,7 @@ fn normalised(mut message: RuleMessage) -> RuleMessage {
     }) {
         attributes.push(RuleAttribute::SuppressPrefixLen(u32::MAX));
     }
+    attributes.sort_by_key(rank);
     message
 }
 

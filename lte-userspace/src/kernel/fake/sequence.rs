@@ -1,24 +1,19 @@
-//! Sequences of operations as text, and what a kernel holds as text: for any kernel, so that the model can be
-//! compared with the running one.
+//! Operations as text, for any kernel, so that the model can be compared with the running one.
 
-use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
-
+use super::dump::{TABLE, names};
 use super::sysctls;
 use crate::config::{Cidr, PrivateKey, PublicKey};
 use crate::desired::{
     Address, Backstop, IpFamily, Offload, OffloadKey, Peer, Queue, Route, Rule, SysctlKey,
     WireguardDevice,
 };
-use crate::kernel::route::Routes;
-use crate::kernel::{KernelError, KernelOperations, MAIN_TABLE, PROTOCOL, route, rule};
+use crate::kernel::{KernelError, KernelOperations, MAIN_TABLE, route, rule};
 
-/// The agent's table, of which the routes of others are listed as well.
-pub(crate) const TABLE: u32 = 123;
+/// No interface has it.
+const NO_INDEX: u32 = u32::MAX >> 1;
 
 /// The words of a step.
 struct Words<'a>(Vec<&'a str>);
@@ -58,7 +53,7 @@ pub(crate) async fn take<K: KernelOperations>(kernel: &K, step: &str) -> Result<
     let words = Words(step.split_whitespace().collect());
     let name = words.at(1).to_owned();
     // Of an interface that is not there the kernel is asked all the same.
-    let index = async |name: &str| kernel.index(name).await.unwrap_or(u32::MAX >> 1);
+    let index = async |name: &str| kernel.index(name).await.unwrap_or(NO_INDEX);
     match words.at(0) {
         "create" => kernel.create_wireguard(&name, words.parse(2)).await,
         "up" => kernel.set_up(index(&name).await, &name, true).await,
@@ -104,6 +99,19 @@ pub(crate) async fn take<K: KernelOperations>(kernel: &K, step: &str) -> Result<
                 .find(|found| rule::priority(found) == priority);
             kernel.remove_rule(&found.unwrap_or(message), step).await
         }
+        _ => take_setting(kernel, step, &words).await,
+    }
+}
+
+/// Takes a step that is about something else than addresses, routes and rules.
+async fn take_setting<K: KernelOperations>(
+    kernel: &K,
+    step: &str,
+    words: &Words<'_>,
+) -> Result<(), KernelError> {
+    let name = words.at(1).to_owned();
+    let index = async |name: &str| kernel.index(name).await.unwrap_or(NO_INDEX);
+    match words.at(0) {
         "+backstop" => {
             let backstop = Backstop {
                 interface: name.clone(),
@@ -148,7 +156,7 @@ pub(crate) async fn take<K: KernelOperations>(kernel: &K, step: &str) -> Result<
             let key = PublicKey([words.parse(2); 32]);
             kernel.remove_peer(&name, key).await
         }
-        verb => panic!("there is no step {verb:?}"),
+        _ => panic!("{step:?} is no step"),
     }
 }
 
@@ -196,129 +204,4 @@ async fn remove_route<K: KernelOperations>(
         .find(|found| found.route.as_ref() == Some(route));
     let message = found.map_or_else(|| route::message(route, index), |found| found.message);
     kernel.remove_route(&message, &route.to_string()).await
-}
-
-async fn names<K: KernelOperations>(kernel: &K) -> Result<BTreeMap<u32, String>, KernelError> {
-    let links = kernel.links().await?.into_iter();
-    Ok(links.map(|link| (link.index, link.name)).collect())
-}
-
-/// What a kernel holds, one line each, sorted; of the interfaces that are named.
-pub(crate) async fn dump<K: KernelOperations>(
-    kernel: &K,
-    of: &[&str],
-) -> Result<Vec<String>, KernelError> {
-    let names = names(kernel).await?;
-    let name = |index: u32| names.get(&index).map_or("?", String::as_str);
-    let shown = |index: u32| of.contains(&name(index));
-    let mut lines = Vec::new();
-    let roots = kernel.root_qdiscs().await?;
-    for link in kernel.links().await? {
-        if !shown(link.index) {
-            continue;
-        }
-        let state = if link.up { "up" } else { "down" };
-        let mut line = format!("link {} {state} mtu {}", link.name, link.mtu);
-        line.extend(
-            link.master
-                .map(|master| format!(" master {}", name(master))),
-        );
-        line.extend(link.alias.as_ref().map(|alias| format!(" alias {alias}")));
-        line.extend(link.wireguard.then_some(" wireguard"));
-        lines.push(line);
-        let root = roots.get(&link.index);
-        lines.extend(root.map(|root| format!("qdisc {} {root:?}", link.name)));
-        for key in sysctls::KEYS {
-            let value = kernel.read_sysctl(&link.name, key)?;
-            let name = key.path().1;
-            lines.extend(value.map(|value| format!("sysctl {} {name} {value}", link.name)));
-        }
-        let most = link.gso_max_segs.map(|most| (OffloadKey::GsoMaxSegs, most));
-        for (key, value) in kernel.offloads(link.index).await?.into_iter().chain(most) {
-            lines.push(format!("offload {} {} {value}", link.name, key.name()));
-        }
-        if link.wireguard {
-            let device = kernel.wireguard(&link.name).await?;
-            lines.push(format!(
-                "device {} key {} port {} mark {}",
-                link.name,
-                device.public_key.is_some(),
-                device.listen_port,
-                device.fwmark
-            ));
-            for (key, peer) in &device.peers {
-                let PublicKey([number, ..]) = key;
-                lines.push(format!(
-                    "peer {} {number} {:?} {:?} {:?}",
-                    link.name, peer.endpoint, peer.allowed_ips, peer.keepalive
-                ));
-            }
-        }
-    }
-    let value = kernel.read_sysctl("all", SysctlKey::SendRedirects)?;
-    lines.extend(value.map(|value| format!("sysctl all send_redirects {value}")));
-    for address in kernel.addresses().await? {
-        if shown(address.index) {
-            lines.push(format!("address {} {}", name(address.index), address.cidr));
-        }
-    }
-    let mut routes: Routes = kernel.routes(&names).await?;
-    kernel.routes_of_others(&mut routes).await?;
-    routes.in_ours = kernel.routes_of_others_in(TABLE).await?;
-    let ours = routes.ours.iter().map(|found| &found.message);
-    for message in ours.chain(&routes.in_main).chain(&routes.in_ours) {
-        if route::interfaces(message).into_iter().any(shown) {
-            lines.push(route_line(message, &names));
-        }
-    }
-    for index in routes.defaults.iter().filter(|index| shown(**index)) {
-        lines.push(format!("default of others {}", name(*index)));
-    }
-    let rules = kernel.rules().await?;
-    let ours = rules.ours.iter().map(|found| &found.message);
-    lines.extend(ours.chain(&rules.others).map(rule_line));
-    lines.sort_unstable();
-    Ok(lines)
-}
-
-fn route_line(message: &RouteMessage, names: &BTreeMap<u32, String>) -> String {
-    let mut line = format!("route {}", route::print(message, names));
-    for attribute in &message.attributes {
-        if let RouteAttribute::PrefSource(from) = attribute
-            && let Some(from) = route::address(from)
-        {
-            line.push_str(&format!(" src {from}"));
-        }
-    }
-    let protocol = protocol_name(u8::from(message.header.protocol));
-    format!("{line} table {} of {protocol}", route::table(message))
-}
-
-fn rule_line(message: &RuleMessage) -> String {
-    let protocol = message.attributes.iter().find_map(|a| match a {
-        RuleAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
-        _ => None,
-    });
-    let family = message.header.family;
-    let protocol = protocol_name(protocol.unwrap_or(0));
-    format!("rule {family:?} {} of {protocol}", rule::print(message))
-}
-
-fn protocol_name(protocol: u8) -> String {
-    match protocol {
-        PROTOCOL => "ours".to_owned(),
-        2 => "the kernel".to_owned(),
-        other => format!("{other}"),
-    }
-}
-
-/// What has gone (`- `) and what has come (`+ `) between two dumps.
-pub(crate) fn changes(before: &[String], after: &[String]) -> Vec<String> {
-    let without = |lines: &[String], others: &[String], sign: char| -> Vec<String> {
-        let lines = lines.iter().filter(|line| !others.contains(line));
-        lines.map(|line| format!("{sign} {line}")).collect()
-    };
-    let mut changes = without(before, after, '-');
-    changes.extend(without(after, before, '+'));
-    changes
 }

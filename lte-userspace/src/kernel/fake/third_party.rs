@@ -118,10 +118,12 @@ impl FakeKernel {
         self.lock().set_sysctl(interface, key, value)
     }
 
-    /// Says which features of an interface can be switched, and whether they are on.
+    /// Says which features of an interface there are, and whether they are on; all of them can be switched.
     pub(crate) fn set_features(&self, name: &str, features: &[(OffloadKey, u32)]) -> Answer<()> {
         self.change_device(name, |state, index| {
-            state.device(index)?.features = features.iter().copied().collect();
+            let device = state.device(index)?;
+            device.features = features.iter().copied().collect();
+            device.fixed.clear();
             Ok(())
         })
     }

@@ -2,7 +2,7 @@
 
 use super::links::Device;
 use super::{Answer, State};
-use crate::config::PublicKey;
+use crate::config::{Cidr, PublicKey};
 use crate::desired::{Peer, WireguardDevice};
 use crate::kernel::wireguard::{ObservedDevice, ObservedPeer};
 
@@ -35,7 +35,9 @@ impl State {
             return self.check_port(index, port);
         }
         let free = |port: &u16| self.check_port(index, *port).is_ok();
-        let chosen = (FIRST_CHOSEN_PORT..).find(free).ok_or(libc::EADDRINUSE)?;
+        let chosen = (FIRST_CHOSEN_PORT..=u16::MAX)
+            .find(free)
+            .ok_or(libc::EADDRINUSE)?;
         self.wireguard_at(index)?.listen_port = chosen;
         Ok(())
     }
@@ -87,7 +89,7 @@ impl State {
         if device.public_key == Some(want.public_key) {
             return Ok(());
         }
-        let mut networks: Vec<_> = want.allowed_ips.iter().map(|net| net.network()).collect();
+        let mut networks: Vec<_> = want.allowed_ips.iter().map(Cidr::network).collect();
         networks.sort_unstable();
         networks.dedup();
         // A network is one peer's alone.

@@ -2,9 +2,10 @@
 
 use std::process::{Command, Stdio};
 
-use super::{SHOWN, all, outcome};
+use super::{CLAIMS, SHOWN, outcome};
 use crate::kernel::Kernel;
-use crate::kernel::fake::sequence::{TABLE, changes, dump, take};
+use crate::kernel::fake::dump::{TABLE, changes, dump};
+use crate::kernel::fake::sequence::take;
 use crate::kernel::fake::sysctls;
 
 /// How often a difference is looked at again: the kernel gives IPv6's own address a moment after an interface is up.
@@ -74,7 +75,7 @@ async fn the_running_kernel_does_what_is_claimed() {
     assert!(links.iter().all(|link| link.loopback), "a namespace in use");
     assert!(ip("link set lo up"));
     let mut wrong = Vec::new();
-    for (subject, claims) in all() {
+    for (subject, claims) in CLAIMS {
         if !has(&kernel, subject).await {
             println!("{subject}: not on this kernel");
             continue;
@@ -83,7 +84,7 @@ async fn the_running_kernel_does_what_is_claimed() {
             let mut looks = 0..LOOKS;
             let found = loop {
                 build(&kernel).await;
-                let found = outcome(&kernel, &claim).await;
+                let found = outcome(&kernel, claim).await;
                 tear_down();
                 let is_right = found.0 == claim.answer && found.1 == claim.changes;
                 if is_right || looks.next().is_none() {

@@ -4,7 +4,8 @@ use super::world;
 use crate::desired::SysctlKey;
 use crate::kernel::KernelOperations as _;
 use crate::kernel::fake::FakeKernel;
-use crate::kernel::fake::sequence::{dump, take};
+use crate::kernel::fake::dump::dump;
+use crate::kernel::fake::sequence::take;
 
 #[tokio::test]
 async fn a_request_that_is_refused_changes_nothing_and_the_next_one_is_answered() {

@@ -1,21 +1,18 @@
-//! What others do, and what it brings along.
+//! What others do to interfaces, and what it brings along.
 
-use std::time::{Duration, SystemTime};
-
-use super::{STATIC, world};
-use crate::config::PublicKey;
-use crate::desired::{IpFamily, OffloadKey, Peer, Route, Rule, SysctlKey};
+use super::world;
+use crate::desired::{OffloadKey, SysctlKey};
+use crate::kernel::KernelOperations as _;
 use crate::kernel::fake::FakeKernel;
-use crate::kernel::fake::sequence::{TABLE, changes, dump, take};
+use crate::kernel::fake::dump::{TABLE, changes, dump};
+use crate::kernel::fake::sequence::take;
 use crate::kernel::hardware::Hardware;
-use crate::kernel::qdisc::missing_modules::Module;
-use crate::kernel::{KernelOperations, MAIN_TABLE};
 
-const SHOWN: [&str; 6] = ["modem", "lte", "wan", "br0", "wg", "vlan"];
-const KEY: PublicKey = PublicKey([2; 32]);
+/// The interfaces that are shown.
+pub(super) const SHOWN: [&str; 6] = ["modem", "lte", "wan", "br0", "wg", "vlan"];
 
 /// What a third party changes after these steps.
-async fn change(steps: &[&str], by: impl FnOnce(&FakeKernel)) -> Vec<String> {
+pub(super) async fn change(steps: &[&str], by: impl FnOnce(&FakeKernel)) -> Vec<String> {
     let kernel = world();
     for step in steps {
         take(&kernel, step).await.unwrap();
@@ -29,28 +26,6 @@ async fn change(steps: &[&str], by: impl FnOnce(&FakeKernel)) -> Vec<String> {
         "it is no request of the agent's"
     );
     changes(&before, &dump(&kernel, &SHOWN).await.unwrap())
-}
-
-fn route(to: &str, table: u32) -> Route {
-    Route {
-        destination: to.parse().unwrap(),
-        gateway: None,
-        interface: "wan".to_owned(),
-        source: None,
-        table,
-    }
-}
-
-fn rule() -> Rule {
-    Rule {
-        family: IpFamily::V4,
-        priority: 11,
-        local: false,
-        source: None,
-        udp_source_port: None,
-        mark: Some((123, 0xff)),
-        table: TABLE,
-    }
 }
 
 #[tokio::test]
@@ -105,6 +80,18 @@ async fn a_device_that_is_plugged_in_again_is_another_interface() {
     kernel.unplug("modem").unwrap();
     assert_eq!(kernel.unplug("modem"), Err(libc::ENODEV));
     assert_eq!(kernel.hardware(modem), Hardware::default());
+}
+
+#[tokio::test]
+async fn a_device_may_have_features_that_can_be_switched() {
+    let kernel = world();
+    let features = [(OffloadKey::Gro, 1), (OffloadKey::Lro, 1)];
+    kernel.set_features("modem", &features).unwrap();
+    take(&kernel, "offload modem rx-lro 0").await.unwrap();
+    let modem = kernel.index("modem").await.unwrap();
+    let found = kernel.offloads(modem).await.unwrap();
+    assert_eq!(found, [(OffloadKey::Gro, 1), (OffloadKey::Lro, 0)].into());
+    assert!(kernel.offloads(modem + 77).await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -217,205 +204,6 @@ async fn all_interfaces_are_told_of_ipv6_and_of_nothing_else() {
             "+ sysctl wan disable_ipv6 1",
         ]
     );
-}
-
-#[tokio::test]
-async fn routes_of_others() {
-    let steps = ["up wan", "+route wan 10.0.0.0/8 table 123"];
-    let found = change(&steps, |kernel| {
-        assert_eq!(
-            kernel.give_route(&route("10.0.0.0/8", TABLE), STATIC, 0),
-            Err(libc::EEXIST)
-        );
-        kernel
-            .give_route(&route("10.0.0.0/8", TABLE), STATIC, 5)
-            .unwrap();
-        kernel
-            .give_route(&route("0.0.0.0/0", MAIN_TABLE), STATIC, 0)
-            .unwrap();
-        kernel
-            .give_route(&route("2001:db8::/32", MAIN_TABLE), STATIC, 0)
-            .unwrap();
-    })
-    .await;
-    assert_eq!(
-        found,
-        [
-            "+ default of others wan",
-            "+ route 10.0.0.0/8 dev wan metric 5 table 123 of 4",
-            "+ route 2001:db8::/32 dev wan metric 1024 table 254 of 4",
-        ]
-    );
-    // In the agent's table its own takes the place of another's, and says nothing.
-    let kernel = world();
-    kernel.set_link("wan", true).unwrap();
-    kernel.set_link("modem", true).unwrap();
-    kernel
-        .give_route(&route("10.0.0.0/8", TABLE), STATIC, 0)
-        .unwrap();
-    take(&kernel, "+route modem 10.0.0.0/8 table 123")
-        .await
-        .unwrap();
-    assert!(kernel.routes_of_others_in(TABLE).await.unwrap().is_empty());
-}
-
-#[tokio::test]
-async fn routes_that_others_remove() {
-    let steps = [
-        "up wan",
-        "+route wan 10.0.0.0/8 table 123",
-        "+route wan 10.0.0.0/8",
-        "+route wan default table 123",
-        "+route wan default6 table 123",
-    ];
-    let found = change(&steps, |kernel| {
-        kernel
-            .delete_route("10.0.0.0/8".parse().unwrap(), MAIN_TABLE)
-            .unwrap();
-        kernel
-            .delete_route("0.0.0.0/0".parse().unwrap(), TABLE)
-            .unwrap();
-        let again = kernel.delete_route("0.0.0.0/0".parse().unwrap(), TABLE);
-        assert_eq!(again, Err(libc::ESRCH));
-    })
-    .await;
-    let gone = [
-        "- route 10.0.0.0/8 dev wan table 254 of ours",
-        "- route default dev wan table 123 of ours",
-    ];
-    assert_eq!(found, gone);
-    let found = change(&steps, |kernel| kernel.flush_table(TABLE)).await;
-    let gone = [
-        "- route 10.0.0.0/8 dev wan table 123 of ours",
-        "- route default dev wan metric 1024 table 123 of ours",
-        "- route default dev wan table 123 of ours",
-    ];
-    assert_eq!(found, gone);
-}
-
-#[tokio::test]
-async fn rules_of_others() {
-    let found = change(&["+rule v4 11 mark 123"], |kernel| {
-        kernel.give_rule(&rule(), STATIC).unwrap();
-        assert_eq!(kernel.give_rule(&rule(), STATIC), Err(libc::EEXIST));
-    })
-    .await;
-    let come = ["+ rule Inet 11: from all fwmark 0x7b/0xff lookup 123 of 4"];
-    assert_eq!(found, come);
-    let found = change(&["+rule v4 11 mark 123"], |kernel| {
-        kernel.delete_rule(IpFamily::V4, 11).unwrap();
-        assert_eq!(kernel.delete_rule(IpFamily::V4, 11), Err(libc::ENOENT));
-        assert_eq!(kernel.delete_rule(IpFamily::V6, 11), Err(libc::ENOENT));
-    })
-    .await;
-    let gone = ["- rule Inet 11: from all fwmark 0x7b/0xff lookup 123 of ours"];
-    assert_eq!(found, gone);
-    let kernel = world();
-    kernel.flush_rules();
-    let rules = kernel.rules().await.unwrap();
-    assert_eq!((rules.ours.len(), rules.others.len()), (0, 2));
-}
-
-#[tokio::test]
-async fn root_qdiscs_of_others() {
-    let whole =
-        "- qdisc modem Backstop(Some(BackstopState { passes: (123, 255), queue: Ours(FqCodel) }))";
-    let steps = ["sysctl modem disable_ipv6 1", "up modem", "+backstop modem"];
-    let found = change(&steps, |kernel| kernel.replace_queue("modem").unwrap()).await;
-    let come = "+ qdisc modem Backstop(Some(BackstopState { passes: (123, 255), queue: Foreign }))";
-    assert_eq!(found, [whole, come]);
-    let found = change(&steps, |kernel| kernel.delete_filters("modem").unwrap()).await;
-    assert_eq!(found, [whole, "+ qdisc modem Backstop(None)"]);
-    let found = change(&steps, |kernel| kernel.delete_root("modem").unwrap()).await;
-    assert_eq!(found, [whole, "+ qdisc modem Default"]);
-    let found = change(&steps, |kernel| {
-        kernel.replace_root("modem", "htb").unwrap()
-    })
-    .await;
-    assert_eq!(found, [whole, "+ qdisc modem Foreign(\"htb\")"]);
-    // It stays when the interface goes down, and the backstop does not take its place.
-    let kernel = world();
-    assert_eq!(kernel.delete_root("modem"), Err(libc::ENOENT));
-    kernel.replace_root("modem", "htb").unwrap();
-    let error = take(&kernel, "+backstop modem").await.unwrap_err();
-    assert_eq!(error.errno(), Some(libc::EEXIST));
-    let error = take(&kernel, "-backstop modem").await.unwrap_err();
-    assert_eq!(error.errno(), Some(libc::EINVAL));
-}
-
-#[tokio::test]
-async fn modules_that_the_kernel_lacks() {
-    for module in Module::REQUIRED {
-        let kernel = world();
-        kernel.lack(module);
-        take(&kernel, "+backstop modem").await.unwrap();
-        assert_eq!(kernel.missing_modules(), [module].into());
-        assert!(kernel.root_qdiscs().await.unwrap().is_empty(), "{module}");
-        kernel.install(module);
-        kernel.retry_modules();
-        assert!(kernel.missing_modules().is_empty());
-        take(&kernel, "+backstop modem").await.unwrap();
-        assert_eq!(kernel.root_qdiscs().await.unwrap().len(), 1);
-    }
-    let kernel = world();
-    kernel.lack(Module::SchFqCodel);
-    take(&kernel, "+backstop modem").await.unwrap();
-    assert_eq!(kernel.missing_modules(), [Module::SchFqCodel].into());
-    let dump = dump(&kernel, &SHOWN).await.unwrap();
-    assert!(dump.iter().any(|line| line.contains("queue: Ours(Fifo)")));
-    // Another agent knows of none.
-    kernel.recover();
-    assert!(kernel.missing_modules().is_empty());
-}
-
-#[tokio::test]
-async fn peers_and_settings_of_wireguard() {
-    let peer = Peer {
-        interface: "wg".to_owned(),
-        public_key: KEY,
-        endpoint: None,
-        allowed_ips: Vec::new(),
-        keepalive: Duration::ZERO,
-    };
-    let from = "198.51.100.7:51820".parse().unwrap();
-    let steps = ["create wg 1380", "device wg 1 51820"];
-    let found = change(&steps, |kernel| {
-        kernel.give_peer(&peer).unwrap();
-        kernel
-            .hear_peer("wg", KEY, from, SystemTime::UNIX_EPOCH)
-            .unwrap();
-        kernel
-            .change_wireguard("wg", |device| device.fwmark = 7)
-            .unwrap();
-    })
-    .await;
-    assert_eq!(
-        found,
-        [
-            "- device wg key true port 51820 mark 0",
-            "+ device wg key true port 51820 mark 7",
-            "+ peer wg 2 Some(198.51.100.7:51820) [] 0ns",
-        ]
-    );
-    let found = change(&["create wg 1380", "+peer wg 2"], |kernel| {
-        kernel.take_peer("wg", KEY).unwrap();
-    })
-    .await;
-    assert_eq!(found, ["- peer wg 2 None [] 0ns"]);
-    let kernel = world();
-    for step in steps {
-        take(&kernel, step).await.unwrap();
-    }
-    kernel.take_port(51820);
-    let error = take(&kernel, "up wg").await.unwrap_err();
-    assert_eq!(error.errno(), Some(libc::EADDRINUSE));
-    kernel.free_port(51820);
-    take(&kernel, "up wg").await.unwrap();
-    // Without one of its own it is given one, which is another.
-    take(&kernel, "create wg2 1380").await.unwrap();
-    take(&kernel, "up wg2").await.unwrap();
-    let port = kernel.wireguard("wg2").await.unwrap().listen_port;
-    assert!(port != 0 && port != 51820);
 }
 
 #[tokio::test]
