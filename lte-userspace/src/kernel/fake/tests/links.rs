@@ -189,6 +189,7 @@ pub(super) const CLAIMS: &[Claim] = &[
     Claim {
         name: "with an interface go its addresses and routes, and routes whose source was on it",
         before: &[
+            "sysctl br0 disable_ipv6 1",
             "up br0",
             "up wan",
             "+address br0 10.9.0.1/24",
@@ -210,7 +211,7 @@ pub(super) const CLAIMS: &[Claim] = &[
             "- sysctl br0 accept_ra 1",
             "- sysctl br0 arp_announce 0",
             "- sysctl br0 arp_ignore 0",
-            "- sysctl br0 disable_ipv6 0",
+            "- sysctl br0 disable_ipv6 1",
             "- sysctl br0 disable_policy 0",
             "- sysctl br0 disable_xfrm 0",
             "- sysctl br0 rp_filter 0",

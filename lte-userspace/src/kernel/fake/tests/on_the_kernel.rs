@@ -33,7 +33,6 @@ async fn build(kernel: &Kernel) {
             .await
             .unwrap();
     }
-    // Without a port it has no carrier, and so no address of IPv6 that it was not given.
     assert!(ip("link add br0 type bridge"));
 }
 
