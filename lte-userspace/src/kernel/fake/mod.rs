@@ -33,6 +33,8 @@ use rtnetlink::packet_route::rule::RuleMessage;
 use super::qdisc::missing_modules::{MissingModules, Module};
 use crate::desired::SysctlKey;
 
+pub(crate) use third_party::STATIC;
+
 /// What the kernel answers: an error is its error number.
 type Answer<T> = Result<T, i32>;
 

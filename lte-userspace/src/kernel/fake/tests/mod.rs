@@ -16,7 +16,7 @@ mod wireguard;
 
 use super::dump::{changes, dump};
 use super::sequence::take;
-use super::{FakeKernel, third_party::STATIC};
+use super::{FakeKernel, STATIC};
 use crate::kernel::KernelOperations;
 
 /// The interfaces of which a claim may speak. All are down at first.
