@@ -14,6 +14,8 @@ use crate::blocking::Blocking;
 
 pub mod address;
 mod connection;
+#[cfg(test)]
+pub(crate) mod fake;
 mod framing;
 pub mod generic_netlink;
 pub mod hardware;

@@ -36,6 +36,39 @@ pub struct ObservedRoute {
 }
 
 impl Routes {
+    /// Our routes among those that were listed.
+    pub(super) fn ours_among(listed: Vec<RouteMessage>, names: &BTreeMap<u32, String>) -> Self {
+        let ours = listed
+            .into_iter()
+            .filter(|message| is_ours(message.header.protocol));
+        Self {
+            ours: ours
+                .map(|message| ObservedRoute {
+                    route: parse(&message, names),
+                    message,
+                })
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds the routes of others among those that were listed.
+    pub(super) fn add_others(&mut self, listed: Vec<RouteMessage>) {
+        for message in listed {
+            if is_ours(message.header.protocol) {
+                continue;
+            }
+            if message.header.kind == RouteType::Unicast
+                // Half of everything is how a VPN takes the default's place.
+                && message.header.destination_prefix_length <= 1
+            {
+                self.defaults.extend(interfaces(&message));
+            } else if table(&message) == MAIN_TABLE {
+                self.in_main.push(message);
+            }
+        }
+    }
+
     /// Whose place a route of ours in the main table would take: the kernel has one to a destination
     /// with the same metric, and answers EEXIST.
     pub fn conflicting(&self, route: &Route) -> Option<&RouteMessage> {
@@ -52,53 +85,26 @@ impl Routes {
 }
 
 /// `IP6_RT_PRIO_USER`: of a route that was added without a metric.
-const IPV6_METRIC: u32 = 1024;
+pub(super) const IPV6_METRIC: u32 = 1024;
 
 impl Kernel {
     /// Reads our routes of both families; names of interfaces by index are given. The kernel leaves all
     /// others out: a router may have as many as there are in the world.
     pub async fn routes(&self, names: &BTreeMap<u32, String>) -> Result<Routes, KernelError> {
         let ours = self.list_routes(Some(RouteProtocol::from(PROTOCOL)), None);
-        let ours = ours.await?;
-        let ours = ours
-            .into_iter()
-            .filter(|message| is_ours(message.header.protocol));
-        Ok(Routes {
-            ours: ours
-                .map(|message| ObservedRoute {
-                    route: parse(&message, names),
-                    message,
-                })
-                .collect(),
-            ..Routes::default()
-        })
+        Ok(Routes::ours_among(ours.await?, names))
     }
 
     /// Reads everybody else's as well.
     pub async fn routes_of_others(&self, routes: &mut Routes) -> Result<(), KernelError> {
-        for message in self.list_routes(None, None).await? {
-            if is_ours(message.header.protocol) {
-                continue;
-            }
-            if message.header.kind == RouteType::Unicast
-                // Half of everything is how a VPN takes the default's place.
-                && message.header.destination_prefix_length <= 1
-            {
-                routes.defaults.extend(interfaces(&message));
-            } else if table(&message) == MAIN_TABLE {
-                routes.in_main.push(message);
-            }
-        }
+        routes.add_others(self.list_routes(None, None).await?);
         Ok(())
     }
 
     /// Reads everybody else's in a table.
     pub async fn routes_of_others_in(&self, table: u32) -> Result<Vec<RouteMessage>, KernelError> {
         let all = self.list_routes(None, Some(table)).await?;
-        let others = all
-            .into_iter()
-            .filter(|message| !is_ours(message.header.protocol) && self::table(message) == table);
-        Ok(others.collect())
+        Ok(others_in(all, table))
     }
 
     /// Those of a protocol, or all, in a table, or in all.
@@ -139,35 +145,49 @@ impl Kernel {
 
     /// Removes a route that was found.
     pub async fn remove_route(&self, found: &RouteMessage, text: &str) -> Result<(), KernelError> {
-        let mut message = RouteMessage::default();
-        message.header = found.header.clone();
-        message.header.flags = RouteFlags::empty();
-        // Only what names a route: the kernel compares nothing else, and refuses some of it.
-        message.attributes = found
-            .attributes
-            .iter()
-            .filter(|attribute| {
-                matches!(
-                    attribute,
-                    RouteAttribute::Destination(_)
-                        | RouteAttribute::Gateway(_)
-                        | RouteAttribute::Oif(_)
-                        | RouteAttribute::Table(_)
-                        | RouteAttribute::Priority(_)
-                        | RouteAttribute::PrefSource(_)
-                )
-            })
-            .cloned()
-            .collect();
         self.with_deadline(
-            self.handle().route().del(message).execute(),
+            self.handle().route().del(removal(found)).execute(),
             format!("removing {text}"),
         )
         .await
     }
 }
 
-fn message(route: &Route, index: u32) -> RouteMessage {
+/// Everybody else's in a table among those that were listed.
+pub(super) fn others_in(listed: Vec<RouteMessage>, table: u32) -> Vec<RouteMessage> {
+    let others = listed
+        .into_iter()
+        .filter(|message| !is_ours(message.header.protocol) && self::table(message) == table);
+    others.collect()
+}
+
+/// The message that removes a route that was found: only what names a route. The kernel compares nothing else,
+/// and refuses some of it.
+pub(super) fn removal(found: &RouteMessage) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header = found.header.clone();
+    message.header.flags = RouteFlags::empty();
+    message.attributes = found
+        .attributes
+        .iter()
+        .filter(|attribute| {
+            matches!(
+                attribute,
+                RouteAttribute::Destination(_)
+                    | RouteAttribute::Gateway(_)
+                    | RouteAttribute::Oif(_)
+                    | RouteAttribute::Table(_)
+                    | RouteAttribute::Priority(_)
+                    | RouteAttribute::PrefSource(_)
+            )
+        })
+        .cloned()
+        .collect();
+    message
+}
+
+/// The message that adds a route by the interface of an index.
+pub(super) fn message(route: &Route, index: u32) -> RouteMessage {
     let mut message = RouteMessage::default();
     let header = &mut message.header;
     header.address_family = match IpFamily::of(route.destination.address) {
@@ -229,7 +249,7 @@ fn parse(message: &RouteMessage, names: &BTreeMap<u32, String>) -> Option<Route>
     Some(route)
 }
 
-fn address(address: &RouteAddress) -> Option<IpAddr> {
+pub(super) fn address(address: &RouteAddress) -> Option<IpAddr> {
     match address {
         RouteAddress::Inet(ip) => Some(IpAddr::V4(*ip)),
         RouteAddress::Inet6(ip) => Some(IpAddr::V6(*ip)),

@@ -32,6 +32,22 @@ pub struct Rules {
     pub others: Vec<RuleMessage>,
 }
 
+impl Rules {
+    /// Adds those that were listed.
+    pub(super) fn add(&mut self, listed: Vec<RuleMessage>) {
+        for message in listed {
+            if has_our_protocol(&message) {
+                self.ours.push(ObservedRule {
+                    rule: parse(&message),
+                    message,
+                });
+            } else {
+                self.others.push(message);
+            }
+        }
+    }
+}
+
 impl Kernel {
     /// All rules.
     pub async fn rules(&self) -> Result<Rules, KernelError> {
@@ -44,19 +60,9 @@ impl Kernel {
                 RouteNetlinkMessage::NewRule(message) => Some(message),
                 _ => None,
             });
-            let listing = match listing.await {
-                Err(error) if is_absent(&error) => continue,
-                listing => listing?,
-            };
-            for message in listing {
-                if has_our_protocol(&message) {
-                    found.ours.push(ObservedRule {
-                        rule: parse(&message),
-                        message,
-                    });
-                } else {
-                    found.others.push(message);
-                }
+            match listing.await {
+                Err(error) if is_absent(&error) => {}
+                listing => found.add(listing?),
             }
         }
         Ok(found)
@@ -87,7 +93,8 @@ fn has_our_protocol(message: &RuleMessage) -> bool {
         .any(|attribute| matches!(attribute, RuleAttribute::Protocol(p) if is_ours(*p)))
 }
 
-fn message(rule: &Rule) -> RuleMessage {
+/// The message that adds a rule.
+pub(super) fn message(rule: &Rule) -> RuleMessage {
     let mut message = RuleMessage::default();
     message.header.family = match rule.family {
         IpFamily::V4 => AddressFamily::Inet,

@@ -70,7 +70,7 @@ pub(in crate::kernel) struct MissingModules {
 
 impl MissingModules {
     /// Notes that a module is missing.
-    pub(super) fn note_missing(&mut self, module: Module, now: Instant) {
+    pub(in crate::kernel) fn note_missing(&mut self, module: Module, now: Instant) {
         let pause = match self.found.get(&module) {
             Some((_, pause)) => (*pause * 2).min(PAUSE.1),
             None => PAUSE.0,
@@ -79,18 +79,18 @@ impl MissingModules {
     }
 
     /// Notes that a module is there.
-    pub(super) fn note_present(&mut self, module: Module) {
+    pub(in crate::kernel) fn note_present(&mut self, module: Module) {
         self.found.remove(&module);
     }
 
     /// What is missing, and not to be asked for yet.
-    pub(super) fn at(&self, now: Instant) -> BTreeSet<Module> {
+    pub(in crate::kernel) fn at(&self, now: Instant) -> BTreeSet<Module> {
         let held = self.found.iter().filter(|(_, (until, _))| now < *until);
         held.map(|(module, _)| *module).collect()
     }
 
     /// Everything may be asked for at once.
-    pub(super) fn forget(&mut self) {
+    pub(in crate::kernel) fn forget(&mut self) {
         self.found.clear();
     }
 }

@@ -1,0 +1,111 @@
+//! The same claims, held against the running kernel.
+
+use std::process::{Command, Stdio};
+
+use super::{CLAIMS, SHOWN, outcome};
+use crate::kernel::Kernel;
+use crate::kernel::fake::dump::{TABLE, changes, dump};
+use crate::kernel::fake::sequence::take;
+use crate::kernel::fake::sysctls;
+
+/// How often a difference is looked at again: the kernel gives IPv6's own address a moment after an interface is up.
+const LOOKS: usize = 3;
+
+fn ip(words: &str) -> bool {
+    let mut command = Command::new("ip");
+    let command = command.args(words.split_whitespace()).stderr(Stdio::null());
+    command.status().unwrap().success()
+}
+
+/// The interfaces of [`super::world`]; the other ends are up.
+async fn build(kernel: &Kernel) {
+    for (key, value) in sysctls::initial() {
+        let path = key.path();
+        let file = format!("/proc/sys/net/{}/conf/default/{}", path.0, path.1);
+        std::fs::write(file, value).unwrap();
+    }
+    take(kernel, "sysctl all send_redirects 1").await.unwrap();
+    for (name, mac) in [("modem", "02:00:00:00:00:0a"), ("wan", "02:00:00:00:00:0b")] {
+        let pair = format!("link add {name} address {mac} type veth peer name {name}-far");
+        assert!(ip(&pair), "{pair}");
+        assert!(ip(&format!("link set {name}-far up")));
+        take(kernel, &format!("offload {name} rx-gro 1"))
+            .await
+            .unwrap();
+    }
+    assert!(ip("link add br0 type bridge"));
+}
+
+fn tear_down() {
+    for name in SHOWN {
+        ip(&format!("link del {name}"));
+    }
+    for family in ["-4", "-6"] {
+        while ip(&format!("{family} rule del priority 10"))
+            || ip(&format!("{family} rule del priority 11"))
+            || ip(&format!("{family} rule del priority 12"))
+        {}
+        ip(&format!("{family} route flush table {TABLE}"));
+    }
+}
+
+/// Whether the running kernel has what claims of a subject need.
+async fn has(kernel: &Kernel, subject: &str) -> bool {
+    let step = match subject {
+        "wireguard" => "create wg 1380",
+        "qdiscs" => "+backstop modem",
+        _ => return true,
+    };
+    build(kernel).await;
+    let has = take(kernel, step).await.is_ok();
+    let roots = kernel.root_qdiscs().await.unwrap();
+    let modem = kernel.index("modem").await.unwrap();
+    tear_down();
+    has && (subject != "qdiscs" || roots.contains_key(&modem))
+}
+
+#[tokio::test]
+#[ignore = "it changes the network namespace: unshare -n TEST-BINARY on_the_kernel --ignored"]
+async fn the_running_kernel_does_what_is_claimed() {
+    let kernel = Kernel::open().unwrap();
+    let links = kernel.links().await.unwrap();
+    assert!(links.iter().all(|link| link.loopback), "a namespace in use");
+    assert!(ip("link set lo up"));
+    let mut wrong = Vec::new();
+    for (subject, claims) in CLAIMS {
+        if !has(&kernel, subject).await {
+            println!("{subject}: not on this kernel");
+            continue;
+        }
+        for claim in claims {
+            let mut looks = 0..LOOKS;
+            let found = loop {
+                build(&kernel).await;
+                let found = outcome(&kernel, claim).await;
+                tear_down();
+                let is_right = found.0 == claim.answer && found.1 == claim.changes;
+                if is_right || looks.next().is_none() {
+                    break found;
+                }
+            };
+            if found.0 != claim.answer || found.1 != claim.changes {
+                wrong.push(format!(
+                    "{subject}: {}: answer {}, not {}\n{:#?}",
+                    claim.name, found.0, claim.answer, found.1
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[tokio::test]
+#[ignore = "it changes the network namespace: unshare -n TEST-BINARY on_the_kernel --ignored"]
+async fn the_worlds_are_one() {
+    let kernel = Kernel::open().unwrap();
+    build(&kernel).await;
+    let running = dump(&kernel, &SHOWN).await.unwrap();
+    tear_down();
+    let model = dump(&super::world(), &SHOWN).await.unwrap();
+    assert_eq!(changes(&model, &running), Vec::<String>::new());
+}
