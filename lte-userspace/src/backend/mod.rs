@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 pub mod ebpf;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod nft;
 mod permit;
 pub mod select;

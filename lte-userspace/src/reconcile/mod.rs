@@ -12,6 +12,8 @@ mod foreign_routes;
 mod handshake_backoff;
 mod handshakes;
 mod identity;
+#[cfg(test)]
+mod model_tests;
 mod modem_devices;
 mod permits;
 mod plan;

@@ -95,13 +95,14 @@ fn source_port_changed_by_masquerade(backend: Backend) -> Result<()> {
         steered >= 15,
         "of 20 packets only {steered} went by the modem"
     );
-    let pings = alone.pinger.so_far();
-    let last = &pings.probes[pings.sent() - 15..pings.sent() - 5];
-    let answered = last.iter().filter(|ping| ping.answered.is_some()).count();
-    ensure!(
-        answered >= 8,
-        "{answered} of 10 pings were answered: {pings}"
-    );
+    // The last ten, whose answers may still be on their way.
+    let sent = alone.pinger.so_far().sent();
+    wait::until(TIMEOUT, "answers to eight of ten pings", || {
+        let pings = alone.pinger.so_far();
+        let last = pings.probes.iter().take(sent).skip(sent - 10);
+        let answered = last.filter(|ping| ping.answered.is_some()).count();
+        Ok((answered >= 8).then_some(()))
+    })?;
     let other_port = scene.at_carrier.count(|seen| {
         outer(seen)
             && seen

@@ -13,7 +13,7 @@ mod backstop;
 mod links;
 mod operations;
 mod qdiscs;
-mod requests;
+pub(crate) mod requests;
 mod routes;
 mod rules;
 mod sysctls;
@@ -36,7 +36,7 @@ use crate::desired::SysctlKey;
 pub(crate) use third_party::STATIC;
 
 /// What the kernel answers: an error is its error number.
-type Answer<T> = Result<T, i32>;
+pub(crate) type Answer<T> = Result<T, i32>;
 
 /// The kernel, and an agent's connection to it. A clone is the same connection.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub(crate) struct FakeKernel {
 
 /// All that the kernel holds.
 #[derive(Debug, Clone)]
-struct State {
+pub(crate) struct State {
     /// By interface index.
     devices: BTreeMap<u32, links::Device>,
     next_index: u32,

@@ -1,23 +1,27 @@
 //! The requests that an agent makes: they are counted and logged, and can be made to fail.
 
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
-use std::sync::{MutexGuard, PoisonError};
+use std::io;
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use futures_util::FutureExt as _;
 
 use super::{Answer, FakeKernel, State};
 use crate::kernel::KernelError;
 use crate::kernel::qdisc::missing_modules::MissingModules;
-
-/// The kind of the errors of an agent that was killed: no request of a running one has it.
-const KILLED: ErrorKind = ErrorKind::BrokenPipe;
 
 /// What was requested, and what is to fail.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
     log: Vec<String>,
     faults: BTreeMap<usize, Fault>,
-    crash_at: Option<usize>,
+    kill_at: Option<usize>,
 }
+
+/// What unwinds out of a process that is killed.
+#[derive(Debug)]
+pub(crate) struct Killed;
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -25,6 +29,15 @@ enum Fault {
     Refused(i32),
     /// It is done, and the agent is not told.
     AnswerLost(i32),
+}
+
+/// What a process comes to; `None` if it is killed.
+pub(crate) async fn unless_killed<T>(process: impl Future<Output = T>) -> Option<T> {
+    match AssertUnwindSafe(process).catch_unwind().await {
+        Ok(end) => Some(end),
+        Err(panic) if panic.is::<Killed>() => None,
+        Err(panic) => resume_unwind(panic),
+    }
 }
 
 impl FakeKernel {
@@ -50,32 +63,31 @@ impl FakeKernel {
         self.lock_requests().faults.insert(request, fault);
     }
 
-    /// Kills the agent before the request of a number: from it on each request fails, and does nothing.
-    pub(crate) fn crash_at(&self, request: usize) {
-        self.lock_requests().crash_at = Some(request);
+    /// Kills the process before the request of a number: the call unwinds with [`Killed`], and whatever the process
+    /// would have done after it is not done.
+    pub(crate) fn kill_at(&self, request: usize) {
+        self.lock_requests().kill_at = Some(request);
+    }
+
+    /// Another connection to the same kernel: its requests are not counted, and none fails.
+    pub(crate) fn observer(&self) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            requests: Arc::default(),
+            missing_modules: Arc::default(),
+        }
     }
 
     /// Starts another agent: requests are answered again. What the killed one remembered is gone.
     pub(crate) fn recover(&self) {
         let mut requests = self.lock_requests();
-        requests.crash_at = None;
+        requests.kill_at = None;
         requests.faults.clear();
         self.update_missing(MissingModules::forget);
     }
 
-    /// Whether the agent was killed.
-    pub(crate) fn has_crashed(&self) -> bool {
-        let requests = self.lock_requests();
-        requests.crash_at.is_some_and(|at| requests.log.len() >= at)
-    }
-
-    /// Whether an error is that of an agent that was killed.
-    pub(crate) fn is_crash(error: &KernelError) -> bool {
-        error.source.kind() == KILLED
-    }
-
     /// Makes one request.
-    pub(super) fn request<T>(
+    pub(crate) fn request<T>(
         &self,
         context: String,
         work: impl FnOnce(&mut State) -> Answer<T>,
@@ -83,9 +95,9 @@ impl FakeKernel {
         let mut requests = self.lock_requests();
         requests.log.push(context.clone());
         let number = requests.log.len();
-        if requests.crash_at.is_some_and(|at| number >= at) {
-            let why = format!("the agent was killed before request {number}");
-            return Err(KernelError::new(context, io::Error::new(KILLED, why)));
+        if requests.kill_at.is_some_and(|at| number >= at) {
+            drop(requests);
+            resume_unwind(Box::new(Killed));
         }
         let fault = requests.faults.get(&number).copied();
         drop(requests);

@@ -67,6 +67,7 @@ impl FakeKernel {
         let link = ObservedLink {
             master: None,
             alias: None,
+            gso_max_segs: ObservedLink::ethernet(0, name).gso_max_segs,
             ..before.link
         };
         let index = state.add_link(link)?;

@@ -3,8 +3,8 @@
 use super::world;
 use crate::desired::SysctlKey;
 use crate::kernel::KernelOperations as _;
-use crate::kernel::fake::FakeKernel;
 use crate::kernel::fake::dump::dump;
+use crate::kernel::fake::requests::unless_killed;
 use crate::kernel::fake::sequence::take;
 
 #[tokio::test]
@@ -16,7 +16,6 @@ async fn a_request_that_is_refused_changes_nothing_and_the_next_one_is_answered(
         .await
         .unwrap_err();
     assert_eq!(error.errno(), Some(libc::EBUSY));
-    assert!(!FakeKernel::is_crash(&error));
     assert_eq!(kernel.requests(), 2);
     take(&kernel, "+address modem 192.168.0.2/24")
         .await
@@ -58,15 +57,11 @@ async fn a_listing_fails_as_any_request_does() {
 #[tokio::test]
 async fn an_agent_that_is_killed_changes_nothing_more_until_another_starts() {
     let kernel = world();
-    kernel.crash_at(2);
-    assert!(!kernel.has_crashed());
+    kernel.kill_at(2);
     for step in ["up modem", "down modem", "sysctl all rp_filter 1"] {
-        let error = take(&kernel, step).await.unwrap_err();
-        assert!(FakeKernel::is_crash(&error), "{error}");
+        assert!(unless_killed(take(&kernel, step)).await.is_none());
     }
-    assert!(kernel.has_crashed());
     kernel.recover();
-    assert!(!kernel.has_crashed());
     let links = kernel.links().await.unwrap();
     assert!(links.iter().all(|link| link.loopback || !link.up));
     take(&kernel, "up modem").await.unwrap();
@@ -79,10 +74,8 @@ async fn left_behind(step: &str, of_interest: &str) -> Vec<String> {
     for request in 1.. {
         let kernel = world();
         take(&kernel, "create wg 1380").await.unwrap();
-        kernel.crash_at(kernel.requests() + request);
-        let taken = take(&kernel, step).await;
-        let has_crashed = kernel.has_crashed();
-        assert_eq!(taken.is_err(), has_crashed);
+        kernel.kill_at(kernel.requests() + request);
+        let taken = unless_killed(take(&kernel, step)).await;
         kernel.recover();
         let dump = dump(&kernel, &["modem", "wg", "wg2"]).await.unwrap();
         let lines: Vec<_> = dump
@@ -90,7 +83,8 @@ async fn left_behind(step: &str, of_interest: &str) -> Vec<String> {
             .filter(|line| line.contains(of_interest))
             .collect();
         left.push(lines.join("; "));
-        if !has_crashed {
+        if let Some(taken) = taken {
+            taken.unwrap();
             break;
         }
     }
