@@ -122,7 +122,7 @@ async fn take_step(
             .map(made)
             .map_err(|errors| errors.iter().map(one_line).collect()),
         Action::Remove(removal) => match remove(kernel, removal).await {
-            Err(error) if !is_gone(&error) => Err(vec![one_line(&error)]),
+            Err(error) if !is_gone(removal, &error) => Err(vec![one_line(&error)]),
             _ => Ok(BackstopResult::Created),
         },
     }
@@ -244,9 +244,14 @@ async fn remove(kernel: &impl KernelOperations, removal: &Removal) -> Result<(),
     }
 }
 
-/// Whether what was to be removed has gone meanwhile: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL.
-fn is_gone(error: &KernelError) -> bool {
-    matches!(error.errno(), Some(2 | 3 | 19 | 99))
+/// Whether what was to be removed has gone meanwhile: ENOENT, ESRCH, ENODEV, EADDRNOTAVAIL; of a qdisc EINVAL,
+/// since another root is there, whose handle is another (`tc_get_qdisc`, net/sched/sch_api.c).
+fn is_gone(removal: &Removal, error: &KernelError) -> bool {
+    match error.errno() {
+        Some(2 | 3 | 19 | 99) => true,
+        Some(22) => matches!(removal, Removal::Backstop { .. }),
+        _ => false,
+    }
 }
 
 /// The longest error in a log line: the verifier's have thousands of lines.

@@ -77,7 +77,9 @@ fn judge(words: &[String], targets: &Targets) -> Option<String> {
         .collect();
     let (first, rest) = words.split_first()?;
     if first.rsplit('/').next() == Some("lte-userspace") && !first.ends_with('/') {
-        return agent(rest);
+        // The name of a unit test.
+        let is_test = rest.first().is_some_and(|word| word.starts_with("(lib)::"));
+        return if is_test { None } else { agent(rest) };
     }
     let (second, rest) = rest.split_first().filter(|_| *first == "cargo")?;
     match *second {
@@ -220,6 +222,7 @@ fn a_command_that_is_not_there_is_told() -> Result<()> {
         "```sh\ncargo xtask run --lab && cargo xtask lint\n```",
         "`cargo test -p lte-tests --test tunnel -- --test x`",
         "`lte-userspace/src/lib.rs`, `cargo xtask`",
+        "`lte-userspace (lib)::config::tests::a_test`",
         "```toml\ncargo xtask nothing\n```",
     ] {
         assert_eq!(wrong(good), [""; 0], "{good}");

@@ -57,8 +57,7 @@ impl State {
     pub(super) fn delete_backstop(&mut self, index: u32) -> Answer<()> {
         let device = self.device(index)?;
         match device.root {
-            None => return Err(libc::ENOENT),
-            Some(Root::Default | Root::Foreign(_)) => return Err(libc::EINVAL),
+            None | Some(Root::Default | Root::Foreign(_)) => return Err(libc::EINVAL),
             Some(Root::Backstop(_)) => {}
         }
         device.root = device.link.up.then_some(Root::Default);

@@ -32,6 +32,12 @@ const SHARE: usize = 36;
 /// What a machine takes of this one's memory, megabytes: its own, and QEMU's.
 const ROOM: usize = 2560;
 
+/// The executable with the agent's unit tests.
+const AGENT_TESTS: &str = "lte-userspace (lib)";
+/// The module of those unit tests that hold the model of the kernel against the running one. Each changes
+/// its network namespace, and is ignored elsewhere.
+pub(super) const ON_THE_KERNEL: &str = "::on_the_kernel::";
+
 /// A test to be run.
 #[derive(Debug)]
 struct Test {
@@ -52,7 +58,8 @@ pub(crate) fn run(
     let agent_text = built.agent.to_string_lossy().into_owned();
     let mut extras = vec![extra(&built.agent)];
     let (mut tests, mut jobs) = (Vec::new(), Vec::new());
-    for executable in &built.lab {
+    let on_the_kernel = built.unit.iter().filter(|unit| unit.name == AGENT_TESTS);
+    for executable in built.lab.iter().chain(on_the_kernel) {
         let before = tests.len();
         collect(executable, args, &agent_text, &mut tests, &mut jobs)?;
         if tests.len() > before {
@@ -169,7 +176,11 @@ fn collect(
     let filter = args.filter.as_deref().unwrap_or_default();
     let length = args.length();
     let ignored = ask(&["--ignored"])?;
+    let is_unit = executable.name == AGENT_TESTS;
     for path in ask(&[])? {
+        if is_unit && !path.contains(ON_THE_KERNEL) {
+            continue;
+        }
         let name = format!("{}::{path}", executable.name);
         if !tiers::has(length, &name) {
             continue;
@@ -177,15 +188,17 @@ fn collect(
         if !name.contains(filter) {
             continue;
         }
-        let is_ignored = ignored.contains(&path);
+        let is_ignored = !is_unit && ignored.contains(&path);
         if !is_ignored {
             let program = executable.path.to_string_lossy().into_owned();
-            let harness = ["--exact", "--nocapture", "--test-threads=1"];
+            let mut words: Vec<String> = [program, path].into();
+            words.extend(["--exact", "--nocapture", "--test-threads=1"].map(str::to_owned));
+            if is_unit {
+                words.splice(0..0, ["unshare", "-n"].map(str::to_owned));
+                words.push("--ignored".to_owned());
+            }
             jobs.push(Job {
-                words: [program, path]
-                    .into_iter()
-                    .chain(harness.map(str::to_owned))
-                    .collect(),
+                words,
                 environment: [
                     ("LTE_USERSPACE".to_owned(), agent.to_owned()),
                     // The file and line of a panic suffice, and symbols are slow to read there.

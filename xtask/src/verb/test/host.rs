@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::guest::ON_THE_KERNEL;
 use super::libtest::{self, Summary};
 use super::table::{Report, Verdict};
 use crate::declared;
@@ -106,6 +107,7 @@ pub(crate) fn run(built: &Built, filter: &str, report: &mut Report) -> Result<()
             .args(["--kill-after=5", SECONDS])
             .arg(&executable.path)
             .arg(filter)
+            .args(["--skip", ON_THE_KERNEL])
             .current_dir(&executable.dir)
             .env("CARGO_MANIFEST_DIR", &executable.dir);
         one(&mut command, &executable.name, &logs, report)?;

@@ -72,10 +72,10 @@ pub(super) const CLAIMS: &[Claim] = &[
         ],
     ),
     claim(
-        "where there is no root there is none to remove",
+        "where there is no root the handle is wrong",
         &[],
         "-backstop modem",
-        libc::ENOENT,
+        libc::EINVAL,
         &[],
     ),
     claim(
