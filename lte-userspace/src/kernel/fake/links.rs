@@ -1,6 +1,6 @@
 //! Interfaces, and what goes and comes with them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::addresses::InterfaceAddress;
 use super::qdiscs::Root;
@@ -21,10 +21,8 @@ pub(super) struct Device {
     pub(super) link: ObservedLink,
     /// `None`: it has never been up, or its root was taken while it was down.
     pub(super) root: Option<Root>,
-    /// The features that the agent's request lists.
+    /// The features that can be switched.
     pub(super) features: BTreeMap<OffloadKey, u32>,
-    /// Those of them that cannot be switched.
-    pub(super) fixed: BTreeSet<OffloadKey>,
     pub(super) hardware: Hardware,
     pub(super) sysctls: BTreeMap<SysctlKey, String>,
     /// Of a WireGuard interface.
@@ -90,7 +88,7 @@ impl State {
         let index = self.next_index;
         self.next_index += 1;
         let wireguard = link.wireguard.then(ObservedDevice::default);
-        let features = OffloadKey::FEATURES.map(|key| (key, u32::from(key == OffloadKey::Gro)));
+        let features = [(OffloadKey::Gro, 1)];
         self.devices.insert(
             index,
             Device {
@@ -101,7 +99,6 @@ impl State {
                 },
                 root: None,
                 features: features.into(),
-                fixed: [OffloadKey::GroHw, OffloadKey::Lro].into(),
                 hardware: Hardware::default(),
                 sysctls: self.default_sysctls.clone(),
                 wireguard,
@@ -292,10 +289,8 @@ impl State {
         let device = self.device(index)?;
         if key == OffloadKey::GsoMaxSegs {
             device.link.gso_max_segs = Some(value);
-        } else if let Some(feature) = device.features.get_mut(&key)
+        } else if let Some(feature) = device.features.get_mut(&key) {
             // The kernel passes over what cannot be switched.
-            && !device.fixed.contains(&key)
-        {
             *feature = value;
         }
         Ok(())

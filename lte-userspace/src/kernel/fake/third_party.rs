@@ -124,7 +124,6 @@ impl FakeKernel {
         self.change_device(name, |state, index| {
             let device = state.device(index)?;
             device.features = features.iter().copied().collect();
-            device.fixed.clear();
             Ok(())
         })
     }
