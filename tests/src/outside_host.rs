@@ -1,6 +1,6 @@
 //! A host on the carrier's side that is not the peer, or forges its address.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 
 use anyhow::{Context, Result};
@@ -12,6 +12,7 @@ use nix::sys::socket::{
 
 use crate::corpus::packet::Packet;
 use crate::netns::Netns;
+use crate::topology::Lab;
 
 /// A UDP socket that sends from any address and port, its own or not.
 pub fn forged_udp(netns: &Netns, from: SocketAddrV4) -> Result<UdpSocket> {
@@ -76,6 +77,16 @@ pub fn mac(netns: &Netns, interface: &str) -> Result<[u8; 6]> {
         *byte = u8::from_str_radix(digits, 16).with_context(|| text.to_owned())?;
     }
     Ok(mac)
+}
+
+/// Has the router know hosts as neighbours on the modem's link, at the carrier's hardware address. What a program
+/// sends to them past the routes is not held back by a question by ARP that the carrier does not answer.
+pub fn make_known(lab: &Lab, hosts: &[Ipv4Addr]) -> Result<()> {
+    let hardware = mac(&lab.carrier.netns, "modem0")?;
+    let hardware = hardware.map(|byte| format!("{byte:02x}")).join(":");
+    let known = |host| format!("neigh replace {host} lladdr {hardware} dev modem nud permanent\n");
+    let lines: String = hosts.iter().map(known).collect();
+    lab.router.ip(&lines).map(drop)
 }
 
 /// The router's sockets that an unknown sender would like to reach: UDP and TCP, open to all, in both

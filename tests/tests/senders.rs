@@ -11,6 +11,7 @@ use lte_tests::another_wireguard::{self, OTHER_PEER};
 use lte_tests::backend::Backend;
 use lte_tests::capture::Seen;
 use lte_tests::for_each_backend;
+use lte_tests::outside_host::make_known;
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_modem, from_wan, tunnel_out};
 use lte_tests::topology::Options;
@@ -93,6 +94,7 @@ fn another_wireguard_to_the_same_peer(backend: Backend) -> Result<()> {
 /// What a program sends that knows the peer, as an unprivileged one can: by the routing, and bound to the
 /// modem.
 fn imitate(scene: &Scene, port: u16) -> Result<()> {
+    make_known(&scene.lab, &[PEER])?;
     let to = SocketAddrV4::new(PEER, PEER_PORT);
     scene.lab.router.run(|| {
         for device in [None, Some("modem")] {
