@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -29,15 +29,13 @@ for_each_backend!(a_storm_starves_nothing, the_kernel_does_not_answer);
 const NO_ANSWER: &str = "gave no answer within 10 s";
 /// How soon the agent ends on a signal: long before what it waits for comes to its deadline.
 const AT_ONCE: Duration = Duration::from_secs(3);
-/// How soon the rules are back while nft hangs: long before it is given up.
-const MEANWHILE: Duration = Duration::from_secs(6);
 /// Half of it is how often the agent is to be heard of.
 const WATCHDOG: &str = "1000000";
 
-/// An nft that hangs as long as a file is there, and counts how often it does.
+/// An nft that hangs as long as a file is there, and writes its process number to another each time.
 struct Nft {
     hang: PathBuf,
-    count: PathBuf,
+    hung: PathBuf,
 }
 
 impl Nft {
@@ -45,13 +43,13 @@ impl Nft {
         let at = |name: &str| installation.path().join(name);
         let nft = Self {
             hang: at("hang"),
-            count: at("count"),
+            hung: at("hung"),
         };
         let script = format!(
-            "#!/bin/sh\nif [ -e {hang} ]; then\n  echo >> {count}\n  while [ -e {hang} ]; do sleep 1; done\nfi\n\
+            "#!/bin/sh\nif [ -e {hang} ]; then\n  echo $$ >> {hung}\n  while [ -e {hang} ]; do sleep 1; done\nfi\n\
              exec /usr/sbin/nft \"$@\"\n",
             hang = nft.hang.display(),
-            count = nft.count.display(),
+            hung = nft.hung.display(),
         );
         installation.files().write("nft", 0o755, &script)?;
         Ok(nft)
@@ -66,7 +64,19 @@ impl Nft {
     }
 
     fn count(&self) -> usize {
-        fs::read(&self.count).map_or(0, |lines| lines.len())
+        self.processes().len()
+    }
+
+    /// Those that have hung, in order.
+    fn processes(&self) -> Vec<String> {
+        let text = fs::read_to_string(&self.hung).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Whether the first that hung does so still.
+    fn first_still_hangs(&self) -> bool {
+        let first = self.processes().into_iter().next();
+        first.is_some_and(|first| Path::new("/proc").join(first).exists())
     }
 
     /// Waits until it has been called once more, and hangs.
@@ -103,8 +113,8 @@ fn nft() -> Result<()> {
     let back = struck.elapsed();
     // The log does not show it: where a poll gives nft up, it has no line of that.
     ensure!(
-        back < MEANWHILE,
-        "the rules were back after {back:?}: {:?}",
+        nft.first_still_hangs(),
+        "the rules were back after {back:?}, when nft was given up: {:?}",
         agent.log()
     );
     beats(&agent)?;
