@@ -95,7 +95,11 @@ impl Backend for FakeBackend {
         let found = self.guards.request("reading the guard".to_owned(), |all| {
             all.get(&self.kind).cloned()
         })?;
+        let is_there = |index| self.guards.kernel.has_interface(index);
         Ok(match found {
+            Some(_) if !want.interfaces().all(is_there) => {
+                vec![Difference("no program on an interface".to_owned())]
+            }
             Some(found) if found == *want => Vec::new(),
             Some(_) => vec![Difference("another guard".to_owned())],
             None => vec![Difference("no guard".to_owned())],

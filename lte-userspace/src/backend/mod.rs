@@ -139,6 +139,15 @@ pub struct Guard {
     pub flow_timeout: Duration,
 }
 
+impl Guard {
+    /// The indexes of all interfaces that it is on.
+    pub fn interfaces(&self) -> impl Iterator<Item = u32> {
+        let modem = self.modem.iter().map(|modem| modem.index);
+        let others = self.closed.keys().chain(self.uplinks.keys()).copied();
+        modem.chain(others)
+    }
+}
+
 /// The values that the config has where it says nothing, without a modem, uplink or peer: nothing of the
 /// tunnel passes. The probes and the tests name only what they are about.
 impl Default for Guard {

@@ -26,7 +26,13 @@ impl<K: KernelOperations> Reconciler<K> {
         let (kernel, backends) = (self.kernel.clone(), self.backends.clone());
         let taken = self.with_fast_path(config, apply(&kernel, &backends, &due, seen));
         let outcome = taken.await;
-        self.record_repairs(&due, now);
+        if self.has_lost_an_interface(&due).await {
+            let is_guard = |step: &Step| step.guard().is_some();
+            let others: Vec<Step> = due.iter().filter(|s| !is_guard(s)).cloned().collect();
+            self.record_repairs(&others, now);
+        } else {
+            self.record_repairs(&due, now);
+        }
         let next = held
             .iter()
             .filter_map(|step| self.repair_backoff.remaining(&step.id(), now))
@@ -46,6 +52,21 @@ impl<K: KernelOperations> Reconciler<K> {
             step.needs.iter().any(|needs| objects.contains(needs))
         }));
         (due, held)
+    }
+
+    /// Whether an interface of a guard that was to be set has gone since the snapshot. Then that is what
+    /// differed, and no other program has undone anything.
+    async fn has_lost_an_interface(&self, steps: &[Step]) -> bool {
+        let Some(guard) = steps.iter().find_map(Step::guard) else {
+            return false;
+        };
+        match self.kernel.links().await {
+            Ok(links) => {
+                let is_there = |index: u32| links.iter().any(|link| link.index == index);
+                !guard.interfaces().all(is_there)
+            }
+            Err(_) => false,
+        }
     }
 
     /// Records that steps were taken, or tried.

@@ -17,6 +17,14 @@ pub(super) struct Requests {
     log: Vec<String>,
     faults: BTreeMap<usize, Fault>,
     kill_at: Option<usize>,
+    strike: Option<Strike>,
+}
+
+/// What another program does before the next request whose words begin with these.
+#[derive(Debug)]
+struct Strike {
+    before: &'static str,
+    with: fn(&FakeKernel),
 }
 
 /// What unwinds out of a process that is killed.
@@ -69,6 +77,16 @@ impl FakeKernel {
         self.lock_requests().kill_at = Some(request);
     }
 
+    /// Has another program do something before the next request whose words begin with these.
+    pub(crate) fn strike_before(&self, before: &'static str, with: fn(&Self)) {
+        self.lock_requests().strike = Some(Strike { before, with });
+    }
+
+    /// Whether there is an interface of an index.
+    pub(crate) fn has_interface(&self, index: u32) -> bool {
+        self.lock().devices.contains_key(&index)
+    }
+
     /// Another connection to the same kernel: its requests are not counted, and none fails.
     pub(crate) fn observer(&self) -> Self {
         Self {
@@ -93,6 +111,14 @@ impl FakeKernel {
         work: impl FnOnce(&mut State) -> Answer<T>,
     ) -> Result<T, KernelError> {
         let mut requests = self.lock_requests();
+        let strike = requests
+            .strike
+            .take_if(|strike| context.starts_with(strike.before));
+        if let Some(strike) = strike {
+            drop(requests);
+            (strike.with)(self);
+            requests = self.lock_requests();
+        }
         requests.log.push(context.clone());
         let number = requests.log.len();
         if requests.kill_at.is_some_and(|at| number >= at) {

@@ -1,5 +1,7 @@
 //! Each damage, alone and in each pair, is repaired in whole; then down leaves all as it was found.
 
+use std::time::Duration;
+
 use super::damages::{self, Damage};
 use super::router::Router;
 use crate::backend::BackendKind;
@@ -61,4 +63,23 @@ async fn each_pair_of_damages_is_repaired() {
             are_repaired(BackendKind::Ebpf, &[first, second]).await;
         }
     }
+}
+
+/// A container's interface that goes between the snapshot and the look at the guard was not undone by another program:
+/// the next repair of the guard does not wait.
+#[tokio::test]
+async fn interfaces_that_go_are_no_contention_over_the_guard() {
+    let router = Router::new(BackendKind::Ebpf);
+    let mut agent = router.started().await;
+    for _ in 0..11 {
+        router.kernel.add_virtual("c0", "veth", None);
+        assert!(router.converge(&mut agent).await);
+        router.kernel.strike_before("reading the guard", |kernel| {
+            kernel.delete("c0").unwrap();
+        });
+        router.converge(&mut agent).await;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    router.guards.lose(BackendKind::Ebpf);
+    assert!(router.converge(&mut agent).await, "the repair backs off");
 }

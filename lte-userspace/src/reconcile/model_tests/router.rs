@@ -110,7 +110,7 @@ impl Router {
     }
 
     /// Lets an agent work until there is no drift, and checks what must hold after each call. Returns whether
-    /// there is no drift; there is none told by an agent that was killed.
+    /// there is no drift; `false` of an agent that was killed.
     pub(super) async fn converge(&self, agent: &mut Reconciler<FakeKernel>) -> bool {
         for _ in 0..CALLS {
             let result = unless_killed(agent.reconcile(&self.config)).await;
