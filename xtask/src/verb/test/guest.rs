@@ -34,8 +34,8 @@ const ROOM: usize = 2560;
 
 /// The executable with the agent's unit tests.
 const AGENT_TESTS: &str = "lte-userspace (lib)";
-/// The module of those unit tests that hold the model of the kernel against the running one. Each changes
-/// its network namespace, and is ignored elsewhere.
+/// The module of those unit tests that hold the model of the kernel against the running one. They need
+/// root, and a kernel with everything.
 pub(super) const ON_THE_KERNEL: &str = "::on_the_kernel::";
 
 /// A test to be run.
@@ -188,15 +188,11 @@ fn collect(
         if !name.contains(filter) {
             continue;
         }
-        let is_ignored = !is_unit && ignored.contains(&path);
+        let is_ignored = ignored.contains(&path);
         if !is_ignored {
             let program = executable.path.to_string_lossy().into_owned();
             let mut words: Vec<String> = [program, path].into();
             words.extend(["--exact", "--nocapture", "--test-threads=1"].map(str::to_owned));
-            if is_unit {
-                words.splice(0..0, ["unshare", "-n"].map(str::to_owned));
-                words.push("--ignored".to_owned());
-            }
             jobs.push(Job {
                 words,
                 environment: [
