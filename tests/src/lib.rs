@@ -44,6 +44,7 @@ pub mod process;
 pub mod properties;
 pub mod rng;
 pub mod ruleset;
+pub mod runs_on;
 pub mod scene;
 pub mod seccomp;
 pub mod snapshot;
@@ -59,3 +60,6 @@ pub mod tunnel_device;
 pub mod vps;
 pub mod wait;
 pub mod wire;
+
+// About the tests themselves.
+runs_on!(newest);

@@ -14,6 +14,9 @@ use lte_tests::seccomp::{hidden, without_bpf, without_netfilter};
 use lte_tests::topology::{Lab, Options};
 use lte_tests::wait::TIMEOUT;
 
+// About the agent more than about the kernel.
+lte_tests::runs_on!(newest);
+
 /// Where Debian's nft is.
 const NFT: &CStr = c"/usr/sbin/nft";
 

@@ -12,6 +12,9 @@ use lte_tests::installation::Installation;
 use lte_tests::keys;
 use lte_tests::process::Ended;
 use lte_tests::seccomp::without_bpf;
+
+// About the agent more than about the kernel.
+lte_tests::runs_on!(newest);
 use lte_tests::topology::{Lab, Options};
 
 /// Exit status for usage and config.

@@ -14,6 +14,9 @@ for_each_backend!(
     a_qdisc_on_the_modem
 );
 
+// One series of nft: what others do with it does not depend on ours.
+lte_tests::runs_on!(first_between);
+
 /// As a firewall manager's: zones, hooks at its own priorities, drop by default.
 const MANAGER: &str = "table inet firewalld {
     chain mangle_PREROUTING { type filter hook prerouting priority -140; policy accept; }

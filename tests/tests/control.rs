@@ -10,6 +10,9 @@ use lte_tests::addresses::{CARRIER, ELSEWHERE, LAN_HOST, MODEM, PEER, PEER_PORT,
 use lte_tests::capture::Direction;
 use lte_tests::fwmark_baseline::{ReversePath, flush_rules, set_up};
 use lte_tests::outside_host::Services;
+
+// That the tests can fail: the fixture is the same on every kernel.
+lte_tests::runs_on!(newest);
 use lte_tests::packet::{Kind, Message};
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::{Options, Uplink};

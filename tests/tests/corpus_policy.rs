@@ -15,6 +15,9 @@ use lte_tests::corpus::site::Admin;
 use lte_tests::corpus::{Case, Clocks, Fate, Site, cases, joined};
 use lte_userspace::backend::ebpf::ticks_per_second;
 
+// No kernel takes part.
+lte_tests::runs_on!(newest);
+
 #[test]
 fn every_case_ends_as_the_table_says() {
     let hz = u64::from(ticks_per_second());

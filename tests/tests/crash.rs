@@ -21,6 +21,10 @@ use nix::sys::signal::Signal;
 
 for_each_backend!(at_random_moments);
 
+// Of the two between, one attaches programs in each way.
+lte_tests::runs_on!(first_between, last_between; ebpf);
+lte_tests::runs_on!(last_between; nft);
+
 /// What the agent is doing when it is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {

@@ -33,6 +33,22 @@ for_each_backend!(
     a_resolver_that_hangs_holds_nothing_up,
 );
 
+// What asks, and by which way, rests on the guard; what it makes of the answers does not.
+lte_tests::runs_on!(
+    oldest, newest;
+    a_name_is_asked_for_over_the_modem,
+    a_tunnel_that_works_asks_nothing,
+    without_name_servers_nothing_is_asked,
+    the_last_good_address_serves_a_cold_start,
+);
+lte_tests::runs_on!(
+    newest;
+    an_address_that_fails_is_asked_for_anew,
+    another_address_leaves_other_peers_alone,
+    a_walled_garden_does_not_end_the_tunnel,
+    a_resolver_that_hangs_holds_nothing_up,
+);
+
 const NAME: &str = "vpn.lab.test";
 /// A provider's, to which its name servers resolve every name: no host answers WireGuard there.
 const PORTAL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 99);

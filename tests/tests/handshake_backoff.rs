@@ -12,6 +12,10 @@ use lte_tests::packet::{Kind, Message};
 use lte_tests::ping;
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::Options;
+
+// About the agent more than about the kernel. The second one waits two minutes.
+lte_tests::runs_on!(newest);
+lte_tests::runs_on!(newest, long; nothing_is_sent_during_a_pause);
 use lte_tests::wait::{self, TIMEOUT};
 
 const TEN_YEARS: Duration = Duration::from_hours(10 * 365 * 24);

@@ -25,6 +25,9 @@ use nix::sys::signal::Signal;
 
 for_each_backend!(a_storm_starves_nothing, the_kernel_does_not_answer);
 
+// What hangs is nft, the verifier or a netlink answer; the loop is the same.
+lte_tests::runs_on!(oldest, newest);
+
 /// The deadlines of nft and of the kernel, as they are logged.
 const NO_ANSWER: &str = "gave no answer within 10 s";
 /// How soon the agent ends on a signal: long before what it waits for comes to its deadline.

@@ -17,6 +17,9 @@ for_each_backend!(
     compares_at_a_limited_rate_through_a_storm
 );
 
+// About the agent more than about the kernel.
+lte_tests::runs_on!(newest);
+
 const WATCHED: Duration = Duration::from_secs(10);
 
 /// An agent whose own doings wake it up would be at it all the time.

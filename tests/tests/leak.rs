@@ -17,6 +17,9 @@ use lte_tests::{for_each_backend, long_run};
 
 for_each_backend!(many_repairs_cost_nothing);
 
+// Hours.
+lte_tests::runs_on!(last_between, long);
+
 /// Networks in the tunnel, each with a route that can be lost.
 const NETWORKS: usize = 40;
 /// Rounds through all that can be lost, after which the agent is left in peace: what it repairs more

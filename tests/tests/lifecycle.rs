@@ -18,6 +18,14 @@ for_each_backend!(
     datapath_outlives_the_agent,
 );
 
+// What is removed is compared on the model, too.
+lte_tests::runs_on!(
+    oldest, newest;
+    down_after_terminate_leaves_nothing,
+    down_without_an_uplink_leaves_nothing,
+    down_does_what_it_can_and_reports_what_it_cannot,
+);
+
 fn interrupt_leaves_nothing(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::default())?;
     let before = scene.lab.snapshot()?;

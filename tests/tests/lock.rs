@@ -19,6 +19,9 @@ use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
 use nix::errno::Errno;
 
+// Locks and processes are the same on the kernels between.
+lte_tests::runs_on!(oldest, newest);
+
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 /// How long `down` may take that waits for no agent; it has waited for 15 s in vain.

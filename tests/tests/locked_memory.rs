@@ -10,6 +10,9 @@ use lte_tests::seccomp::{little_locked_memory, without_pins};
 use lte_tests::topology::Options;
 use lte_tests::wait::TIMEOUT;
 
+// Since 5.11 the memory of programs and maps is not locked.
+lte_tests::runs_on!(oldest);
+
 fn counts_locked_memory() -> Result<bool> {
     Ok(kernel_version::running()? < (5, 11))
 }

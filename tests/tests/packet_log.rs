@@ -15,6 +15,9 @@ use lte_tests::topology::Options;
 use lte_tests::traffic;
 use lte_tests::wait::TIMEOUT;
 
+// The program that writes it is attached in two ways.
+lte_tests::runs_on!(oldest, newest);
+
 /// A length that nothing else in the lab has; 28 bytes of headers come to it.
 const PAYLOAD: usize = 613;
 

@@ -17,6 +17,9 @@ use lte_tests::tempdir::TempDir;
 use lte_tests::topology::Options;
 use lte_tests::wait::TIMEOUT;
 
+// Links are pinned on the newest, programs alone on the oldest.
+lte_tests::runs_on!(oldest, newest);
+
 const NOBODY: u32 = 65534;
 
 /// A BPF file system as `mount -t bpf bpf /sys/fs/bpf` makes it, for this thread and its children.

@@ -14,6 +14,9 @@ use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 
+// About the agent more than about the kernel.
+lte_tests::runs_on!(newest);
+
 /// The user `nobody`.
 const NOBODY: u32 = 65534;
 

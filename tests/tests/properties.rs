@@ -6,6 +6,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
+// No kernel takes part.
+lte_tests::runs_on!(newest);
+
 /// A text of which parts are replaced by others of it, taken out or put in.
 fn altered(text: &'static str) -> impl Strategy<Value = String> {
     let odd = prop_oneof![

@@ -8,6 +8,9 @@ use lte_tests::backend::Backend;
 use lte_tests::scene::Scene;
 use lte_tests::seccomp::read_only;
 use lte_tests::topology::Options;
+
+// A sysctl, the same on the kernels between.
+lte_tests::runs_on!(oldest, newest);
 use lte_tests::{sysctl, wait};
 
 const REDIRECTS: &str = "ipv4/conf/all/send_redirects";

@@ -20,6 +20,9 @@ for_each_backend!(
     watchdog_is_fed,
 );
 
+// About the agent more than about the kernel.
+lte_tests::runs_on!(last_between);
+
 const KEEPALIVE: &str = "persistent_keepalive = 80";
 
 fn reload_applies_only_the_difference(backend: Backend) -> Result<()> {

@@ -31,6 +31,9 @@ for_each_backend!(
     what_was_joined_is_joined_again_at_the_end,
 );
 
+// Offloads differ most between these two.
+lte_tests::runs_on!(oldest, newest);
+
 const PAGE: u16 = 80;
 /// What goes each way: some two hundred packets.
 const MUCH: usize = 300_000;

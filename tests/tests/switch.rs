@@ -12,6 +12,9 @@ use lte_tests::packet::{Kind, Message};
 use lte_tests::ping::Pinger;
 use lte_tests::scene::{Scene, from_modem};
 use lte_tests::topology::Options;
+
+// The programs are attached in two ways.
+lte_tests::runs_on!(oldest, newest);
 use lte_tests::wait::{self, TIMEOUT};
 use lte_tests::{bpf, kernel_version, traffic};
 

@@ -13,6 +13,9 @@ use lte_tests::topology::Options;
 use lte_tests::wait::{self, TIMEOUT};
 use serde_json::Value;
 
+// Locked memory is accounted in two ways: by limit, and by cgroup since 5.11.
+lte_tests::runs_on!(oldest, newest);
+
 /// A watchdog that bites within the test's patience, and a place for what the agent says.
 const MORE: &str = "[Service]
 WatchdogSec=20

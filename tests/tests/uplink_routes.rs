@@ -28,6 +28,16 @@ for_each_backend!(
     rules_and_address_of_an_older_version,
 );
 
+// The split VPN is met on every kernel: a route of somebody else that leads the tunnel elsewhere.
+lte_tests::runs_on!(
+    oldest, newest;
+    containers_come_and_go,
+    rules_of_others,
+    a_network_of_others,
+    a_lan_of_the_modems_numbers,
+    rules_and_address_of_an_older_version,
+);
+
 const QUICK: Duration = Duration::from_millis(50);
 
 /// Other VPNs, and a network of another kind: with and without a link header.

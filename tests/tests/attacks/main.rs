@@ -37,6 +37,10 @@ for_each_backend!(
     a_route_to_the_server_in_the_agents_table,
 );
 
+// Each is kept by the policy, which the corpus holds on every kernel; here it is tried with both ways of
+// attaching programs, and with the first and the last series of nft.
+lte_tests::runs_on!(oldest, newest);
+
 const QUICK: Duration = Duration::from_millis(50);
 
 fn arp_is_of_the_modems_address_alone(backend: Backend) -> Result<()> {

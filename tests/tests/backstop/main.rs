@@ -15,6 +15,9 @@ use lte_tests::topology::Options;
 use lte_tests::wait::{self, TIMEOUT};
 use nix::sys::signal::Signal;
 
+// The qdiscs are the same on the kernels between.
+lte_tests::runs_on!(oldest, newest);
+
 const ROOT: &str = "qdisc drr 7b: root";
 const QUEUE: &str = "qdisc fq_codel 7d: parent 7b:1";
 const NO_NET: &str = "there is no backstop";

@@ -40,6 +40,23 @@ for_each_backend!(
     chaos,
 );
 
+// On a model of the kernel, each is met by `model_tests::repairs`, alone and in pairs.
+lte_tests::runs_on!(
+    oldest, newest;
+    each_alone_of_routing,
+    each_alone_of_the_modem,
+    each_alone_of_a_modem_that_was_gone,
+    each_alone_of_wireguard,
+);
+// Long ones, on kernels that have fewer of the others.
+lte_tests::runs_on!(
+    first_between, last_between;
+    beside_networkd,
+    a_new_modem_is_closed_first,
+    chaos,
+    contention_over_the_guard,
+);
+
 fn each_alone_of_routing(backend: Backend) -> Result<()> {
     single::alone(backend, &routing::damages())
 }

@@ -26,6 +26,9 @@ for_each_backend!(
     nothing_of_ipv6_where_it_is_not_set,
 );
 
+// The corpus holds the policy on every kernel; here real packets meet it.
+lte_tests::runs_on!(last_between);
+
 fn unknown_senders_on_the_modem(backend: Backend) -> Result<()> {
     let scene = open()?;
     let router = &scene.lab.router;

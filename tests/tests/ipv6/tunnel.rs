@@ -29,6 +29,9 @@ for_each_backend!(
     interrupt_leaves_nothing,
 );
 
+// What `tunnel` holds on every kernel, over IPv6.
+lte_tests::runs_on!(oldest, newest);
+
 /// Twenty a second: the rules are gone for milliseconds only.
 const QUICK: Duration = Duration::from_millis(50);
 

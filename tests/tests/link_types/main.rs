@@ -22,6 +22,10 @@ mod headerless;
 mod point_to_point;
 mod uplinks;
 
+// Programs know least of devices and packets on the oldest.
+lte_tests::runs_on!(oldest; ebpf);
+lte_tests::runs_on!(newest; nft);
+
 /// Twenty a second.
 pub(crate) const QUICK: Duration = Duration::from_millis(50);
 

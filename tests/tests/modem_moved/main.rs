@@ -24,6 +24,19 @@ for_each_backend!(
     below_a_macvlan_or_vlan,
 );
 
+// A bridge is what a home has, and is met on every kernel.
+lte_tests::runs_on!(
+    oldest, newest;
+    in_a_bond,
+    in_a_vrf,
+    found_in_a_bridge,
+    found_in_a_bond,
+    known_by_its_address_in_a_bridge,
+    known_by_its_address_in_a_bond,
+    under_another_name,
+    below_a_macvlan_or_vlan,
+);
+
 fn in_a_bridge(backend: Backend) -> Result<()> {
     masters::taken_off(backend, &masters::BRIDGE)
 }

@@ -11,3 +11,6 @@ mod out_by_an_uplink;
 mod out_by_the_modem;
 mod permits;
 mod rig;
+
+// The first and the last series of nft.
+lte_tests::runs_on!(oldest, newest);

@@ -19,6 +19,9 @@ use lte_tests::{bpf, traffic};
 
 mod other_version;
 
+// Of the two between, one attaches programs in each way.
+lte_tests::runs_on!(first_between, last_between);
+
 /// Of what would use the modem, at least so much has to be seen trying.
 const TRIED: usize = 100;
 

@@ -1,7 +1,8 @@
-//! The tests and modules that a file declares.
+//! The tests and modules that a file declares, and what it states of where its tests run.
 
 use anyhow::{Context as _, Result, bail};
 
+use super::runs_on::Statement;
 use super::tokens::Tree;
 
 /// The modules into which `for_each_backend!` puts a test each.
@@ -12,6 +13,9 @@ const MACROS: [(&str, Names); 2] = [
     ("for_each_backend", Names::EachBackend),
     ("parts", Names::BeforeEqual),
 ];
+
+/// The macro that states on which kernels tests run.
+const RUNS_ON: &str = "runs_on";
 
 /// Which words of a macro's call are names of tests.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +33,8 @@ pub(super) struct Items {
     pub(super) tests: Vec<String>,
     /// Modules in other files.
     pub(super) modules: Vec<Module>,
+    /// Calls of `runs_on!`.
+    pub(super) statements: Vec<Statement>,
 }
 
 /// A module in another file.
@@ -125,6 +131,10 @@ impl Items {
 
     /// What the call of a macro declares: of one that is not known, the items in its brackets.
     fn call(&mut self, within: &[String], name: &str, inside: &[Tree<'_>]) -> Result<()> {
+        if name == RUNS_ON {
+            self.statements.push(Statement::read(within, inside)?);
+            return Ok(());
+        }
         match names_of(name) {
             None => return self.read(within, inside),
             Some(Names::EachBackend) => {
@@ -238,6 +248,20 @@ mod tests {
         assert!(error.to_string().starts_with("new! makes tests"), "{error}");
         assert!(items("for_each_backend!(a = b);").is_err());
         assert!(names("macro_rules! parts { ($n:ident) => { #[test] fn $n() {} } }").is_empty());
+    }
+
+    #[test]
+    fn statements_of_where_tests_run_are_told() {
+        let text = "mod a { #[test] fn b() {} lte_tests::runs_on!(newest, long; b); }";
+        let items = items(text).expect("it can be read");
+        assert_eq!(items.tests, ["a::b"]);
+        assert_eq!(items.statements.len(), 1);
+        assert_eq!(items.statements[0].within, ["a"]);
+        assert!(
+            Items::default()
+                .read(&[], &trees("runs_on!(4);").expect("tokens"))
+                .is_err()
+        );
     }
 
     #[test]

@@ -2,26 +2,32 @@
 //! without building it.
 
 mod items;
+mod runs_on;
 mod tokens;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use cargo_metadata::{Metadata, MetadataCommand, Target, TargetKind};
 
 use self::items::{Items, Module};
+pub(crate) use self::runs_on::RunsOn;
+use self::runs_on::Statement;
 use crate::host::workspace;
 
-/// The names of all tests, `executable::path::of::test`, as `cargo xtask test` has them.
-pub(crate) fn tests() -> Result<Vec<String>> {
-    let mut names = Vec::new();
+/// All tests by name, `executable::path::of::test` as `cargo xtask test` has it, and on which kernels
+/// they run.
+pub(crate) fn tests() -> Result<BTreeMap<String, RunsOn>> {
+    let mut all = BTreeMap::new();
     for (executable, root) in executables()? {
-        for test in tests_of(&root, &|path| std::fs::read_to_string(path).ok())? {
-            names.push(format!("{executable}::{test}"));
-        }
+        let (tests, statements) = tests_of(&root, &|path| std::fs::read_to_string(path).ok())?;
+        let tests = runs_on::resolve(tests, &statements)
+            .with_context(|| format!("the tests of {executable}"))?;
+        let named = |(test, on)| (format!("{executable}::{test}"), on);
+        all.extend(tests.into_iter().map(named));
     }
-    names.sort_unstable();
-    Ok(names)
+    Ok(all)
 }
 
 /// What a test executable is called.
@@ -55,10 +61,13 @@ fn executables() -> Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-/// The tests of the executable whose first file this is.
-fn tests_of(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Result<Vec<String>> {
+/// The tests of the executable whose first file this is, and what its files state of where they run.
+fn tests_of(
+    root: &Path,
+    read: &dyn Fn(&Path) -> Option<String>,
+) -> Result<(Vec<String>, Vec<Statement>)> {
     let dir = root.parent().context("a file lies in a directory")?;
-    let mut found = Vec::new();
+    let (mut found, mut statements) = (Vec::new(), Vec::new());
     let mut files = vec![(String::new(), root.to_owned(), dir.to_owned())];
     while let Some((prefix, path, dir)) = files.pop() {
         let name = path.display();
@@ -68,6 +77,11 @@ fn tests_of(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Result<Vec<S
             .and_then(|trees| items.read(&[], &trees))
             .with_context(|| format!("cannot tell the tests of {name}"))?;
         found.extend(items.tests.iter().map(|test| format!("{prefix}{test}")));
+        for mut statement in items.statements {
+            let outer = prefix.split_terminator("::").map(str::to_owned);
+            statement.within = outer.chain(statement.within).collect();
+            statements.push(statement);
+        }
         for module in &items.modules {
             let (file, below) = place(module, &path, &dir, read)
                 .with_context(|| format!("{name}: there is no file of mod {}", module.name))?;
@@ -79,7 +93,7 @@ fn tests_of(root: &Path, read: &dyn Fn(&Path) -> Option<String>) -> Result<Vec<S
             files.push((prefix, file, below));
         }
     }
-    Ok(found)
+    Ok((found, statements))
 }
 
 /// The file of a module, and the directory of its own modules.
@@ -118,13 +132,16 @@ mod tests {
                 "p/src/a/d.rs" => "#[cfg(test)] #[path = \"d_tests.rs\"] mod tests;",
                 "p/src/a/d_tests.rs" => "#[test] fn two() {}",
                 "p/src/b/mod.rs" => "mod e;",
-                "p/src/b/e.rs" => "for_each_backend!(three);",
+                "p/src/b/e.rs" => "runs_on!(oldest); for_each_backend!(three);",
                 "p/src/in_place/c.rs" => "#[test] fn four() {}",
                 _ => return None,
             };
             Some(text.to_owned())
         };
-        let mut found = tests_of(Path::new("p/src/lib.rs"), &file).expect("all are there");
+        let (mut found, statements) =
+            tests_of(Path::new("p/src/lib.rs"), &file).expect("all are there");
+        assert_eq!(statements.len(), 1);
+        assert_eq!(statements[0].within, ["b", "e"]);
         found.sort_unstable();
         assert_eq!(
             found,
@@ -139,7 +156,7 @@ mod tests {
         let error = tests_of(Path::new("p/src/b/lib.rs"), &|_| {
             Some("mod gone".to_owned())
         });
-        assert!(error.expect("it declares no file").is_empty());
+        assert!(error.expect("it declares no file").0.is_empty());
         let none = |path: &Path| path.ends_with("lib.rs").then(|| "mod gone;".to_owned());
         let error = tests_of(Path::new("lib.rs"), &none).expect_err("there is no such file");
         assert!(format!("{error:#}").contains("mod gone"), "{error:#}");
@@ -150,6 +167,6 @@ mod tests {
     fn this_test_is_among_the_trees() {
         let names = tests().expect("the tree can be read");
         let name = "xtask (bin)::declared::tests::this_test_is_among_the_trees";
-        assert!(names.iter().any(|found| found == name));
+        assert!(names.contains_key(name));
     }
 }

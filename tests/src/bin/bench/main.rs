@@ -20,6 +20,9 @@ use lte_tests::corpus::bpffs;
 
 use crate::report::Report;
 
+// About the benchmark itself.
+lte_tests::runs_on!(newest);
+
 /// Measures what the guard costs on the running kernel.
 #[derive(Debug, Parser)]
 #[command(name = "bench", version)]

@@ -85,7 +85,7 @@ pub(crate) fn agree(built: &Built) -> Result<()> {
         let tests = libtest::list(&said).into_iter();
         listed.extend(tests.map(|test| format!("{}::{test}", executable.name)));
     }
-    let declared = declared::tests()?.into_iter().collect();
+    let declared = declared::tests()?.into_keys().collect();
     let differ: Vec<&str> = listed
         .symmetric_difference(&declared)
         .map(String::as_str)

@@ -6,8 +6,10 @@ mod guest;
 mod host;
 mod length;
 mod libtest;
+mod list;
+mod machines;
+mod process;
 mod table;
-pub(super) mod tiers;
 
 use std::process::ExitCode;
 
@@ -15,6 +17,7 @@ use anyhow::Result;
 
 use self::length::Length;
 use self::table::{Report, Verdict};
+use crate::declared::RunsOn;
 use crate::fetch::kernel::Series;
 use crate::fetch::toolchain::Toolchain;
 use crate::host::cache::Cache;
@@ -35,12 +38,18 @@ pub(crate) struct Args {
     /// The unit tests on this machine only
     #[arg(long)]
     host: bool,
-    /// All tests on all kernels: else those that take long run on two of them
+    /// The unit tests, and on the newest kernel what runs on every kernel: minutes
+    #[arg(long, conflicts_with_all = ["kernel", "host", "everywhere", "long"])]
+    quick: bool,
+    /// All tests on all kernels: else many run on one or two of them
     #[arg(long)]
     everywhere: bool,
     /// Only what runs on every kernel
     #[arg(long, conflicts_with = "everywhere")]
-    pub(super) scenarios: bool,
+    scenarios: bool,
+    /// Run nothing: print on which kernels each test runs
+    #[arg(long, conflicts_with_all = ["kernel", "host", "quick", "everywhere", "scenarios"])]
+    list: bool,
     /// Repeat for an hour at most what chance decides: random damages, random deaths of the agent
     #[arg(long)]
     long: bool,
@@ -51,6 +60,9 @@ pub(crate) struct Args {
 impl Args {
     /// With neither `--host` nor `--kernel`, all.
     fn kernels(&self) -> Vec<Series> {
+        if self.quick {
+            return Series::all().last().into_iter().collect();
+        }
         if self.kernel.is_empty() && !self.host {
             return Series::all().collect();
         }
@@ -62,7 +74,21 @@ impl Args {
 
     /// Whether each kernel runs each test, as it does where a part is asked for.
     fn everywhere(&self) -> bool {
-        !self.scenarios && (self.everywhere || !self.kernel.is_empty() || self.filter.is_some())
+        self.everywhere || !self.kernel.is_empty() || self.filter.is_some()
+    }
+
+    /// Whether a run has a test at all.
+    fn wants(&self, name: &str, runs_on: &RunsOn) -> bool {
+        let filter = self.filter.as_deref().unwrap_or_default();
+        name.contains(filter) && (self.long || !runs_on.is_long)
+    }
+
+    /// Whether a run has a test on the kernel at an index among so many, the oldest first.
+    fn has(&self, runs_on: &RunsOn, index: usize, kernels: usize) -> bool {
+        if self.quick || self.scenarios {
+            return runs_on.every_kernel();
+        }
+        self.everywhere() || runs_on.has(index, kernels)
     }
 
     fn length(&self) -> Length {
@@ -79,11 +105,11 @@ impl Args {
 }
 
 /// Runs the verb.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the other verbs can fail before they have a report to say it in"
-)]
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.list {
+        list::print(args)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let filter = args.filter.as_deref().unwrap_or_default();
     let kernels = args.kernels();
     let mut report = Report::new(&kernels);

@@ -194,7 +194,7 @@ impl fmt::Display for Report {
         if !self.elsewhere.is_empty() {
             writeln!(
                 f,
-                "\n-: runs on the oldest and the newest kernel; `cargo xtask test --everywhere` runs it on all"
+                "\n-: `runs_on!` beside the test says that it runs on other kernels; `cargo xtask test --everywhere` runs it on all"
             )?;
         }
         self.figures.show(f, &self.kernels)?;
