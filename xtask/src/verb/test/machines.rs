@@ -172,8 +172,8 @@ impl Work<'_> {
     }
 }
 
-/// How many machines at once: two a processor, for a test waits half of its time; and no more
-/// than the memory has room for.
+/// How many machines at once: one more than there are processors, for a test waits some of its time, and its
+/// deadlines are for a machine that is not starved; and no more than the memory has room for.
 fn side_by_side() -> usize {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let free = std::fs::read_to_string("/proc/meminfo")
@@ -183,7 +183,7 @@ fn side_by_side() -> usize {
             line.split_whitespace().next()?.parse::<usize>().ok()
         })
         .map_or(1, |kilobytes| kilobytes / 1024 / ROOM);
-    (processors * 2).min(free).clamp(1, 8)
+    (processors + 1).min(free).clamp(1, 8)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
