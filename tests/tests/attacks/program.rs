@@ -1,12 +1,13 @@
 //! A program without privileges asks for the modem in many ways.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use lte_tests::addresses::{ELSEWHERE, MODEM, PEER, PEER_PORT, TUNNEL_ROUTER, UPLINK};
+use lte_tests::addresses::{ELSEWHERE, LISTEN_PORT, MODEM, PEER, PEER_PORT, TUNNEL_ROUTER, UPLINK};
 use lte_tests::backend::Backend;
-use lte_tests::outside_host::make_known;
+use lte_tests::drops::udp_received;
+use lte_tests::outside_host::{forged_udp, make_known};
 use lte_tests::ping;
 use lte_tests::scene::Scene;
 use lte_tests::topology::Options;
@@ -16,8 +17,12 @@ use crate::tally::{Frame, Tally};
 use crate::ways::WAYS;
 use crate::{answered, open_house};
 
-/// More than twice what the programs remember (`REMOTES`): they pass over one that is in use once before they forget it.
+/// More than twice what the programs remember (`REMOTES`, 4096): they pass over one that is in use once before
+/// they forget it.
 const REMOTES: u32 = 12_000;
+/// Half of what they remember. One block is tried, and once more: what is known of one that was met twice is in
+/// use, and what is in use is kept longest. Two in a row would be met as one: each processor has a copy of the last.
+const BLOCK: u32 = 2000;
 /// 198.18.0.0/15, which no host has (RFC 2544).
 const BENCHMARKS: u32 = 0xc612_0000;
 
@@ -39,20 +44,44 @@ fn try_all(scene: &Scene) -> Result<()> {
     })
 }
 
-/// As the tunnel's, by the modem and by the uplink, to so many that what is known of the peer would be forgotten.
-fn to_many_remotes(scene: &Scene) -> Result<()> {
+/// One of those that are tried.
+fn remote(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(BENCHMARKS + number)
+}
+
+/// As the tunnel's, from an address of the router's, to so many that what is known of the peer would be forgotten.
+fn to_many_remotes(scene: &Scene, source: Ipv4Addr) -> Result<()> {
     scene.lab.router.run(|| {
         let payload = lte_tests::traffic::shaped_as_data();
-        for source in [MODEM, UPLINK] {
-            let socket = UdpSocket::bind((source, 0))?;
-            for number in 0..REMOTES {
-                let remote = Ipv4Addr::from(BENCHMARKS + number);
+        let socket = UdpSocket::bind((source, 0))?;
+        for first in (0..REMOTES).step_by(BLOCK as usize) {
+            for number in (first..first + BLOCK).chain(first..first + BLOCK) {
                 // That it is refused is one way of not getting out.
-                socket.send_to(&payload, (remote, PEER_PORT)).ok();
+                socket.send_to(&payload, (remote(number), PEER_PORT)).ok();
             }
         }
         Ok(())
     })
+}
+
+/// Those of them that would be known still, the first with nftables, the last with eBPF, speak as the peer may.
+fn remotes_get_nothing_in(scene: &Scene) -> Result<()> {
+    let before = udp_received(&scene.lab.router)?;
+    let carrier = &scene.lab.carrier.netns;
+    for number in [0, REMOTES - 1] {
+        let forged = forged_udp(carrier, SocketAddrV4::new(remote(number), PEER_PORT))?;
+        forged.send_to(&lte_tests::traffic::shaped_as_data(), (MODEM, LISTEN_PORT))?;
+    }
+    // A real answer, sent after them, is let in: so they have all been decided over.
+    let pinger = scene.ping_tunnel()?;
+    pinger.wait_for_answer(TIMEOUT)?;
+    let pings = pinger.stop()?.sent() as u64;
+    let given = udp_received(&scene.lab.router)? - before;
+    ensure!(
+        given <= pings,
+        "a remote of a program's gets in: {given} datagrams for sockets, of which {pings} are the tunnel's"
+    );
+    Ok(())
 }
 
 /// Which of them a frame is of.
@@ -78,12 +107,16 @@ pub(crate) fn gets_nothing_out(backend: Backend) -> Result<()> {
     scene.tunnel_is_sound()?;
 
     let since = Instant::now();
-    to_many_remotes(&scene)?;
-    // The peer speaks first: what the router sends to it would have it remembered anew.
-    ensure!(
-        ping::answers(&scene.lab.vps.netns, TUNNEL_ROUTER)?,
-        "the peer is forgotten"
-    );
+    // By the modem, and by the uplink.
+    for source in [MODEM, UPLINK] {
+        to_many_remotes(&scene, source)?;
+        // The peer speaks first: what the router sends to it would have it remembered anew.
+        ensure!(
+            ping::answers(&scene.lab.vps.netns, TUNNEL_ROUTER)?,
+            "the peer is forgotten"
+        );
+        remotes_get_nothing_in(&scene)?;
+    }
     answered(&scene)?;
     tally.the_tunnel_alone()?;
     scene.session_kept(since)?;
