@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -182,7 +182,8 @@ fn the_kernel_does_not_answer(backend: Backend) -> Result<()> {
     Ok(())
 }
 
-/// Events without an end. What the kernel sends events for is put back, and so is what it sends none for.
+/// Events without an end. What the kernel sends events for is put back, and so is what it sends none for; the
+/// config is read again, and the agent ends when it is asked to.
 fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options::lte())?;
     let installation = scene.installation()?;
@@ -196,11 +197,11 @@ fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
     let count = rules(router)?;
     let keepalive = || router.tool("wg", &["show", TUNNEL, "persistent-keepalive"]);
     let usual = keepalive()?;
-    let over = AtomicBool::new(false);
+    let storm = Storm::default();
     let (rules, settings) = std::thread::scope(|scope| -> Result<(Duration, Duration)> {
-        let storm = scope.spawn(|| change_a_link(router, &over));
+        let blowing = scope.spawn(|| storm.blow(router));
         let harm = || -> Result<(Duration, Duration)> {
-            std::thread::sleep(Duration::from_millis(500));
+            storm.wait_risen()?;
             let struck = Instant::now();
             flush_rules(router)?;
             rules_back(router, count)?;
@@ -214,35 +215,58 @@ fn a_storm_starves_nothing(backend: Backend) -> Result<()> {
             })?;
             let settings = struck.elapsed();
             beats(&agent)?;
+            agent.signal(Signal::SIGHUP)?;
+            agent.wait_logged("configuration reloaded")?;
             Ok((rules, settings))
         };
         let harmed = harm();
-        over.store(true, Ordering::Relaxed);
-        storm
+        let ended = harmed.and_then(|times| agent.interrupt().map(|()| times));
+        storm.over.store(true, Ordering::Relaxed);
+        blowing
             .join()
             .map_err(|_| anyhow::anyhow!("the storm panicked"))??;
-        harmed
+        ended
     })?;
     figure(
         "a storm without an end",
         &format!("{backend}: ms until rules and WireGuard's settings were back"),
         format!("{}, {}", rules.as_millis(), settings.as_millis()),
     );
-    agent.interrupt()
+    Ok(())
 }
 
-/// Changes a link until it is over, in one process: between two there would be a calm.
-fn change_a_link(router: &Netns, over: &AtomicBool) -> Result<()> {
-    let mut command = Command::new("ip");
-    let mut ip = router.spawn(command.args(["-batch", "-"]).stdin(Stdio::piped()))?;
-    let mut lines = ip.stdin.take().context("its input is a pipe")?;
-    while !over.load(Ordering::Relaxed) {
-        lines.write_all(b"link set lan0 alias storm\nlink set lan0 alias calm\n")?;
+/// Changes of a link that the agent has to look at.
+#[derive(Default)]
+struct Storm {
+    rounds: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Storm {
+    /// Rounds after which the kernel has certainly had some: what a pipe holds is less.
+    const RISEN: usize = 1500;
+
+    /// Until it is over, in one process: between two there would be a calm.
+    fn blow(&self, router: &Netns) -> Result<()> {
+        let mut command = Command::new("ip");
+        let mut ip = router.spawn(command.args(["-batch", "-"]).stdin(Stdio::piped()))?;
+        let mut lines = ip.stdin.take().context("its input is a pipe")?;
+        while !self.over.load(Ordering::Relaxed) {
+            lines.write_all(b"link set lan0 alias storm\nlink set lan0 alias calm\n")?;
+            self.rounds.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(lines);
+        let status = ip.wait()?;
+        ensure!(status.success(), "ip: {status}");
+        Ok(())
     }
-    drop(lines);
-    let status = ip.wait()?;
-    ensure!(status.success(), "ip: {status}");
-    Ok(())
+
+    fn wait_risen(&self) -> Result<()> {
+        wait::until(TIMEOUT, "the storm to rise", || {
+            let rounds = self.rounds.load(Ordering::Relaxed);
+            Ok((rounds > Self::RISEN).then_some(()))
+        })
+    }
 }
 
 /// The watchdog is fed from now on, and not only before.

@@ -114,17 +114,23 @@ impl Agent {
             let mut retry = pin!(pause(outcome.retry));
             loop {
                 turn_began.set(Instant::now());
-                tokio::select! {
-                    // What comes seldom is asked first: there may always be one more event.
-                    biased;
-                    () = received(&mut hangup) => {
+                let turn = next_turn(
+                    received(&mut hangup),
+                    poll.tick(),
+                    full_check.tick(),
+                    &mut retry,
+                    resolver.next(),
+                    events.next(),
+                );
+                match turn.await {
+                    Turn::Reload => {
                         if self.reload().await {
                             events = self.open_events().await?;
                             resolver = Resolver::start(&self.config);
                         }
                         break;
                     }
-                    _ = poll.tick() => {
+                    Turn::Poll => {
                         self.notifier.flush();
                         let changed = self.reconciler.poll(&self.config).await;
                         // However long that took, events have their turn.
@@ -135,13 +141,17 @@ impl Agent {
                             break;
                         }
                     }
-                    _ = full_check.tick() => {
+                    Turn::FullCheck => {
                         self.reconciler.check_stale_guards = true;
                         break;
                     }
-                    () = &mut retry => break,
-                    event = resolver.next() => if self.on_resolver_event(event).await { break },
-                    event = events.next() => {
+                    Turn::Retry => break,
+                    Turn::Resolver(event) => {
+                        if self.on_resolver_event(event).await {
+                            break;
+                        }
+                    }
+                    Turn::Netlink(event) => {
                         match event {
                             NetlinkEvent::End => {
                                 log::warn!("the kernel's event stream ended: opening it again");
@@ -292,6 +302,37 @@ impl Agent {
     }
 }
 
+/// What a turn of the loop is for.
+#[derive(Debug)]
+enum Turn {
+    Reload,
+    Poll,
+    FullCheck,
+    Retry,
+    Resolver(ResolverEvent),
+    Netlink(NetlinkEvent),
+}
+
+/// Waits for the next turn. What comes seldom is asked first: there may always be one more event.
+async fn next_turn<T, U>(
+    reload: impl Future<Output = ()>,
+    poll: impl Future<Output = T>,
+    full_check: impl Future<Output = U>,
+    retry: impl Future<Output = ()>,
+    resolver: impl Future<Output = ResolverEvent>,
+    netlink: impl Future<Output = NetlinkEvent>,
+) -> Turn {
+    tokio::select! {
+        biased;
+        () = reload => Turn::Reload,
+        _ = poll => Turn::Poll,
+        _ = full_check => Turn::FullCheck,
+        () = retry => Turn::Retry,
+        event = resolver => Turn::Resolver(event),
+        event = netlink => Turn::Netlink(event),
+    }
+}
+
 async fn pause(duration: Option<Duration>) {
     match duration {
         Some(duration) => sleep(duration).await,
@@ -302,5 +343,55 @@ async fn pause(duration: Option<Duration>) {
 async fn received(signal: &mut Signal) {
     if signal.recv().await.is_none() {
         std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a name is well formed")]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// The turn that is taken while there always is one more event of the kernel.
+    async fn turn(due: [bool; 4]) -> Turn {
+        async fn at(due: bool) {
+            if !due {
+                pending::<()>().await;
+            }
+        }
+        let [reload, poll, full_check, retry] = due.map(at);
+        let resolver = pending();
+        let netlink = ready(NetlinkEvent::Change);
+        next_turn(reload, poll, full_check, retry, resolver, netlink).await
+    }
+
+    #[tokio::test]
+    async fn events_without_an_end_keep_nothing_else_back() {
+        let storm = turn([false; 4]).await;
+        assert!(matches!(storm, Turn::Netlink(_)), "{storm:?}");
+        let reload = turn([true, true, true, true]).await;
+        assert!(matches!(reload, Turn::Reload), "{reload:?}");
+        let poll = turn([false, true, true, true]).await;
+        assert!(matches!(poll, Turn::Poll), "{poll:?}");
+        let full_check = turn([false, false, true, true]).await;
+        assert!(matches!(full_check, Turn::FullCheck), "{full_check:?}");
+        let retry = turn([false, false, false, true]).await;
+        assert!(matches!(retry, Turn::Retry), "{retry:?}");
+        let answered = ResolverEvent::Resolved(Resolved {
+            endpoint: "vpn.example.org:51820".parse().unwrap(),
+            addresses: Vec::new(),
+        });
+        let (resolver, netlink) = (ready(answered), ready(NetlinkEvent::Change));
+        let resolver = next_turn(
+            pending(),
+            pending::<()>(),
+            pending::<()>(),
+            pending(),
+            resolver,
+            netlink,
+        );
+        let resolver = resolver.await;
+        assert!(matches!(resolver, Turn::Resolver(_)), "{resolver:?}");
     }
 }

@@ -264,6 +264,33 @@ fn is_relevant_route(route: &RouteMessage, of: &RouteFilter) -> bool {
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_without_an_end_is_waited_for_no_longer_than_the_limit() {
+        let queue = Arc::new(EventQueue::default());
+        let mut events = Events {
+            queue: Arc::clone(&queue),
+            reader: tokio::spawn(pending()),
+            guard: None,
+        };
+        let began = Instant::now();
+        let storm = async {
+            for _ in 0..1000 {
+                queue.push(NetlinkEvent::Change);
+                tokio::time::advance(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = events.debounce() => {}
+            () = storm => panic!("it waits for the end"),
+        }
+        let waited = began.elapsed();
+        assert!(
+            waited >= DEBOUNCE.1 && waited <= DEBOUNCE.1 + DEBOUNCE.0,
+            "{waited:?}"
+        );
+    }
+
     #[tokio::test]
     async fn a_storm_is_kept_as_one_and_the_modem_comes_first() {
         let queue = EventQueue::default();
