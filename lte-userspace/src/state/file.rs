@@ -2,18 +2,15 @@
 //!
 //! A file is replaced as a whole: written beside, synced, renamed, and its directory synced, so that at any
 //! moment there is the old content or the new one. The content before is kept beside, as a second name of the old
-//! file: where a file system has lost the newer one after all, or it has been emptied, that is read. A file
-//! with invalid content is reported and kept.
+//! file, and that name is synced before the file is renamed over: where a file system has lost the newer one after
+//! all, or it has been emptied, that is read. A file with invalid content is reported and kept.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
-
 use super::StateError;
+use super::disk::{Disk, RealDisk};
 
 /// A file with more in its name.
 fn beside(path: &Path, more: &str) -> PathBuf {
@@ -30,99 +27,152 @@ fn old_path(path: &Path) -> PathBuf {
     beside(path, ".old")
 }
 
-/// Replaces a file's content.
+/// Replaces a file's content. It is on disk at the return.
 pub(super) fn replace(path: &Path, content: &str) -> Result<(), StateError> {
-    replace_by(path, content, &mut |_| Ok(()))
+    replace_on(&RealDisk, path, content)
 }
 
-/// The steps of a replacement.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Created,
-    Written,
-    Synced,
-    Kept,
-    Renamed,
-}
-
-/// Replaces a file's content; `on_stage` hears of each step that is done, and may have it end there.
-fn replace_by(
-    path: &Path,
-    content: &str,
-    on_stage: &mut dyn FnMut(Stage) -> io::Result<()>,
-) -> Result<(), StateError> {
+fn replace_on(disk: &impl Disk, path: &Path, content: &str) -> Result<(), StateError> {
     let new = new_path(path);
     // What a power cut has left, or another process has planted.
-    remove(&new)?;
-    let write = |on_stage: &mut dyn FnMut(Stage) -> io::Result<()>| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&new)?;
-        on_stage(Stage::Created)?;
-        file.write_all(content.as_bytes())?;
-        on_stage(Stage::Written)?;
-        file.sync_all()?;
-        on_stage(Stage::Synced)
-    };
-    write(on_stage).map_err(StateError::new("writing", &new))?;
-    let old = old_path(path);
-    // One that is whole stays, where what would take its place is not.
-    if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
-        remove(&old)?;
-        // Without a second name it is replaced all the same: some file systems have none.
-        drop(fs::hard_link(path, &old));
+    remove(disk, &new)?;
+    write(disk, &new, content).map_err(StateError::new("writing", &new))?;
+    keep_old(disk, path)?;
+    disk.rename(&new, path)
+        .and_then(|()| sync_names(disk, path))
+        .map_err(StateError::new("replacing", path))
+}
+
+fn write(disk: &impl Disk, new: &Path, content: &str) -> io::Result<()> {
+    let mut file = disk.create_new(new)?;
+    disk.write(&mut file, content.as_bytes())?;
+    disk.sync(&file)
+}
+
+/// Keeps the content that is to be replaced.
+fn keep_old(disk: &impl Disk, path: &Path) -> Result<(), StateError> {
+    // What is kept already stays, where what would take its place is not whole.
+    if !disk.length(path).is_ok_and(|length| length > 0) {
+        return Ok(());
     }
-    let rename = |on_stage: &mut dyn FnMut(Stage) -> io::Result<()>| {
-        on_stage(Stage::Kept)?;
-        fs::rename(&new, path)?;
-        on_stage(Stage::Renamed)?;
-        match path.parent() {
-            Some(directory) => File::open(directory)?.sync_all(),
-            None => Ok(()),
+    let old = old_path(path);
+    remove(disk, &old)?;
+    // Without a second name it is replaced all the same: some file systems have none.
+    if disk.link(path, &old).is_ok() {
+        // Or one cut could take both names.
+        sync_names(disk, path).map_err(StateError::new("keeping", &old))?;
+    }
+    Ok(())
+}
+
+/// Syncs the directory that a file is in.
+fn sync_names(disk: &impl Disk, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(directory) if directory.as_os_str().is_empty() => disk.sync_directory(Path::new(".")),
+        Some(directory) => disk.sync_directory(directory),
+        None => Ok(()),
+    }
+}
+
+/// Makes a directory where it is missing, with those that it is in. It is on disk at the return, also where
+/// another process has just made it.
+pub(super) fn create_directory(path: &Path, mode: u32) -> Result<(), StateError> {
+    create_directory_on(&RealDisk, path, mode)
+}
+
+fn create_directory_on(disk: &impl Disk, path: &Path, mode: u32) -> Result<(), StateError> {
+    let failed = || StateError::new("creating directory", path);
+    let is_missing = |directory: &&Path| !disk.is_directory(directory);
+    let above = path.ancestors().skip(1);
+    let above = above.filter(|directory| !directory.as_os_str().is_empty());
+    let mut missing: Vec<&Path> = above.take_while(is_missing).collect();
+    missing.reverse();
+    for directory in missing.into_iter().chain([path]) {
+        match disk.create_directory(directory, mode) {
+            Err(error)
+                if error.kind() != io::ErrorKind::AlreadyExists || is_missing(&directory) =>
+            {
+                return Err(failed()(error));
+            }
+            _ => {}
         }
-    };
-    rename(on_stage).map_err(StateError::new("replacing", path))
+        // Who may not read what it is in can still keep files in it.
+        if let Err(error) = sync_names(disk, directory) {
+            log::warn!(
+                "syncing {} to disk: {error}: a power cut may take it",
+                directory.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// A file's content, as `parse` understands it, else the content before it; `None` where there is neither.
 /// What cannot be read or understood is said.
 pub(super) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let mut lost = false;
-    for path in [path.to_owned(), old_path(path)] {
-        match read_one(&path, &parse) {
-            Ok(None) => {}
-            Ok(content) => {
-                if lost {
-                    log::warn!("using {} instead", path.display());
-                }
-                return content;
+    let (content, said) = read_on(&RealDisk, path, parse);
+    for line in said {
+        log::warn!("{line}");
+    }
+    content
+}
+
+/// The content, and what is to be said of it.
+fn read_on<T>(
+    disk: &impl Disk,
+    path: &Path,
+    parse: impl Fn(&str) -> Option<T>,
+) -> (Option<T>, Vec<String>) {
+    let mut said = Vec::new();
+    let old = old_path(path);
+    match read_one(disk, path, &parse) {
+        Ok(Some(content)) => return (Some(content), said),
+        Ok(None) => {}
+        Err(why) => said.push(format!("{}: {why}", path.display())),
+    }
+    match read_one(disk, &old, &parse) {
+        Ok(Some(content)) => {
+            if said.is_empty() {
+                said.push(format!("{}: the file is missing", path.display()));
             }
-            Err(why) => {
-                lost = true;
-                log::warn!("{}: {why}", path.display());
-            }
+            said.push(format!("using {} instead", old.display()));
+            (Some(content), said)
+        }
+        Ok(None) => (None, said),
+        Err(why) => {
+            said.push(format!("{}: {why}", old.display()));
+            (None, said)
         }
     }
-    None
 }
 
 /// Sets a file aside that cannot be read or understood, before it is replaced.
 pub(super) fn quarantine<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
-    let Err(why) = read_one(path, &parse) else {
-        return;
-    };
-    let bad = beside(path, ".bad");
-    match fs::rename(path, &bad) {
-        Ok(()) => log::warn!("{}: {why}; kept as {}", path.display(), bad.display()),
-        Err(error) => log::warn!("{}: {why}; it stays: {error}", path.display()),
+    if let Some(said) = quarantine_on(&RealDisk, path, parse) {
+        log::warn!("{said}");
     }
 }
 
-fn read_one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option<T>, String> {
-    let text = match text(path) {
+/// What is to be said of it.
+fn quarantine_on<T>(
+    disk: &impl Disk,
+    path: &Path,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Option<String> {
+    let why = read_one(disk, path, &parse).err()?;
+    let bad = beside(path, ".bad");
+    Some(match disk.rename(path, &bad) {
+        Ok(()) => format!("{}: {why}; kept as {}", path.display(), bad.display()),
+        Err(error) => format!("{}: {why}; it stays: {error}", path.display()),
+    })
+}
+
+fn read_one<T>(
+    disk: &impl Disk,
+    path: &Path,
+    parse: &impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, String> {
+    let text = match disk.text(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.to_string()),
@@ -135,35 +185,9 @@ fn read_one<T>(path: &Path, parse: &impl Fn(&str) -> Option<T>) -> Result<Option
         .ok_or_else(|| "invalid content".to_owned())
 }
 
-/// More than any of these files ever has, bytes.
-const MAX_LEN: u64 = 1 << 20;
-
-/// A file's text. What is planted in its place does not hold the agent up: a pipe without a writer, a
-/// device without an end, a link.
-fn text(path: &Path) -> io::Result<String> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    if found.len() > MAX_LEN {
-        return Err(io::Error::other(format!(
-            "it has {} bytes: no file of the agent's has more than {MAX_LEN}",
-            found.len()
-        )));
-    }
-    let mut text = String::new();
-    file.take(MAX_LEN).read_to_string(&mut text)?;
-    Ok(text)
-}
-
 /// Removes a file that may be gone already.
-fn remove(path: &Path) -> Result<(), StateError> {
-    match fs::remove_file(path) {
+fn remove(disk: &impl Disk, path: &Path) -> Result<(), StateError> {
+    match disk.remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(StateError::new("removing", path)(error))
         }
@@ -171,15 +195,30 @@ fn remove(path: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Removes a file with all that is kept beside it.
+/// Removes a file with all that is kept beside it. It is gone from the disk at the return.
 pub(super) fn remove_all(path: &Path) -> Result<(), StateError> {
+    remove_all_on(&RealDisk, path)
+}
+
+fn remove_all_on(disk: &impl Disk, path: &Path) -> Result<(), StateError> {
+    let sync = || match sync_names(disk, path) {
+        // What is not there holds no file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        synced => synced.map_err(StateError::new("removing", path)),
+    };
     // The older one first, or it would stand for the newer.
-    for file in [old_path(path), new_path(path), path.to_owned()] {
-        remove(&file)?;
+    for file in [old_path(path), new_path(path)] {
+        remove(disk, &file)?;
     }
-    Ok(())
+    sync()?;
+    remove(disk, path)?;
+    sync()
 }
 
 #[cfg(test)]
 #[path = "file_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "power_cut_tests.rs"]
+mod power_cut_tests;

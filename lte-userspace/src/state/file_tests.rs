@@ -1,5 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own files are there")]
 
+use std::fs::{self, File};
+
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 use super::*;
@@ -30,24 +32,13 @@ fn parse(text: &str) -> Option<u32> {
     text.strip_suffix('.')?.parse().ok()
 }
 
-const STEPS: [Stage; 5] = [
-    Stage::Created,
-    Stage::Written,
-    Stage::Synced,
-    Stage::Kept,
-    Stage::Renamed,
-];
-
-/// What a file of which not all was synced may be after a power cut.
+/// What may have become of a file.
 #[derive(Clone, Copy, Debug)]
 enum Left {
-    Whole,
     Part,
     Empty,
     Gone,
 }
-
-const LEFT: [Left; 4] = [Left::Whole, Left::Part, Left::Empty, Left::Gone];
 
 impl Left {
     fn make(self, path: &Path) {
@@ -55,40 +46,10 @@ impl Left {
             return;
         };
         match self {
-            Self::Whole => {}
             // In place, as it happens to the file and not to its name.
             Self::Part => fs::write(path, &text[..text.len().saturating_sub(1)]).unwrap(),
             Self::Empty => fs::write(path, "").unwrap(),
             Self::Gone => fs::remove_file(path).unwrap(),
-        }
-    }
-}
-
-fn cut(path: &Path, content: &str, at: Stage) {
-    let ended = replace_by(path, content, &mut |on_stage| {
-        if on_stage == at {
-            return Err(io::Error::other("the power is cut"));
-        }
-        Ok(())
-    });
-    assert!(ended.is_err());
-}
-
-#[test]
-fn whatever_moment_the_power_is_cut_at_the_old_content_is_there_or_the_new() {
-    for at in STEPS {
-        for left in LEFT {
-            let place = Place::new("cut");
-            let path = place.file();
-            replace(&path, "1.").unwrap();
-            replace(&path, "2.").unwrap();
-            cut(&path, "3.", at);
-            // What is not synced yet lies beside, under a name that is never read.
-            left.make(&new_path(&path));
-            let wanted = if at == Stage::Renamed { 3 } else { 2 };
-            assert_eq!(read(&path, parse), Some(wanted), "{at:?}, {left:?}");
-            replace(&path, "4.").unwrap();
-            assert_eq!(read(&path, parse), Some(4), "{at:?}, {left:?}");
         }
     }
 }
@@ -140,7 +101,7 @@ fn what_is_forgotten_does_not_come_back() {
 fn what_stands_in_a_files_place_holds_nobody_up() {
     let place = Place::new("place");
     let path = place.file();
-    let said = || text(&path).unwrap_err().to_string();
+    let said = || RealDisk.text(&path).unwrap_err().to_string();
 
     let (pipe, mode) = (FileType::Fifo, Mode::RUSR | Mode::WUSR);
     mknodat(CWD, &path, pipe, mode, 0).unwrap();
@@ -148,7 +109,10 @@ fn what_stands_in_a_files_place_holds_nobody_up() {
     fs::remove_file(&path).unwrap();
 
     std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
-    assert_eq!(text(&path).unwrap_err().raw_os_error(), Some(libc::ELOOP));
+    assert_eq!(
+        RealDisk.text(&path).unwrap_err().raw_os_error(),
+        Some(libc::ELOOP)
+    );
     fs::remove_file(&path).unwrap();
 
     File::create(&path).unwrap().set_len(8 << 30).unwrap();

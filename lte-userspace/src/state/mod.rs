@@ -1,13 +1,14 @@
 //! What the agent keeps on disk: for this boot in the run directory, for good in the state
 //! directory.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 mod baseline;
 mod device;
+mod disk;
+#[cfg(test)]
+mod fake_disk;
 mod file;
 mod legacy_lock;
 mod lock;
@@ -54,11 +55,7 @@ impl Dirs {
     /// Makes the directories where they are missing.
     pub fn create(&self) -> Result<(), StateError> {
         for (path, mode) in [(&self.run, 0o755), (&self.state, 0o700)] {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(mode)
-                .create(path)
-                .map_err(StateError::new("creating directory", path))?;
+            file::create_directory(path, mode)?;
         }
         Ok(())
     }

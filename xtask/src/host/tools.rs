@@ -35,7 +35,7 @@ pub(crate) const LAB: [Tool; 5] = [
 ];
 
 /// What the guest has besides a shell and busybox's small tools.
-pub(crate) const GUEST: [Tool; 20] = [
+pub(crate) const GUEST: [Tool; 22] = [
     tool("bash", "bash"),
     tool("busybox", "busybox-static"),
     tool("modprobe", "kmod"),
@@ -53,6 +53,8 @@ pub(crate) const GUEST: [Tool; 20] = [
     tool("ethtool", "ethtool"),
     tool("nsenter", "util-linux"),
     tool("unshare", "util-linux"),
+    tool("dmsetup", "dmsetup"),
+    tool("mkfs.ext4", "e2fsprogs"),
     tool("/usr/lib/systemd/systemd-networkd", "systemd"),
     tool("/usr/lib/systemd/systemd", "systemd"),
     tool("/usr/bin/systemctl", "systemd"),

@@ -36,7 +36,7 @@ pub(crate) const REQUIRED: [&str; 28] = [
 ];
 
 /// Brought along and loaded by the kernel when it wants them. Not every kernel has all of them.
-const WANTED: [&str; 49] = [
+const WANTED: [&str; 51] = [
     "nft_quota",
     "nft_numgen",
     "nft_hash",
@@ -86,6 +86,8 @@ const WANTED: [&str; 49] = [
     "unix_diag",
     "veth",
     "nf_flow_table",
+    "brd",
+    "dm_log_writes",
 ];
 
 /// All of both.
