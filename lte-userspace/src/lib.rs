@@ -12,3 +12,4 @@ mod logging;
 mod notify;
 pub mod reconcile;
 pub mod state;
+pub mod usage;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::select::{Opener, Purpose};
-use super::{Backend, BackendError, BackendKind, Difference, Guard, NamedCounter, Permit, Remote};
+use super::{Backend, BackendError, BackendKind, CounterSet, Difference, Guard, Permit, Remote};
 use crate::kernel::fake::FakeKernel;
 
 /// The guards that are in place, by backend. Their calls are requests to the kernel, and fail with it.
@@ -144,7 +144,7 @@ impl Backend for FakeBackend {
 
     fn import_remotes(&mut self, _: BTreeMap<Remote, Duration>) {}
 
-    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
+    fn counter_sets(&mut self) -> Result<Vec<CounterSet>, BackendError> {
         Ok(Vec::new())
     }
 }

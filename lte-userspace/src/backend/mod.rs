@@ -209,6 +209,16 @@ pub struct NamedCounter {
     pub bytes: u64,
 }
 
+/// The counters that were made at one time, and count from zero since then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterSet {
+    /// Which set it is: the same number for the same counters as long as the machine runs, and another for
+    /// others. `None` where nothing in the kernel tells.
+    pub origin: Option<u64>,
+    /// The counters, in no order; those at zero may be left out.
+    pub counters: Vec<NamedCounter>,
+}
+
 /// An address and port of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Remote {
@@ -307,8 +317,30 @@ pub trait Backend: fmt::Debug + Send {
         None
     }
 
-    /// The counters.
-    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError>;
+    /// The counters that are counted in, and those of an earlier version that it has left. Counters are of
+    /// one set as long as they are not made anew without their values.
+    fn counter_sets(&mut self) -> Result<Vec<CounterSet>, BackendError>;
+
+    /// The counters: those of a name in all sets together, by name.
+    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
+        let mut sums = BTreeMap::<String, NamedCounter>::new();
+        for counter in self
+            .counter_sets()?
+            .into_iter()
+            .flat_map(|set| set.counters)
+        {
+            match sums.get_mut(&counter.name) {
+                Some(sum) => {
+                    sum.packets = sum.packets.saturating_add(counter.packets);
+                    sum.bytes = sum.bytes.saturating_add(counter.bytes);
+                }
+                None => {
+                    sums.insert(counter.name.clone(), counter);
+                }
+            }
+        }
+        Ok(sums.into_values().collect())
+    }
 }
 
 /// An error with its causes, in one line.

@@ -12,6 +12,7 @@ use crate::kernel::link::ObservedLink;
 use crate::notify::Notifier;
 use crate::reconcile::{Agent, Ending, Failure, Reconciler, Snapshot, choose_listen_port};
 use crate::state::{BaselineFile, Lock, PersistentState};
+use crate::usage::{Recorder, Store};
 
 pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
     log::debug!("started");
@@ -41,8 +42,11 @@ pub(super) fn run(common: Common, wait: bool) -> anyhow::Result<()> {
         let persistent = PersistentState::new(&common.dirs.state);
         persistent.quarantine_invalid();
         let listen_port = choose_listen_port(&snapshot, &config, &persistent)?;
+        let mut reconciler = Reconciler::new(kernel, backend, baseline_file, listen_port);
+        let recorder = Recorder::new(Store::new(&common.dirs.state), config.budget);
+        reconciler.backends = reconciler.backends.recorded_by(recorder);
         let agent = Agent {
-            reconciler: Reconciler::new(kernel, backend, baseline_file, listen_port),
+            reconciler,
             config,
             path: common.config,
             backend: common.backend,

@@ -11,6 +11,7 @@ use crate::backend::select;
 use crate::kernel::Kernel;
 use crate::reconcile::{Backends, take_down};
 use crate::state::{BaselineFile, Holder, Lock, LockError};
+use crate::usage::{Recorder, Store};
 
 /// How long an agent that runs may take to take everything down: several calls of nft that come to their
 /// deadline are among it.
@@ -32,7 +33,9 @@ impl Down {
         let (_lock, interrupted) = take_lock(common)?;
         let mut baseline_file = BaselineFile::load(&common.dirs.run)?;
         let unrecorded = baseline_file.is_empty();
-        let backends = Backends::new(select::all());
+        let budget = super::usage::budget(common);
+        let recorder = Recorder::new(Store::new(&common.dirs.state), budget);
+        let backends = Backends::new(select::all()).recorded_by(recorder);
         let (done, failed) = block_on(async {
             let kernel = Kernel::open()?;
             Ok(take_down(&kernel, &backends, &mut baseline_file).await)

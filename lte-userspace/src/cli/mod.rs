@@ -20,6 +20,7 @@ mod help_tests;
 mod plan;
 mod requirements;
 mod status;
+mod usage;
 
 /// An LTE backup tunnel that carries only itself.
 ///
@@ -80,6 +81,7 @@ enum Command {
     Plan(plan::Plan),
     Down(down::Down),
     Status(status::Status),
+    Usage(usage::Usage),
     Doctor(doctor::Doctor),
 }
 
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Some(Command::Plan(plan)) => plan.run(&common),
         Some(Command::Down(_)) => down::Down::run(&common),
         Some(Command::Status(status)) => status.run(&common),
+        Some(Command::Usage(usage)) => usage.run(&common),
         Some(Command::Doctor(doctor)) => doctor.run(&common),
     };
     match result {

@@ -1,12 +1,23 @@
 //! How much the SIM may carry, and when it is filled again.
 
-/// When the budget starts anew.
+use jiff::civil::Date;
+
+/// When the budget starts anew: as that day begins, in local time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Renews {
     /// A prepaid bucket.
     Never,
+    /// Once, on this day.
+    On(Date),
     /// On this day of the month, 1 to 31; in a shorter month on its last day.
-    MonthlyOn(u8),
+    MonthlyOn(i8),
+    /// On this day of each year; the 29th of February in other years on the 28th.
+    YearlyOn {
+        /// 1 to 12.
+        month: i8,
+        /// 1 to 31, as the month has them in a leap year.
+        day: i8,
+    },
 }
 
 /// The SIM's budget.
@@ -21,7 +32,7 @@ pub struct Budget {
 }
 
 /// Reads `2 GB`, `500 MB`, `1.5 GiB`: decimal units are powers of 1000, `Ki`, `Mi`, `Gi` of 1024.
-pub(super) fn parse_limit(text: &str) -> Result<u64, String> {
+pub fn parse_size(text: &str) -> Result<u64, String> {
     const WANTED: &str =
         "write a size as in \"2 GB\" or \"500 MB\" (MB is 1000000 bytes, MiB 1048576)";
     let at = text
@@ -61,21 +72,35 @@ pub(super) fn parse_limit(text: &str) -> Result<u64, String> {
         .and_then(|bytes| bytes.checked_add(part))
         .ok_or_else(too_large)?;
     if bytes == 0 {
-        return Err("the limit must be above zero".to_owned());
+        return Err("it must be above zero".to_owned());
     }
     Ok(bytes)
 }
 
-/// Reads `never` or `monthly on 15`.
+/// Reads `never`, `on 2027-03-15`, `monthly on 15` or `yearly on 03-15`.
 pub(super) fn parse_renews(text: &str) -> Result<Renews, String> {
-    if text == "never" {
-        return Ok(Renews::Never);
-    }
-    text.strip_prefix("monthly on ")
-        .and_then(|day| day.parse().ok())
-        .filter(|day| (1..=31).contains(day))
-        .map(Renews::MonthlyOn)
-        .ok_or_else(|| "write \"never\" or \"monthly on 15\" with a day from 1 to 31".to_owned())
+    let renews = if text == "never" {
+        Some(Renews::Never)
+    } else if let Some(date) = text.strip_prefix("on ") {
+        date.parse().ok().map(Renews::On)
+    } else if let Some(day) = text.strip_prefix("monthly on ") {
+        let day = day.parse().ok();
+        day.filter(|day| (1..=31).contains(day))
+            .map(Renews::MonthlyOn)
+    } else if let Some(day) = text.strip_prefix("yearly on ") {
+        // A leap year has all days.
+        let day: Option<Date> = format!("2024-{day}").parse().ok();
+        day.map(|day| Renews::YearlyOn {
+            month: day.month(),
+            day: day.day(),
+        })
+    } else {
+        None
+    };
+    renews.ok_or_else(|| {
+        "write \"never\", \"on 2027-03-15\", \"monthly on 15\" with a day from 1 to 31, or \"yearly on 03-15\""
+            .to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -84,10 +109,10 @@ mod tests {
 
     #[test]
     fn sizes() {
-        assert_eq!(parse_limit("2 GB"), Ok(2_000_000_000));
-        assert_eq!(parse_limit("2GB"), Ok(2_000_000_000));
-        assert_eq!(parse_limit("1.5 GiB"), Ok(1_610_612_736));
-        assert_eq!(parse_limit("0.5 kB"), Ok(500));
+        assert_eq!(parse_size("2 GB"), Ok(2_000_000_000));
+        assert_eq!(parse_size("2GB"), Ok(2_000_000_000));
+        assert_eq!(parse_size("1.5 GiB"), Ok(1_610_612_736));
+        assert_eq!(parse_size("0.5 kB"), Ok(500));
         for wrong in [
             "",
             "2",
@@ -100,7 +125,7 @@ mod tests {
             "0 GB",
             "99999999999 TB",
         ] {
-            assert!(parse_limit(wrong).is_err(), "{wrong}");
+            assert!(parse_size(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -108,7 +133,23 @@ mod tests {
     fn renewals() {
         assert_eq!(parse_renews("never"), Ok(Renews::Never));
         assert_eq!(parse_renews("monthly on 15"), Ok(Renews::MonthlyOn(15)));
-        for wrong in ["", "monthly", "monthly on 0", "monthly on 32", "weekly"] {
+        let date = Date::constant(2027, 3, 15);
+        assert_eq!(parse_renews("on 2027-03-15"), Ok(Renews::On(date)));
+        let leap = Renews::YearlyOn { month: 2, day: 29 };
+        assert_eq!(parse_renews("yearly on 02-29"), Ok(leap));
+        for wrong in [
+            "",
+            "monthly",
+            "monthly on 0",
+            "monthly on 32",
+            "monthly on -1",
+            "weekly",
+            "on 2027-02-29",
+            "on 15",
+            "yearly on 15",
+            "yearly on 02-30",
+            "yearly on 13-01",
+        ] {
             assert!(parse_renews(wrong).is_err(), "{wrong}");
         }
     }

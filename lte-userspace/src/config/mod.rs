@@ -15,7 +15,7 @@ mod suggest;
 #[cfg(test)]
 mod tests;
 
-pub use budget::{Budget, Renews};
+pub use budget::{Budget, Renews, parse_size};
 pub use cidr::{Cidr, CidrError};
 pub use endpoint::{Endpoint, EndpointError};
 pub use error::{ConfigError, Problem};

@@ -408,7 +408,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "renews = \"never\"",
         "renews = \"weekly\"",
-        "32:10: renews: write \"never\" or \"monthly on 15\" with a day from 1 to 31",
+        "32:10: renews: write \"never\", \"on 2027-03-15\", \"monthly on 15\" with a day from 1 to 31, or \"yearly on 03-15\"",
     ),
     (
         "private_key_file = \"private.key\"",

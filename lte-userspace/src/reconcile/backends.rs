@@ -10,6 +10,8 @@ use crate::backend::{
     Backend, BackendError, BackendKind, Difference, Guard, Permit, Watch, error_chain,
 };
 use crate::blocking::{self, Blocking};
+use crate::config::Budget;
+use crate::usage::{Recorder, StoreError, Unsaved, warn_unsaved};
 
 /// How long a call may take. nft has a shorter deadline of its own, for each time it is run; the verifier
 /// takes seconds on a slow machine, for each program.
@@ -22,6 +24,8 @@ type All = Vec<Box<dyn Backend>>;
 pub struct Backends {
     all: Blocking<All>,
     opener: Arc<dyn Opener>,
+    /// What records the counters before they are removed.
+    recorder: Option<Recorder>,
 }
 
 impl Backends {
@@ -35,12 +39,16 @@ impl Backends {
         Self {
             all: Blocking::new(all),
             opener,
+            recorder: None,
         }
     }
 
     /// With another active one, and no others open.
     pub(super) fn replaced_by(&self, active: Box<dyn Backend>) -> Self {
-        Self::with_opener(vec![active], Arc::clone(&self.opener))
+        Self {
+            recorder: self.recorder.clone(),
+            ..Self::with_opener(vec![active], Arc::clone(&self.opener))
+        }
     }
 
     /// Whether a call is running.
@@ -85,15 +93,59 @@ impl Backends {
         .await?
     }
 
-    /// Takes away everything of a backend's.
+    /// The same, whose counters are recorded before they are removed, and when that is asked for.
+    #[must_use]
+    pub fn recorded_by(self, recorder: Recorder) -> Self {
+        Self {
+            recorder: Some(recorder),
+            ..self
+        }
+    }
+
+    /// Changes the budget for which the counters are recorded.
+    pub(super) fn set_budget(&self, budget: Option<Budget>) {
+        if let Some(recorder) = &self.recorder {
+            recorder.set_budget(budget);
+        }
+    }
+
+    /// Takes away everything of a backend's; its counters are recorded before.
     pub(super) async fn remove(&self, kind: BackendKind) -> Result<(), Vec<BackendError>> {
+        let (recorder, opener) = (self.recorder.clone(), Arc::clone(&self.opener));
         self.call("removing the guard", move |all| {
+            if let Some(recorder) = recorder
+                && let Err(error) = read(&recorder, all, &*opener).and_then(Unsaved::save)
+            {
+                warn_unsaved(&error);
+            }
             all.iter_mut()
                 .filter(|backend| backend.kind() == kind)
                 .try_for_each(|backend| backend.remove())
         })
         .await
         .unwrap_or_else(|error| Err(vec![error]))
+    }
+
+    /// Records the counters. The disk may take its time, and nothing else waits for it.
+    pub(super) async fn record(&self) {
+        let Some(recorder) = self.recorder.clone() else {
+            return;
+        };
+        let opener = Arc::clone(&self.opener);
+        let read = self.call("reading the counters", move |all| {
+            read(&recorder, all, &*opener)
+        });
+        let result = match read.await {
+            Ok(Ok(unsaved)) => match blocking::call_once(DEADLINE, || unsaved.save()).await {
+                Ok(saved) => saved.map_err(|error| error_chain(&error)),
+                Err(late) => Err(late.to_string()),
+            },
+            Ok(Err(error)) => Err(error_chain(&error)),
+            Err(error) => Err(error_chain(&error)),
+        };
+        if let Err(why) = result {
+            warn_unsaved(&why);
+        }
     }
 
     /// Which there are, and which of them have something here.
@@ -185,6 +237,19 @@ impl Backends {
         })
         .await?
     }
+}
+
+/// Reads the counters of the open backends, and of those that are not open.
+fn read(
+    recorder: &Recorder,
+    all: &mut [Box<dyn Backend>],
+    opener: &dyn Opener,
+) -> Result<Unsaved, StoreError> {
+    let mut closed = match all {
+        [active] => select::others(opener, Some(active.kind())),
+        _ => Vec::new(),
+    };
+    recorder.read(&mut all.iter_mut().chain(&mut closed))
 }
 
 /// A backend, and whether it has something here.

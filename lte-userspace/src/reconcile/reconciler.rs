@@ -203,6 +203,12 @@ impl<K: KernelOperations> Reconciler<K> {
         }
     }
 
+    /// Records what the SIM has carried.
+    pub(super) async fn record_usage(&mut self, config: &Config) {
+        let backends = self.backends.clone();
+        self.with_fast_path(config, backends.record()).await;
+    }
+
     async fn close_stale(&mut self) {
         if std::mem::take(&mut self.stale_open)
             && let Err(error) = self.backends.close_stale().await

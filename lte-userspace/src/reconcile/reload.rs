@@ -42,6 +42,7 @@ impl Agent {
         }
         self.reconciler.check_stale_guards = true;
         self.reconciler.reset_backoff();
+        self.reconciler.backends.set_budget(config.budget);
         self.config = config;
         self.load_endpoints();
         self.reconciler.endpoints.trust_next_answer();

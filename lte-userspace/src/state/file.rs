@@ -28,7 +28,7 @@ fn old_path(path: &Path) -> PathBuf {
 }
 
 /// Replaces a file's content. It is on disk at the return.
-pub(super) fn replace(path: &Path, content: &str) -> Result<(), StateError> {
+pub(crate) fn replace(path: &Path, content: &str) -> Result<(), StateError> {
     replace_on(&RealDisk, path, content)
 }
 
@@ -109,7 +109,7 @@ fn create_directory_on(disk: &impl Disk, path: &Path, mode: u32) -> Result<(), S
 
 /// A file's content, as `parse` understands it, else the content before it; `None` where there is neither.
 /// What cannot be read or understood is said.
-pub(super) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+pub(crate) fn read<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
     let (content, said) = read_on(&RealDisk, path, parse);
     for line in said {
         log::warn!("{line}");
@@ -147,7 +147,7 @@ fn read_on<T>(
 }
 
 /// Sets a file aside that cannot be read or understood, before it is replaced.
-pub(super) fn quarantine<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
+pub(crate) fn quarantine<T>(path: &Path, parse: impl Fn(&str) -> Option<T>) {
     if let Some(said) = quarantine_on(&RealDisk, path, parse) {
         log::warn!("{said}");
     }

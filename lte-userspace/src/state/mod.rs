@@ -9,7 +9,7 @@ mod device;
 mod disk;
 #[cfg(test)]
 mod fake_disk;
-mod file;
+pub(crate) mod file;
 mod legacy_lock;
 mod lock;
 mod persistent;
@@ -41,7 +41,7 @@ pub struct StateError {
 }
 
 impl StateError {
-    fn new(context: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn new(context: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self {
             context,

@@ -20,8 +20,8 @@ use crate::{answered, open_house};
 /// More than twice what the programs remember (`REMOTES`, 4096): they pass over one that is in use once before
 /// they forget it.
 const REMOTES: u32 = 12_000;
-/// Half of what they remember. One block is tried, and once more: what is known of one that was met twice is in
-/// use, and what is in use is kept longest. Two in a row would be met as one: each processor has a copy of the last.
+/// Half of what they remember. A block is tried, and once more: a remote that is met again while it is known is in
+/// use, as the peer is. Two in a row would be met as one: each processor has a copy of the last.
 const BLOCK: u32 = 2000;
 /// 198.18.0.0/15, which no host has (RFC 2544).
 const BENCHMARKS: u32 = 0xc612_0000;

@@ -11,7 +11,7 @@ use lte_common::policy::{Class, Hook};
 use super::object::PodValue;
 use super::program::Program;
 use super::{link, pins};
-use crate::backend::{BackendError, NamedCounter};
+use crate::backend::{BackendError, CounterSet, NamedCounter};
 
 /// A map as this version has it.
 #[derive(Debug)]
@@ -159,11 +159,32 @@ pub(super) fn used_by(program: &Program) -> Result<Vec<Used>, BackendError> {
     Ok(used)
 }
 
-/// The counters, summed over the CPUs; those at zero are left out.
-pub(super) fn counters() -> Result<Vec<NamedCounter>, BackendError> {
-    let Some(data) = COUNTERS.open()? else {
-        return Ok(Vec::new());
-    };
+/// The counters of this layout, and those that another version has pinned and that look the same. A set is
+/// known by the number of its map: the kernel gives each one once.
+pub(super) fn counter_sets() -> Result<Vec<CounterSet>, BackendError> {
+    pins::check()?;
+    let mut sets = Vec::new();
+    for path in pins::named(COUNTERS.name)? {
+        let fail = |e| BackendError::failed(format!("open {}", path.display()), e);
+        let info = match MapInfo::from_pin(&path) {
+            Err(MapError::SyscallError(e)) if e.io_error.kind() == io::ErrorKind::NotFound => {
+                continue;
+            }
+            info => info.map_err(fail)?,
+        };
+        if COUNTERS.matches(&info) {
+            let data = MapData::from_id(info.id()).map_err(fail)?;
+            sets.push(CounterSet {
+                origin: Some(info.id().into()),
+                counters: summed(data)?,
+            });
+        }
+    }
+    Ok(sets)
+}
+
+/// Counters summed over the CPUs; those at zero are left out.
+fn summed(data: MapData) -> Result<Vec<NamedCounter>, BackendError> {
     let fail = |e| BackendError::failed("read the counters", e);
     let array: PerCpuArray<MapData, PodValue<layout::Counter>> =
         PerCpuArray::try_from(Map::PerCpuArray(data)).map_err(fail)?;

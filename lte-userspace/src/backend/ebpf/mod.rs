@@ -28,7 +28,7 @@ use std::time::Duration;
 use lte_common::layout::Policy;
 
 use super::{
-    Backend, BackendError, BackendKind, Difference, Guard, NamedCounter, Permit, Remote, Watch,
+    Backend, BackendError, BackendKind, CounterSet, Difference, Guard, Permit, Remote, Watch,
     error_chain,
 };
 use attach::{AttachMode, Attachment, ProgramCache};
@@ -244,7 +244,7 @@ impl Backend for Ebpf {
             .ok()
     }
 
-    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
-        maps::counters()
+    fn counter_sets(&mut self) -> Result<Vec<CounterSet>, BackendError> {
+        maps::counter_sets()
     }
 }

@@ -5,7 +5,7 @@ use super::inet::whole_seconds;
 use super::ruleset::Ruleset;
 use super::seal::{SEAL, Seal};
 use super::state::{State, TableState};
-use super::table::{NAME, Table, is_counter_name};
+use super::table::{NAME, ORIGIN, Table, is_counter_name};
 use crate::backend::Remote;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,9 @@ use std::time::Duration;
 /// Where a table has the right chains and sets already, only its rules are replaced, and not a
 /// packet is lost from its counters. Else it is made anew, with the counters and the remembered
 /// remotes that were read just before.
-pub(super) fn load(want: &Ruleset, have: &State) -> Result<Value, serde_json::Error> {
+///
+/// `origin` is what new counters are known by; those whose values are taken over keep theirs.
+pub(super) fn load(want: &Ruleset, have: &State, origin: u64) -> Result<Value, serde_json::Error> {
     let mut commands = Vec::new();
     for table in want.tables() {
         let family = table.family_name();
@@ -40,6 +42,14 @@ pub(super) fn load(want: &Ruleset, have: &State) -> Result<Value, serde_json::Er
             commands.push(add("table", itself));
         }
         commands.extend(counters(table, old).map(|c| add("counter", c)));
+        if table.has_origin() {
+            let mut counter = object(family, ORIGIN);
+            // With values that are taken over their origin is, too; where that is not known, none is made up.
+            let kept = || have.origin().unwrap_or(0);
+            let origin = if have.is_empty() { origin } else { kept() };
+            counter["packets"] = origin.into();
+            commands.push(add("counter", counter));
+        }
         let structure_and_rules = table.structure()?.into_iter().chain(table.rules()?);
         commands.extend(structure_and_rules.map(|object| json!({"add": object})));
         commands.extend(
@@ -130,7 +140,11 @@ pub(super) fn structure_differences(want: &Table, have: &TableState) -> Vec<Stri
     let there: BTreeSet<_> = have.named("counter").map(|(name, _)| name).collect();
     let missing = want.counters().into_iter().filter(|c| !there.contains(c));
     differences.extend(missing.map(|name| format!("no counter {name}")));
-    let foreign = there.iter().filter(|name| !is_counter_name(name));
+    if want.has_origin() && !there.contains(ORIGIN) {
+        differences.push(format!("no counter {ORIGIN}"));
+    }
+    let is_ours = |name: &str| is_counter_name(name) || (name == ORIGIN && want.has_origin());
+    let foreign = there.iter().filter(|name| !is_ours(name));
     differences.extend(foreign.map(|name| format!("counter {name} is not ours")));
     if have
         .named("table")
@@ -239,7 +253,7 @@ mod tests {
 
     /// The state that a load into nothing would make, with some traffic on it.
     fn loaded(guard: &Guard) -> State {
-        let load = load(&rules(guard), &State::default()).unwrap();
+        let load = load(&rules(guard), &State::default(), 5).unwrap();
         let mut state = State {
             inet: Some(TableState::default()),
             netdev: Some(TableState::default()),
@@ -250,6 +264,9 @@ mod tests {
                 let Some(body) = object.get_mut(kind) else {
                     continue;
                 };
+                if body["name"] == ORIGIN {
+                    continue;
+                }
                 if kind == "counter" {
                     body["packets"] = 10.into();
                     body["bytes"] = (1u64 << 40).into();
@@ -279,7 +296,7 @@ mod tests {
         let have = loaded(&sample());
         let mut guard = sample();
         guard.listen_port += 1;
-        let words = words(&load(&rules(&guard), &have).unwrap());
+        let words = words(&load(&rules(&guard), &have, 7).unwrap());
         assert_eq!(
             words
                 .iter()
@@ -305,7 +322,7 @@ mod tests {
         let mut guard = sample();
         guard.flow_timeout *= 2;
         guard.modem.as_mut().unwrap().header = LinkHeader::None;
-        let words = words(&load(&rules(&guard), &have).unwrap());
+        let words = words(&load(&rules(&guard), &have, 7).unwrap());
         assert_eq!(
             words
                 .iter()
@@ -328,11 +345,38 @@ mod tests {
         );
     }
 
+    /// The number that a load gives the counters, if it makes them.
+    fn origin_after(want: &Guard, have: &State) -> Option<u64> {
+        let load = load(&rules(want), have, 7).unwrap();
+        let commands = load["nftables"].as_array().unwrap().iter();
+        let mut origins = commands.filter(|c| c["add"]["counter"]["name"] == ORIGIN);
+        let origin = origins.next()?["add"]["counter"]["packets"].as_u64();
+        assert!(origins.next().is_none());
+        origin
+    }
+
+    #[test]
+    fn counters_are_known_by_their_origin_as_long_as_they_have_their_values() {
+        let mut longer = sample();
+        longer.flow_timeout *= 2;
+        assert_eq!(origin_after(&sample(), &State::default()), Some(7));
+        let have = loaded(&sample());
+        assert_eq!(have.origin(), Some(5));
+        assert_eq!(origin_after(&sample(), &have), None, "they stay");
+        assert_eq!(origin_after(&longer, &have), Some(5));
+        let mut half = have.clone();
+        half.inet = None;
+        assert_eq!(origin_after(&longer, &half), Some(0), "some are kept");
+        half = have;
+        half.netdev = None;
+        assert_eq!(origin_after(&longer, &half), Some(5));
+    }
+
     #[test]
     fn counters_are_kept_while_there_is_no_modem() {
         let mut guard = sample();
         guard.modem = None;
-        let words = words(&load(&rules(&guard), &loaded(&sample())).unwrap());
+        let words = words(&load(&rules(&guard), &loaded(&sample()), 7).unwrap());
         let kept = |w: &&String| w.contains("counter") && w.contains("modem-out/tunnel");
         assert_eq!(words.iter().filter(kept).count(), 1, "{words:#?}");
     }

@@ -22,7 +22,8 @@ mod state;
 mod table;
 
 use super::{
-    Backend, BackendError, BackendKind, Difference, Guard, NamedCounter, Permit, Remote, Watch,
+    Backend, BackendError, BackendKind, CounterSet, Difference, Guard, NamedCounter, Permit,
+    Remote, Watch,
 };
 use generation::Generation;
 use ruleset::{Features, Ruleset};
@@ -178,7 +179,7 @@ impl Backend for Nft {
             // Counters and sets are made anew, with the values that they have now.
             have = self.read()?;
         }
-        let mut load = batch::load(&rules, &have)
+        let mut load = batch::load(&rules, &have, new_origin())
             .map_err(|e| BackendError::failed("writing the rules as JSON", e))?;
         let inherited = std::mem::take(&mut self.inherited);
         if let Some(commands) = load["nftables"].as_array_mut() {
@@ -267,7 +268,7 @@ impl Backend for Nft {
             .ok()
     }
 
-    fn counters(&mut self) -> Result<Vec<NamedCounter>, BackendError> {
+    fn counter_sets(&mut self) -> Result<Vec<CounterSet>, BackendError> {
         let state = match self.header {
             Some(_) => State::read_counters(&self.program).map_err(|e| {
                 BackendError::failed("reading the counters of the tables lte_backup", e)
@@ -280,8 +281,22 @@ impl Backend for Nft {
             packets: value.packets,
             bytes: value.bytes,
         };
-        Ok(state.counters(header).into_iter().map(counter).collect())
+        if state.is_empty() {
+            return Ok(Vec::new());
+        }
+        Ok(vec![CounterSet {
+            origin: state.origin(),
+            counters: state.counters(header).into_iter().map(counter).collect(),
+        }])
     }
+}
+
+/// A number for counters that are made anew; not 0, and no more than JSON numbers hold exactly (2^53).
+fn new_origin() -> u64 {
+    let mut bytes = [0; 8];
+    // At boot, before the kernel's generator is seeded, it is as good as any number.
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::INSECURE).ok();
+    (u64::from_ne_bytes(bytes) >> 11).max(1)
 }
 
 /// In what the tables differ from what is desired.

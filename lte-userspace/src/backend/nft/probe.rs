@@ -36,7 +36,7 @@ pub(super) fn probe(nft: &Program) -> Result<Option<Features>, BackendError> {
         netdev: super::table::Table::new(rules.netdev.family),
         ..rules
     };
-    let mut load = batch::load(&rules, &State::default())
+    let mut load = batch::load(&rules, &State::default(), 1)
         .map_err(|e| BackendError::failed("writing a trial ruleset", e))?;
     // An earlier run's table may be there, with other set sizes and time-outs: the trial is for
     // a table made anew.

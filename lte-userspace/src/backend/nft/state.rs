@@ -5,7 +5,7 @@ use super::netdev::header_len;
 use super::ruleset::Fnv;
 use super::run::{Program, RunError};
 use super::seal::{SEAL, Seal};
-use super::table::{NAME, is_counter_name};
+use super::table::{NAME, ORIGIN, is_counter_name};
 use crate::backend::Remote;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -83,6 +83,14 @@ impl State {
             "netdev" => self.netdev.as_ref(),
             _ => None,
         }
+    }
+
+    /// Which counters these are: what the counter [`ORIGIN`] says. A packet is never counted there; 0 is
+    /// what has been set back.
+    pub(super) fn origin(&self) -> Option<u64> {
+        let mut counters = self.inet.as_ref()?.named("counter");
+        let (_, origin) = counters.find(|(name, _)| *name == ORIGIN)?;
+        origin["packets"].as_u64().filter(|origin| *origin != 0)
     }
 
     /// What the last load said of itself.

@@ -11,6 +11,10 @@ use std::collections::BTreeSet;
 /// The name of our tables, whatever their family.
 pub(super) const NAME: &str = "lte_backup";
 
+/// The name of a counter, in the table `inet`, that no rule names: its number of packets is a random number that was
+/// drawn when the counters were made. It goes where they go, and tells them from others of the same names.
+pub(super) const ORIGIN: &str = "origin";
+
 /// The name of the counter of a class on a hook.
 pub(super) fn counter_name(hook: Hook, class: Class) -> String {
     format!("{}/{}", hook.name(), class.name())
@@ -135,6 +139,11 @@ impl Table {
                 _ => None,
             })
             .collect()
+    }
+
+    /// Whether it has the counter [`ORIGIN`].
+    pub(super) fn has_origin(&self) -> bool {
+        self.family == NfFamily::INet
     }
 
     /// How many rules a chain has.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml::Spanned;
 
-use super::budget::{Budget, Renews, parse_limit, parse_renews};
+use super::budget::{Budget, Renews, parse_renews, parse_size};
 use super::error::Problems;
 use super::raw::{Raw, RawBudget, RawRouting};
 use super::{Config, Routing, Uplinks};
@@ -104,7 +104,7 @@ fn routing(raw: &RawRouting, problems: &mut Problems<'_>) -> Option<Routing> {
 }
 
 fn budget(raw: &RawBudget, problems: &mut Problems<'_>) -> Option<Budget> {
-    let limit = parse_limit(raw.limit.get_ref());
+    let limit = parse_size(raw.limit.get_ref());
     if let Err(error) = &limit {
         problems.add(raw.limit.span(), format_args!("limit: {error}"));
     }
