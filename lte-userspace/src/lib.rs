@@ -10,6 +10,8 @@ mod golden;
 pub mod kernel;
 mod logging;
 mod notify;
+#[cfg(test)]
+mod random;
 pub mod reconcile;
 pub mod state;
 pub mod usage;

@@ -114,6 +114,20 @@ impl Scene {
         Pinger::start(&self.lab.router, TUNNEL_PEER, PACE)
     }
 
+    /// Of all datagrams since there were `before` ([`drops::udp_received`]), only those that carry answers to pings
+    /// through the tunnel were given to sockets. The pings come after all else, which is decided by then.
+    pub fn only_pings_get_in(&self, before: u64) -> Result<()> {
+        let pinger = self.ping_tunnel()?;
+        pinger.wait_for_answer(TIMEOUT)?;
+        let pings = pinger.stop()?.sent() as u64;
+        let given = drops::udp_received(&self.lab.router)? - before;
+        ensure!(
+            given <= pings,
+            "{given} datagrams for sockets, of which {pings} are the tunnel's"
+        );
+        Ok(())
+    }
+
     /// The tunnel carries, over the modem alone, with no other traffic on it, and the strict filter
     /// has had nothing to drop.
     pub fn tunnel_is_sound(&self) -> Result<()> {

@@ -185,15 +185,7 @@ fn unknown_senders_on_the_listen_port(backend: Backend) -> Result<()> {
             forged.send_to(&payload, (MODEM, LISTEN_PORT))?;
         }
     }
-    // A real answer, sent after them, is let in: so they have all been decided over.
-    let pinger = scene.ping_tunnel()?;
-    pinger.wait_for_answer(TIMEOUT)?;
-    let pings = pinger.stop()?.sent() as u64;
-    let given = udp_received(&scene.lab.router)? - before;
-    ensure!(
-        given <= pings,
-        "{given} datagrams for sockets, of which {pings} are the tunnel's"
-    );
+    scene.only_pings_get_in(before)?;
     ensure!(scene.at_carrier.count(tunnel_out)? > 0);
     scene.tunnel_is_sound()
 }

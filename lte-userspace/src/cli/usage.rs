@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use super::{Common, requirements};
 use crate::backend::{error_chain, select};
 use crate::config::{Budget, Config, parse_size};
-use crate::usage::{Circumstances, Ledger, Notice, Report, Saved, Store, Writer, read_counters};
+use crate::usage::{Circumstances, Ledger, Report, Saved, Store, Writer, read_counters};
 
 /// Print how much the SIM has carried, and how long it will last
 ///
@@ -71,14 +71,14 @@ impl Set {
         let locked = Store::new(&common.dirs.state).lock()?;
         let at = here(budget)?;
         let now = at.clock.now;
-        let (notice, saved) = locked
+        let (event, saved) = locked
             .update(Writer::Owner, now, |ledger| {
                 bring_up_to_date(ledger, &at);
                 ledger.set_spent(self.size, now)
             })
             .context("usage set")?;
         debug_assert_ne!(saved, Saved::Later, "a person is not refused");
-        println!("{notice}");
+        println!("{event}");
         Ok(())
     }
 }
@@ -106,8 +106,8 @@ fn bring_up_to_date(ledger: &mut Ledger, at: &Circumstances) {
     for error in errors {
         log::warn!("{}", error_chain(&error));
     }
-    let notices: Vec<Notice> = ledger.update(&readings, at);
-    for notice in notices {
-        log::info!("{notice}");
+    let events = ledger.update(&readings, at);
+    for event in events {
+        log::info!("{event}");
     }
 }

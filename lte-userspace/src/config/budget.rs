@@ -71,9 +71,6 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         .checked_mul(scale)
         .and_then(|bytes| bytes.checked_add(part))
         .ok_or_else(too_large)?;
-    if bytes == 0 {
-        return Err("it must be above zero".to_owned());
-    }
     Ok(bytes)
 }
 
@@ -113,6 +110,7 @@ mod tests {
         assert_eq!(parse_size("2GB"), Ok(2_000_000_000));
         assert_eq!(parse_size("1.5 GiB"), Ok(1_610_612_736));
         assert_eq!(parse_size("0.5 kB"), Ok(500));
+        assert_eq!(parse_size("0 B"), Ok(0));
         for wrong in [
             "",
             "2",
@@ -122,7 +120,6 @@ mod tests {
             "1. GB",
             ".5 GB",
             "1.2.3 GB",
-            "0 GB",
             "99999999999 TB",
         ] {
             assert!(parse_size(wrong).is_err(), "{wrong}");

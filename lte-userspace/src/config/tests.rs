@@ -406,6 +406,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "31:9: limit: write a size as in \"2 GB\" or \"500 MB\" (MB is 1000000 bytes, MiB 1048576)",
     ),
     (
+        "limit = \"2 GB\"",
+        "limit = \"0 GB\"",
+        "31:9: limit: it must be above zero",
+    ),
+    (
         "renews = \"never\"",
         "renews = \"weekly\"",
         "32:10: renews: write \"never\", \"on 2027-03-15\", \"monthly on 15\" with a day from 1 to 31, or \"yearly on 03-15\"",

@@ -126,7 +126,7 @@ impl Backends {
         .unwrap_or_else(|error| Err(vec![error]))
     }
 
-    /// Records the counters. The disk may take its time, and nothing else waits for it.
+    /// Records the counters. No call of a backend waits for the disk.
     pub(super) async fn record(&self) {
         let Some(recorder) = self.recorder.clone() else {
             return;

@@ -58,7 +58,7 @@ impl Name {
         }
     }
 
-    fn settle(&mut self, value: Option<Number>) {
+    fn set_synced(&mut self, value: Option<Number>) {
         self.now = value;
         self.on_disk = vec![value];
     }
@@ -118,7 +118,7 @@ impl FakeDisk {
             synced: true,
         });
         if let Ok(name) = inner.name(path) {
-            name.settle(Some(number));
+            name.set_synced(Some(number));
         }
     }
 
@@ -232,9 +232,9 @@ fn node_on_disk(node: &Node) -> Vec<Node> {
             let mut found = vec![Vec::new()];
             for (name, of) in names {
                 let may_be = of.on_disk.iter().map(|value| {
-                    let mut settled = Name::default();
-                    settled.settle(*value);
-                    (name.clone(), settled)
+                    let mut synced = Name::default();
+                    synced.set_synced(*value);
+                    (name.clone(), synced)
                 });
                 found = each_with_each(&found, &may_be.collect::<Vec<_>>());
             }
@@ -298,7 +298,7 @@ impl Disk for FakeDisk {
         self.change(|inner| {
             let is_made = inner.is_synced();
             for name in inner.directory(path)?.values_mut().filter(|_| is_made) {
-                name.settle(name.now);
+                name.set_synced(name.now);
             }
             Ok(())
         })

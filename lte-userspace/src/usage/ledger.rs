@@ -100,9 +100,6 @@ pub enum EventKind {
     },
 }
 
-/// What an update has found that is to be reported.
-pub type Notice = EventKind;
-
 impl std::fmt::Display for EventKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -175,19 +172,19 @@ impl Ledger {
     }
 
     /// Adds what the counters have grown by since they were read last. Returns what is to be reported.
-    pub fn update(&mut self, readings: &[Reading], at: &Circumstances) -> Vec<Notice> {
-        let mut notices = Vec::new();
+    pub fn update(&mut self, readings: &[Reading], at: &Circumstances) -> Vec<EventKind> {
+        let mut events = Vec::new();
         if self.boot != at.boot {
             self.bases.clear();
             self.counting.clear();
             self.boot.clone_from(&at.boot);
         }
-        self.keep_time(at, &mut notices);
+        self.keep_time(at, &mut events);
         let overhead = at.budget.map_or(0, |budget| budget.overhead_per_packet);
         let mut traffic = Traffic::default();
         let counting = self.counting(readings, at.netns);
         for reading in readings {
-            let grown = self.grown(reading, at.netns, &mut notices);
+            let grown = self.grown(reading, at.netns, &mut events);
             // While one guard takes over from another both count each packet: this one's are noted only.
             if Some(reading.backend) != counting {
                 continue;
@@ -201,14 +198,14 @@ impl Ledger {
             }
         }
         self.history.add(traffic, &at.clock);
-        for notice in &notices {
-            self.record(at.clock.now, notice.clone());
+        for event in &events {
+            self.record(at.clock.now, event.clone());
         }
-        notices
+        events
     }
 
     /// Begins and ends periods, where the time is known.
-    fn keep_time(&mut self, at: &Circumstances, notices: &mut Vec<Notice>) {
+    fn keep_time(&mut self, at: &Circumstances, events: &mut Vec<EventKind>) {
         let Clock {
             now,
             zone,
@@ -224,7 +221,7 @@ impl Ledger {
         let renews = at.budget.map_or(Renews::Never, |budget| budget.renews);
         let renewal = period::last_renewal(renews, *now, zone);
         if let Some(renewal) = renewal.filter(|renewal| Some(*renewal) > self.since) {
-            notices.push(EventKind::Renewed { spent: self.spent });
+            events.push(EventKind::Renewed { spent: self.spent });
             self.since = Some(renewal);
             self.spent = 0;
             self.by_class.clear();
@@ -250,7 +247,7 @@ impl Ledger {
         &mut self,
         reading: &Reading,
         netns: u64,
-        notices: &mut Vec<Notice>,
+        events: &mut Vec<EventKind>,
     ) -> Vec<(String, Direction, Count)> {
         let is_of = |base: &&Base| base.netns == netns && base.backend == reading.backend;
         let mut bases = self.bases.iter().filter(is_of);
@@ -278,7 +275,7 @@ impl Ledger {
             match value.since(earlier.unwrap_or_default()) {
                 Some(grown) if grown == Count::default() => {}
                 Some(grown) => all.push((counter.name.clone(), direction, grown)),
-                None => notices.push(EventKind::RanBackwards {
+                None => events.push(EventKind::RanBackwards {
                     counter: format!("{} {}", reading.backend, counter.name),
                 }),
             }
@@ -294,11 +291,11 @@ impl Ledger {
     }
 
     /// Takes over what the carrier says was spent.
-    pub fn set_spent(&mut self, bytes: u64, now: Timestamp) -> Notice {
+    pub fn set_spent(&mut self, bytes: u64, now: Timestamp) -> EventKind {
         let from = std::mem::replace(&mut self.spent, bytes);
-        let notice = EventKind::Set { from, to: bytes };
-        self.record(now, notice.clone());
-        notice
+        let event = EventKind::Set { from, to: bytes };
+        self.record(now, event.clone());
+        event
     }
 
     fn record(&mut self, time: Timestamp, kind: EventKind) {

@@ -7,6 +7,7 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::*;
 use crate::backend::NamedCounter;
+use crate::random::Rng;
 
 fn time(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -151,9 +152,9 @@ fn a_counter_that_runs_backwards_is_reported_and_adds_nothing() {
     let here = at("a", NOON);
     ledger.update(&[reading(Some(7), &[("modem-in/reply", 5, 500)])], &here);
     let set_back = [reading(Some(7), &[("modem-in/reply", 2, 200)])];
-    let notices = ledger.update(&set_back, &here);
+    let events = ledger.update(&set_back, &here);
     let counter = "nft modem-in/reply".to_owned();
-    assert_eq!(notices, [EventKind::RanBackwards { counter }]);
+    assert_eq!(events, [EventKind::RanBackwards { counter }]);
     assert_eq!(ledger.spent, 500);
     ledger.update(&[reading(Some(7), &[("modem-in/reply", 3, 230)])], &here);
     assert_eq!(ledger.spent, 530);
@@ -242,18 +243,6 @@ fn another_version_is_not_read() {
     assert_eq!(Ledger::parse(&text[..text.len() / 2]), None);
 }
 
-/// Numbers by a seed (xorshift64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
-}
-
 /// A machine: its counters, and what the carrier has billed.
 struct Machine {
     boot: u64,
@@ -308,7 +297,7 @@ impl Machine {
 #[test]
 fn whatever_ends_nothing_is_counted_twice() {
     for seed in 1..=300 {
-        let mut random = Random(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15));
+        let mut rng = Rng(u64::wrapping_mul(seed, 0x9e37_79b9_7f4a_7c15));
         let mut machine = Machine {
             boot: 0,
             origins: 0,
@@ -320,12 +309,12 @@ fn whatever_ends_nothing_is_counted_twice() {
         let mut file = Ledger::default();
         let (mut lost, mut unwritten) = (0, 0);
         for step in 0..200 {
-            let seconds = i64::try_from(random.below(400)).expect("it is small");
+            let seconds = i64::try_from(rng.below(400)).expect("it is small");
             machine.now += seconds.seconds();
             let billed = machine.billed;
             let mut may_lose = 0;
-            match random.below(11) {
-                0..=4 => machine.pass(random.below(100_000)),
+            match rng.below(11) {
+                0..=4 => machine.pass(rng.below(100_000)),
                 // The agent writes; a death before or after it changes nothing.
                 5 | 6 => {
                     file.update(&machine.readings(), &machine.here());
@@ -337,14 +326,14 @@ fn whatever_ends_nothing_is_counted_twice() {
                 8 => {
                     // One of a backend that counted before is taken for that again.
                     may_lose = unwritten;
-                    machine.new_set(match random.below(2) {
+                    machine.new_set(match rng.below(2) {
                         0 => BackendKind::Ebpf,
                         _ => BackendKind::Nft,
                     });
                 }
                 // The older guards are removed by the agent, which writes before, or by others.
                 9 => {
-                    if random.below(2) == 0 {
+                    if rng.below(2) == 0 {
                         file.update(&machine.readings(), &machine.here());
                         unwritten = 0;
                     }

@@ -16,7 +16,7 @@ mod store;
 
 pub use clock::Clock;
 pub use count::{Count, Reading, read_counters};
-pub use ledger::{Circumstances, Event, EventKind, Ledger, Notice};
+pub use ledger::{Circumstances, Event, EventKind, Ledger};
 pub use recorder::{Recorder, Unsaved, warn_unsaved};
 pub use report::Report;
 pub use store::{Locked, Saved, Store, StoreError, Writer};

@@ -66,8 +66,8 @@ impl Unsaved {
         let update = self.locked.update(Writer::Agent, now, |ledger| {
             ledger.update(&self.readings, &self.at)
         });
-        for notice in update?.0 {
-            log::info!("{notice}");
+        for event in update?.0 {
+            log::info!("{event}");
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::state::{StateError, file};
 /// Writes a day, for the sake of the flash memory: one every five minutes, and some more.
 const WRITES_A_DAY: u32 = 300;
 /// How long another process may write.
-const PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 const SECONDS_A_DAY: i64 = 86_400;
 
 /// Why the ledger could not be kept.
@@ -28,7 +28,7 @@ pub enum StoreError {
     #[error("finding out which boot and network namespace this is: {0}")]
     Here(#[from] std::io::Error),
     /// Another process has had it for too long.
-    #[error("{}: another process has had it for {} s", .0.display(), PATIENCE.as_secs())]
+    #[error("{}: another process has had it for {} s", .0.display(), LOCK_TIMEOUT.as_secs())]
     Busy(PathBuf),
 }
 
@@ -93,7 +93,7 @@ impl Store {
                         _file: file,
                     });
                 }
-                Err(Errno::AGAIN | Errno::INTR) if begun.elapsed() < PATIENCE => {
+                Err(Errno::AGAIN | Errno::INTR) if begun.elapsed() < LOCK_TIMEOUT => {
                     std::thread::sleep(Duration::from_millis(20));
                 }
                 Err(Errno::AGAIN) => return Err(StoreError::Busy(path)),

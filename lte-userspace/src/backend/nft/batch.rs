@@ -398,6 +398,7 @@ mod tests {
             "no chain prerouting",
             "chain ingress is not ours",
             "no set remote4",
+            "no counter origin",
             "no counter modem-in/reply",
         ] {
             assert!(found.iter().any(|f| f == line), "{line} in {found:#?}");

@@ -104,7 +104,10 @@ fn routing(raw: &RawRouting, problems: &mut Problems<'_>) -> Option<Routing> {
 }
 
 fn budget(raw: &RawBudget, problems: &mut Problems<'_>) -> Option<Budget> {
-    let limit = parse_size(raw.limit.get_ref());
+    let limit = match parse_size(raw.limit.get_ref()) {
+        Ok(0) => Err("it must be above zero".to_owned()),
+        limit => limit,
+    };
     if let Err(error) = &limit {
         problems.add(raw.limit.span(), format_args!("limit: {error}"));
     }

@@ -4,21 +4,10 @@ use super::damages::{self, Damage};
 use super::router::Router;
 use crate::backend::BackendKind;
 use crate::kernel::fake::dump::changes;
+use crate::random::Rng;
 
 const ROUTERS: u64 = 40;
 const ROUNDS: u64 = 6;
-
-/// xorshift64 (Marsaglia, 2003).
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
 
 fn seed() -> u64 {
     let given = std::env::var("LTE_SEED").ok();
