@@ -91,6 +91,8 @@ pub struct Lab {
     pub vps: Vps,
     /// Whether there is IPv6.
     pub ipv6: bool,
+    /// Delay in the carrier's network when the lab opened, one way.
+    pub delay: Duration,
 }
 
 impl Lab {
@@ -132,6 +134,7 @@ impl Lab {
             carrier,
             vps,
             ipv6: options.ipv6,
+            delay: options.delay,
         };
         if options.masquerade {
             lab.masquerade()?;

@@ -261,7 +261,7 @@ fn a_lan_of_the_modems_numbers(backend: Backend) -> Result<()> {
 /// An agent of before had its rules from 1230 on, and the modem's address with its subnet. Both are
 /// replaced while the peer speaks, and no answer is missing.
 fn rules_and_address_of_an_older_version(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
+    let scene = Scene::open(&Options::lte())?;
     let router = &scene.lab.router;
     let before = scene.lab.snapshot()?;
     let installation = scene.installation()?;

@@ -47,7 +47,7 @@ fn solicitation(from: Ipv6Addr, to: Ipv6Addr, target: Ipv6Addr) -> Packet {
 pub(crate) fn solicitations_for_others(backend: Backend) -> Result<()> {
     let scene = Scene::open(&Options {
         ipv6: true,
-        ..Options::default()
+        ..Options::lte()
     })?;
     let router = &scene.lab.router;
     let agent = scene.installation()?.start(backend)?;

@@ -84,7 +84,7 @@ fn of_way(frame: &Frame) -> Option<&'static str> {
 
 /// Whatever it asks for, nothing of it leaves by the modem; without a guard each of them does.
 pub(crate) fn gets_nothing_out(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
+    let scene = Scene::open(&Options::lte())?;
     let agent = scene.installation()?.start(backend)?;
     scene.handshake_after(agent.started())?;
     let tally = Tally::open(&scene)?;

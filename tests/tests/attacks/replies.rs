@@ -25,7 +25,7 @@ const SHORTEST_WAY: u16 = 552;
 
 /// What is let in as the peer's goes to the tunnel, or nowhere.
 pub(crate) fn lead_nowhere_else(backend: Backend) -> Result<()> {
-    let scene = Scene::open(&Options::default())?;
+    let scene = Scene::open(&Options::lte())?;
     let agent = scene.installation()?.start(backend)?;
     let router = &scene.lab.router;
     // A router that obeys source routes.
