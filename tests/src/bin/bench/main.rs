@@ -8,6 +8,7 @@ mod programs;
 mod repair;
 mod report;
 mod setups;
+mod start;
 mod tunnel;
 mod veth;
 
@@ -18,7 +19,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 use lte_tests::corpus::bpffs;
 
-use crate::report::Report;
+use crate::report::{Chapter, Report};
 
 // About the benchmark itself.
 lte_tests::runs_on!(newest);
@@ -33,9 +34,12 @@ struct Arguments {
     /// How often each thing is measured; an odd number has a median of its own.
     #[arg(long, value_name = "N", default_value = "21")]
     rounds: usize,
-    /// Measure a whole tunnel alone, and print its figures as JSON.
+    /// Measure a whole tunnel alone: its rate and its start. Prints the figures as JSON.
     #[arg(long)]
     tunnel: bool,
+    /// Measure the start of a tunnel alone. Prints the figures as JSON.
+    #[arg(long, conflicts_with = "tunnel")]
+    start: bool,
     /// Take the figures of such a run into the report.
     #[arg(long, value_name = "FILE")]
     also: Option<PathBuf>,
@@ -52,11 +56,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<()> {
-    if arguments.tunnel {
-        println!(
-            "{}",
-            serde_json::to_string(&tunnel::measure(arguments.rounds)?)?
-        );
+    if arguments.tunnel || arguments.start {
+        let mut chapters = vec![start::measure(arguments.rounds)?];
+        if arguments.tunnel {
+            chapters.push(tunnel::measure(arguments.rounds)?);
+        }
+        println!("{}", serde_json::to_string(&chapters)?);
         return Ok(());
     }
     // Nothing of a guard that may be in place on this machine is seen or touched.
@@ -68,8 +73,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     report.chapters.push(repair::measure(arguments.rounds)?);
     if let Some(file) = &arguments.also {
         let text = std::fs::read(file).with_context(|| file.display().to_string())?;
-        let chapter = serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
-        report.chapters.push(chapter);
+        let chapters: Vec<Chapter> =
+            serde_json::from_slice(&text).with_context(|| file.display().to_string())?;
+        report.chapters.extend(chapters);
     }
     print!("{report}");
     report.write(&arguments.out)
